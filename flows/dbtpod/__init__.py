@@ -1,0 +1,1 @@
+"""Run dbt in a Prefect flow run, every node seen, the DuckDB file safe."""

@@ -1,0 +1,60 @@
+"""What can go wrong (all are DbtPodError), and whether trying again can help.
+
+├── SettingsError        a setting is missing or wrong                       retry: no
+├── DbtFailed            dbt ran; a node failed or a source is stale         retry: no
+├── DbtUnusable          dbt did not start its work: project, profile, usage retry: no
+├── DbtKilled            dbt was ended by a signal                           retry: yes
+├── ConnectionLost       the database could not be reached or read           retry: yes
+├── WarehouseBusy        another writer holds the DuckDB file                retry: yes
+├── WarehouseUnusable    the DuckDB file or its volume cannot be used        retry: no
+├── VolumeFull           no space left for the copy, the build or publishing retry: no
+└── DeploymentsInvalid   prefect.yaml or its work pool has mistakes          retry: no
+"""
+
+
+class DbtPodError(Exception):
+    """Something a user can act on; its text says what, which value, and what to do."""
+
+    retry = False
+
+
+class SettingsError(DbtPodError):
+    """A setting is missing or wrong."""
+
+
+class DbtFailed(DbtPodError):
+    """dbt ran to its end and a node failed, or a source is stale (dbt's exit code 1)."""
+
+
+class DbtUnusable(DbtPodError):
+    """dbt could not start its work: no profile, a parse error, an unknown selector or target (exit code 2)."""
+
+
+class DbtKilled(DbtPodError):
+    """dbt was ended by a signal that this process did not send, such as the kernel's for memory."""
+
+    retry = True
+
+
+class ConnectionLost(DbtPodError):
+    """The database could not be reached or read, which the next try may find mended."""
+
+    retry = True
+
+
+class WarehouseBusy(DbtPodError):
+    """Another writer holds the DuckDB file."""
+
+    retry = True
+
+
+class WarehouseUnusable(DbtPodError):
+    """The DuckDB file or its volume cannot be used: a newer format, not a database, no such folder, a network drive."""
+
+
+class VolumeFull(DbtPodError):
+    """The volume has no room for the working copy, the build or the published generation."""
+
+
+class DeploymentsInvalid(DbtPodError):
+    """prefect.yaml has mistakes; the text lists all of them, with the key and the fix."""

@@ -1,0 +1,110 @@
+"""The only reader of the environment; every path of the volume is derived from DUCKDB_PATH.
+
+volume/                          e.g. /data, the claim
+├── work/warehouse.duckdb        DUCKDB_PATH: what a writing run builds on
+├── writer.lock                  held by the one writing run
+├── published/<n>/               a generation: warehouse.duckdb and dbt's artifacts of its build
+├── published/current            link to the generation that readers see
+└── runs/<flow run id>/          dbt's artifacts of each attempt
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dbtpod.errors import SettingsError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where the warehouse and the dbt project are, and how the warehouse is kept."""
+
+    # The writer's file. Its stem is the catalog's name that DuckDB views carry, and its path is part of dbt's
+    # parse cache: neither may change between runs.
+    duckdb_path: Path
+    # Holds dbt_project.yml and profiles.yml.
+    project_dir: Path
+    # False: build in place, for files too large to copy; readers then wait for writers.
+    publish: bool = True
+    # How many published builds are kept, the current one included.
+    keep_generations: int = 3
+    # NFS and SMB keep no locks that two nodes can trust; True is the user's word that theirs does.
+    allow_network_filesystem: bool = False
+
+    @property
+    def volume(self) -> Path:
+        """The folder that holds everything that lasts."""
+        return self.duckdb_path.parent.parent
+
+    @property
+    def lock_path(self) -> Path:
+        """The file whose kernel lock makes its holder the one writer."""
+        return self.volume / "writer.lock"
+
+    @property
+    def published_dir(self) -> Path:
+        """The generations, and the link `current` to the one that readers see."""
+        return self.volume / "published"
+
+    @property
+    def readable_path(self) -> Path:
+        """The DuckDB file that readers open."""
+        return self.published_dir / "current" / self.duckdb_path.name if self.publish else self.duckdb_path
+
+    @property
+    def runs_dir(self) -> Path:
+        """One folder for each flow run, with dbt's artifacts of each attempt."""
+        return self.volume / "runs"
+
+
+def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
+    """Read the settings; SettingsError names each variable that is missing or wrong.
+
+    DUCKDB_PATH must be absolute and two folders deep (`<volume>/work/warehouse.duckdb`), its volume must exist and
+    be writable. DBT_PROJECT_DIR, dbt's own variable, is the folder `dbt_project` here unless set.
+    """
+    problems: list[str] = []
+    path = Path(environment.get("DUCKDB_PATH", ""))
+    if not environment.get("DUCKDB_PATH"):
+        problems.append("DUCKDB_PATH is not set: give the DuckDB file's path, such as /data/work/warehouse.duckdb.")
+    elif not path.is_absolute() or len(path.parts) < 4:
+        problems.append(f"DUCKDB_PATH is {str(path)!r}: it must be absolute, such as /data/work/warehouse.duckdb.")
+    else:
+        problems += _volume_problems(path)
+    project = Path(environment.get("DBT_PROJECT_DIR", "dbt_project")).absolute()
+    if not (project / "dbt_project.yml").is_file():
+        problems.append(f"DBT_PROJECT_DIR is {str(project)!r}: there is no dbt_project.yml in it.")
+    publish = _boolean(environment, "DBTPOD_PUBLISH", True, problems)
+    keep = _positive(environment, "DBTPOD_KEEP_GENERATIONS", 3, problems)
+    network = _boolean(environment, "DBTPOD_ALLOW_NETWORK_FILESYSTEM", False, problems)
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return Settings(path, project, publish, keep, network)
+
+
+def _volume_problems(duckdb_path: Path) -> list[str]:
+    volume = duckdb_path.parent.parent
+    if not volume.is_dir():
+        return [f"DUCKDB_PATH is {str(duckdb_path)!r}, but the folder {volume} does not exist: create or mount it."]
+    if not os.access(volume, os.W_OK | os.X_OK):
+        return [
+            f"DUCKDB_PATH is {str(duckdb_path)!r}, but uid {os.getuid()} may not write to {volume}: "
+            "give it that right (in a pod: fsGroup)."
+        ]
+    return []
+
+
+def _boolean(environment: Mapping[str, str], name: str, default: bool, problems: list[str]) -> bool:
+    value = environment.get(name, str(default)).lower()
+    if value not in ("true", "false"):
+        problems.append(f"{name} is {value!r}: it must be true or false.")
+    return value == "true"
+
+
+def _positive(environment: Mapping[str, str], name: str, default: int, problems: list[str]) -> int:
+    value = environment.get(name, str(default))
+    if not value.isdecimal() or int(value) < 1:
+        problems.append(f"{name} is {value!r}: it must be a whole number, 1 or more.")
+        return default
+    return int(value)
