@@ -15,6 +15,9 @@ from pathlib import Path
 
 from dbtpod.errors import SettingsError
 
+# The resident memory of Prefect's and dbt's processes in a pod, measured at 120 and 190 MiB, with some room.
+_INTERPRETERS_MB = 400
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -31,6 +34,8 @@ class Settings:
     keep_generations: int = 3
     # NFS and SMB keep no locks that two nodes can trust; True is the user's word that theirs does.
     allow_network_filesystem: bool = False
+    # What DuckDB may use, as it writes it ("1400MB"); None leaves it to DuckDB, which sees the whole node.
+    memory_limit: str | None = None
 
     @property
     def volume(self) -> Path:
@@ -59,28 +64,53 @@ class Settings:
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
-    """Read the settings; SettingsError names each variable that is missing or wrong.
+    """Read the settings for a run; SettingsError names each variable that is missing or wrong.
 
     DUCKDB_PATH must be absolute and two folders deep (`<volume>/work/warehouse.duckdb`), its volume must exist and
     be writable. DBT_PROJECT_DIR, dbt's own variable, is the folder `dbt_project` here unless set.
     """
+    settings, problems = _read(environment)
+    problems += _volume_problems(settings.duckdb_path) if not problems else []
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return settings
+
+
+def for_project(environment: Mapping[str, str] = os.environ) -> Settings:
+    """Read the settings where there is no volume, as when the image is built."""
+    settings, problems = _read(environment)
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return settings
+
+
+def _read(environment: Mapping[str, str]) -> tuple[Settings, list[str]]:
     problems: list[str] = []
     path = Path(environment.get("DUCKDB_PATH", ""))
     if not environment.get("DUCKDB_PATH"):
         problems.append("DUCKDB_PATH is not set: give the DuckDB file's path, such as /data/work/warehouse.duckdb.")
     elif not path.is_absolute() or len(path.parts) < 4:
         problems.append(f"DUCKDB_PATH is {str(path)!r}: it must be absolute, such as /data/work/warehouse.duckdb.")
-    else:
-        problems += _volume_problems(path)
     project = Path(environment.get("DBT_PROJECT_DIR", "dbt_project")).absolute()
     if not (project / "dbt_project.yml").is_file():
         problems.append(f"DBT_PROJECT_DIR is {str(project)!r}: there is no dbt_project.yml in it.")
-    publish = _boolean(environment, "DBTPOD_PUBLISH", True, problems)
-    keep = _positive(environment, "DBTPOD_KEEP_GENERATIONS", 3, problems)
-    network = _boolean(environment, "DBTPOD_ALLOW_NETWORK_FILESYSTEM", False, problems)
-    if problems:
-        raise SettingsError("\n".join(problems))
-    return Settings(path, project, publish, keep, network)
+    settings = Settings(
+        duckdb_path=path,
+        project_dir=project,
+        publish=_boolean(environment, "DBTPOD_PUBLISH", True, problems),
+        keep_generations=_positive(environment, "DBTPOD_KEEP_GENERATIONS", 3, problems),
+        allow_network_filesystem=_boolean(environment, "DBTPOD_ALLOW_NETWORK_FILESYSTEM", False, problems),
+        memory_limit=_memory_limit(environment, problems),
+    )
+    return settings, problems
+
+
+def _memory_limit(environment: Mapping[str, str], problems: list[str]) -> str | None:
+    """Return DBTPOD_MEMORY_LIMIT, or what the pod's limit leaves to DuckDB beside Prefect's and dbt's own processes."""
+    if "DBTPOD_MEMORY_LIMIT" in environment or "DBTPOD_POD_MEMORY_BYTES" not in environment:
+        return environment.get("DBTPOD_MEMORY_LIMIT")
+    megabytes = _positive(environment, "DBTPOD_POD_MEMORY_BYTES", 1, problems) // 10**6
+    return f"{max(128, (megabytes - _INTERPRETERS_MB) * 85 // 100)}MB"
 
 
 def _volume_problems(duckdb_path: Path) -> list[str]:

@@ -1,0 +1,57 @@
+"""What dbt parsed of the project, kept with it: baked when the image is built, given to each command before it starts.
+
+dbt throws it away, and parses everything again, when the project's path, the profile, or a variable that the profile
+reads (DUCKDB_PATH) is another than at baking time; so both go through `process.environment`.
+"""
+
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from dbtpod import process
+from dbtpod.errors import DbtUnusable
+from dbtpod.settings import Settings, for_project
+
+FILE = "partial_parse.msgpack"
+# The profile's own default target, and the one whose connection is read-only.
+WRITER, READER = "writer", "reader"
+
+
+def target_options(target: str) -> list[str]:
+    """Return the options that choose a target: none for the writer's, which is the profile's default."""
+    return ["--target", READER] if target == READER else []
+
+
+def baked_path(settings: Settings, target: str) -> Path:
+    """Return where a target's state lies in the project's folder."""
+    return settings.project_dir / "target" / target / FILE
+
+
+def give(settings: Settings, target: str, target_dir: Path) -> None:
+    """Put the baked state where dbt looks for it; without one dbt parses everything, and nothing else changes."""
+    baked = baked_path(settings, target)
+    if baked.is_file():
+        shutil.copyfile(baked, target_dir / FILE)
+
+
+def bake(settings: Settings) -> None:
+    """Parse the project for each target; DbtUnusable has dbt's own lines where it cannot."""
+    for target in (WRITER, READER):
+        with tempfile.TemporaryDirectory() as folder:
+            with process.start(
+                ["--log-format", "text", "parse", *target_options(target)], settings, Path(folder)
+            ) as dbt:
+                lines = list(dbt.lines())
+                code = dbt.wait()
+            if code:
+                raise DbtUnusable(f"dbt parse for the {target} ended with exit code {code}:\n" + "\n".join(lines))
+            baked_path(settings, target).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(Path(folder) / FILE, baked_path(settings, target))
+
+
+if __name__ == "__main__":
+    try:
+        bake(for_project())
+    except DbtUnusable as error:
+        sys.exit(str(error))
