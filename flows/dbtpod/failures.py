@@ -1,0 +1,31 @@
+"""What kind of failure a message of dbt tells of; pure."""
+
+import re
+
+# The database was away or held by another: DuckDB's file, its httpfs, PostgreSQL, and what libc says of sockets.
+_AWAY = re.compile(
+    r"""could\ not\ set\ lock | conflicting\ lock | io\ error:\ cannot\ open\ file
+    | connection\ (refused|reset|timed\ out|is\ closed|already\ closed) | broken\ pipe | network\ is\ unreachable
+    | no\ route\ to\ host | temporary\ failure\ in\ name\ resolution | could\ not\ translate\ host\ name
+    | could\ not\ connect\ to\ server | connection\ to\ server\b.*\ failed | could\ not\ establish\ connection
+    | server\ closed\ the\ connection | ssl\ connection\ has\ been\ closed | terminating\ connection\ due\ to
+    | database\ system\ is\ (starting\ up|shutting\ down|in\ recovery) | too\ many\ (clients|connections)
+    | remaining\ connection\ slots | stale\ file\ handle""",
+    re.IGNORECASE | re.VERBOSE,
+)
+# The database answered, or no later try will find it otherwise. Such messages quote SQL, which may say anything.
+_LASTING = re.compile(
+    r"""\b(catalog|binder|parser|constraint|conversion|invalid\ input|out\ of\ memory|compilation|syntax
+    |not\ implemented|mismatch\ type|out\ of\ range)\ error
+    | permission\ denied | no\ such\ file | is\ a\ directory | read-only\ file\ system | no\ space\ left""",
+    re.IGNORECASE | re.VERBOSE,
+)
+
+
+def is_connection_error(message: str) -> bool:
+    """Whether the database could not be reached, so that the same command may succeed later.
+
+    Give it one message, a node's or dbt's own, not a whole log. A file that is not a database, or of a newer format,
+    is none; nor is a path that is wrong or forbidden.
+    """
+    return bool(_AWAY.search(message)) and not _LASTING.search(message)
