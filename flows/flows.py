@@ -2,7 +2,7 @@
 
 from prefect import State, flow
 
-from dbtpod import reader, writer
+from dbtpod.invocation import reader, writer
 
 
 @flow(name="dbt-build")

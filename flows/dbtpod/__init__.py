@@ -15,9 +15,3 @@ publish      | working copy, generations, roll back
 deployments  | prefect.yaml, read and checked
 register     | pool, queues, deployments, automations; prune
 """
-
-from dbtpod.errors import DbtPodError
-from dbtpod.invocation import reader, writer
-from dbtpod.settings import Settings
-
-__all__ = ["DbtPodError", "Settings", "reader", "writer"]
