@@ -1,0 +1,12 @@
+{% macro limit_duckdb() %}
+    {#- Read while dbt runs, never while it parses: the same variables in profiles.yml would void the parse cache. -#}
+    {%- if execute -%}
+        {%- set limits = {
+            'memory_limit': env_var('DBTPOD_MEMORY_LIMIT', ''),
+            'temp_directory': env_var('DBTPOD_TEMP_DIRECTORY', ''),
+        } -%}
+        {%- for setting, value in limits.items() if value -%}
+            {%- do run_query("set global " ~ setting ~ " = '" ~ value ~ "'") -%}
+        {%- endfor -%}
+    {%- endif -%}
+{% endmacro %}
