@@ -2,6 +2,7 @@
 
 volume/                          e.g. /data, the claim
 ├── work/warehouse.duckdb        DUCKDB_PATH: what a writing run builds on
+├── work/owner.json              the flow run whose working copy it is, and the generation it began from
 ├── writer.lock                  held by the one writing run
 ├── published/<n>/               a generation: warehouse.duckdb and dbt's artifacts of its build
 ├── published/current            link to the generation that readers see
@@ -41,6 +42,11 @@ class Settings:
     def volume(self) -> Path:
         """The folder that holds everything that lasts."""
         return self.duckdb_path.parent.parent
+
+    @property
+    def owner_path(self) -> Path:
+        """Says which flow run the working copy belongs to; a DuckDB file without it was brought or built in place."""
+        return self.duckdb_path.with_name("owner.json")
 
     @property
     def lock_path(self) -> Path:

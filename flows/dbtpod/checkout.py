@@ -1,0 +1,123 @@
+"""The working copy: what a writing run builds on, made from the last good build; for the holder of the writer's lock.
+
+work/warehouse.duckdb   the copy, always under this one name
+work/owner.json         the flow run that it belongs to and the generation it began from
+
+A DuckDB file without owner.json is not a working copy but somebody's database: one brought here, or one that was built
+in place. It is never discarded: it becomes a generation first.
+"""
+
+import json
+import logging
+import shutil
+import time
+from pathlib import Path
+
+from dbtpod import database, durable, publish
+from dbtpod.errors import WarehouseBusy
+from dbtpod.settings import Settings
+
+Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
+
+
+def check_out(settings: Settings, run_id: str, log: Log) -> None:
+    """Put a fresh copy of the current generation, or nothing before the first one, where the run builds.
+
+    What another run left there goes. With `publish` off the file that is there is kept and built on in place.
+    """
+    work = settings.duckdb_path.parent
+    work.mkdir(exist_ok=True)
+    if settings.duckdb_path.exists():
+        _check_unused(settings.duckdb_path)
+        if not settings.owner_path.exists():
+            database.check_database(settings.duckdb_path)
+            if not settings.publish:
+                return
+            _adopt(settings, log)
+    _discard(settings)
+    base = publish.current(settings)
+    fresh = _copy(publish.find(settings, base).database, work, log) if base is not None else None
+    # Before the copy has its name, or a crash here would leave somebody's database. In place there is no owner.
+    if settings.publish:
+        durable.write_json(settings.owner_path, {"run": run_id, "base": base})
+    else:
+        settings.owner_path.unlink(missing_ok=True)
+    if fresh:
+        fresh.replace(settings.duckdb_path)
+        durable.sync(work)
+
+
+def owned_by(settings: Settings, run_id: str) -> bool:
+    """Say whether the working copy is this run's own, half built, and begun from what is current now."""
+    owner = _owner(settings)
+    return (
+        owner.get("run") == run_id and settings.duckdb_path.exists() and owner.get("base") == publish.current(settings)
+    )
+
+
+def owner_run(settings: Settings) -> str | None:
+    """Return the flow run that the working copy belongs to, which may come back to resume it."""
+    run = _owner(settings).get("run")
+    return run if isinstance(run, str) else None
+
+
+def _owner(settings: Settings) -> dict[str, object]:
+    try:
+        owner: dict[str, object] = json.loads(settings.owner_path.read_text())
+    except FileNotFoundError:
+        return {}
+    return owner
+
+
+def _check_unused(path: Path) -> None:
+    pid = database.writer(path)
+    if pid is not None:
+        raise WarehouseBusy(
+            f"{path} is open for writing in DuckDB by {f'process {pid}' if pid else 'a process of another pod'}, such "
+            "as a shell or a dbt started by hand. Close it, then run this again."
+        )
+
+
+def _adopt(settings: Settings, log: Log) -> None:
+    generation = publish.publish(settings, "adopted", [])
+    log.info(
+        "%s was not made by a run: it became generation %d, and this run builds on a copy of it.",
+        settings.duckdb_path,
+        generation.number,
+    )
+
+
+def _discard(settings: Settings) -> None:
+    """Remove the old working copy first, so that old and new never need room at the same time."""
+    settings.duckdb_path.unlink(missing_ok=True)
+    database.wal(settings.duckdb_path).unlink(missing_ok=True)
+    # DuckDB's spill folder, left by a killed process.
+    shutil.rmtree(settings.duckdb_path.with_name(settings.duckdb_path.name + ".tmp"), ignore_errors=True)
+    _unfinished(settings.duckdb_path.parent).unlink(missing_ok=True)
+    durable.sync(settings.duckdb_path.parent)
+
+
+def _unfinished(work: Path) -> Path:
+    return work / ".checkout.tmp"
+
+
+def _copy(source: Path, work: Path, log: Log) -> Path:
+    database.check_database(source)
+    size = source.stat().st_size
+    target = _unfinished(work)
+    purpose = f"the working copy of {source}"
+    started = time.monotonic()
+    try:
+        with durable.room(work, size, purpose):
+            if durable.clone(source, target):
+                log.info("Working copy: %s shared with %s, no bytes copied.", durable.size_text(size), source)
+                return target
+            if durable.free(work) < size:
+                raise durable.volume_full(work, size, purpose)
+            durable.copy(source, target)
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+    seconds = time.monotonic() - started
+    log.info("Working copy: %s copied from %s in %.1f s.", durable.size_text(size), source, seconds)
+    return target

@@ -1,0 +1,137 @@
+"""What only DuckDB knows about its file: whether it opens, who has it open, what is in it. The one user of duckdb."""
+
+import errno
+import fcntl
+import os
+import struct
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from dbtpod import durable
+from dbtpod.errors import WarehouseBusy, WarehouseUnusable
+
+# struct flock; macOS orders it otherwise.
+FLOCK, FLOCK_FIELDS = (
+    ("qqihh", "start length pid kind whence")
+    if sys.platform == "darwin"
+    else (
+        "hhqqi4x",
+        "kind whence start length pid",
+    )
+)
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A table or view: two that are equal hold the same rows, in whatever order."""
+
+    rows: int | None  # None: a view
+    fingerprint: str
+
+
+def check_database(path: Path) -> None:
+    """Open the file read-only and close it: WarehouseUnusable or WarehouseBusy says what stands against it."""
+    with _connect(path, read_only=True):
+        pass
+
+
+def checkpoint(path: Path) -> None:
+    """Bring everything committed into the file itself, so that no write-ahead log remains beside it.
+
+    VolumeFull when there is no room to do so; nothing committed is lost then.
+    """
+    log = wal(path)
+    needed = log.stat().st_size if log.exists() else 0
+    with _connect(path, read_only=False) as connection:
+        try:
+            connection.execute("CHECKPOINT")
+        except duckdb.Error as error:
+            if _is_full(error):
+                raise durable.volume_full(path.parent, needed, "writing the log into the DuckDB file") from error
+            raise WarehouseUnusable(f"DuckDB could not checkpoint {path}: {error}") from error
+    if log.exists():
+        raise WarehouseUnusable(
+            f"{log} is still there after a checkpoint, so {path} is not whole; it stays unpublished."
+        )
+
+
+def wal(path: Path) -> Path:
+    """Name the write-ahead log that DuckDB keeps beside the file."""
+    return path.with_name(path.name + ".wal")
+
+
+def writer(path: Path) -> int | None:
+    """Return the process that has the file open for writing in DuckDB, 0 if it is in another pod; None: nobody."""
+    with path.open("rb") as file:
+        question = {"kind": fcntl.F_RDLCK, "whence": os.SEEK_SET, "start": 0, "length": 0, "pid": 0}
+        packed = struct.pack(FLOCK, *(question[name] for name in FLOCK_FIELDS.split()))
+        answer = dict(
+            zip(FLOCK_FIELDS.split(), struct.unpack(FLOCK, fcntl.fcntl(file, fcntl.F_GETLK, packed)), strict=True)
+        )
+    return None if answer["kind"] == fcntl.F_UNLCK else max(answer["pid"], 0)
+
+
+def relations(path: Path) -> dict[str, Relation]:
+    """Return every table and view by its name; reads all rows, which takes about a second for each gigabyte."""
+    with _connect(path, read_only=True) as connection:
+        found = {
+            f"{schema}.{name}": Relation(None, sql)
+            for schema, name, sql in connection.execute(
+                "SELECT schema_name, view_name, sql FROM duckdb_views() "
+                "WHERE database_name = current_database() AND NOT internal"
+            ).fetchall()
+        }
+        tables = connection.execute(
+            "SELECT schema_name, table_name, sql FROM duckdb_tables() "
+            "WHERE database_name = current_database() AND NOT internal"
+        ).fetchall()
+        for schema, name, sql in tables:
+            # The sum of the rows' hashes: equal rows give an equal sum in whatever order they lie.
+            rows, total = connection.execute(
+                f"SELECT count(*), sum(hash(relation)) FROM {_quoted(schema)}.{_quoted(name)} AS relation"  # noqa: S608
+            ).fetchall()[0]
+            found[f"{schema}.{name}"] = Relation(rows, f"{sql} {total}")
+    return found
+
+
+@contextmanager
+def _connect(path: Path, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
+    try:
+        connection = duckdb.connect(path, read_only=read_only)
+    except duckdb.Error as error:
+        raise _opening_error(path, error) from error
+    with connection:
+        yield connection
+
+
+def _opening_error(path: Path, error: duckdb.Error) -> WarehouseBusy | WarehouseUnusable | Exception:
+    text = str(error)
+    if "Could not set lock" in text:
+        return WarehouseBusy(
+            f"Another process has {path} open in DuckDB: {text.splitlines()[0]} Close it, then run this again."
+        )
+    if _is_full(error):
+        return durable.volume_full(path.parent, 0, "opening the DuckDB file")
+    if "version number" in text or "newer version of DuckDB" in text:
+        return WarehouseUnusable(
+            f"{path} was written by a newer DuckDB than the {duckdb.__version__} here: {text.splitlines()[0]} "
+            "Use an image with that DuckDB, or bring the file to the older format with the newer one "
+            "(ATTACH 'old.duckdb' (STORAGE_VERSION 'v1.0.0'); COPY FROM DATABASE). Nothing was deleted."
+        )
+    return WarehouseUnusable(
+        f"DuckDB {duckdb.__version__} cannot open {path}: {text.splitlines()[0]} Nothing was deleted. Roll back to "
+        "an earlier generation (python -m dbtpod.generations rollback N) or put another file in its place."
+    )
+
+
+def _is_full(error: duckdb.Error) -> bool:
+    return any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

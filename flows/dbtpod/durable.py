@@ -1,0 +1,98 @@
+"""File operations that outlive a power cut, and that say how much was needed when the volume is full."""
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from dbtpod.errors import VolumeFull
+
+# Linux's ioctl that lets two files share their blocks (XFS, btrfs, some CSI volumes); Python has no name for it.
+FICLONE = 0x40049409
+# Large enough to be one long system call, small enough that a signal is seen soon.
+COPY_BYTES = 64 << 20
+# EFBIG: a process or quota limit on the size of files, which is the same to the user.
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextmanager
+def room(folder: Path, needed: int, purpose: str) -> Iterator[None]:
+    """Turn "no space left" inside the block into VolumeFull with what was needed and what is free."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise volume_full(folder, needed, purpose) from error
+
+
+def volume_full(folder: Path, needed: int, purpose: str) -> VolumeFull:
+    """Make the error that names both sizes, the folder, and the ways out."""
+    return VolumeFull(
+        f"No space left on the volume of {folder}: {purpose} needs {size_text(needed)}, and {size_text(free(folder))} "
+        "is free. The published build is as it was. Enlarge the claim, keep fewer generations "
+        "(warehouse.keepGenerations), or build in place (warehouse.publish: false)."
+    )
+
+
+def free(folder: Path) -> int:
+    """Return the bytes that this user may still write to the folder's volume."""
+    status = os.statvfs(folder)
+    return status.f_bavail * status.f_frsize
+
+
+def size_text(size: int) -> str:
+    """Write a number of bytes for people: 0.3 MB, 12.0 GB."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's bytes, or a folder's names, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: Path, values: Mapping[str, object]) -> None:
+    """Replace a small file as a whole: after a crash it is the old one or the new one."""
+    fresh = path.with_name(f".{path.name}.tmp")
+    with fresh.open("w") as file:
+        json.dump(values, file, indent=2)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+    sync(path.parent)
+
+
+def clone(source: Path, target: Path) -> bool:
+    """Make `target` share the blocks of `source`; False where the filesystem cannot, with an empty `target` left."""
+    with source.open("rb") as old, target.open("wb") as new:
+        if sys.platform != "linux":
+            return False
+        try:
+            fcntl.ioctl(new, FICLONE, old.fileno())
+        except OSError:
+            return False
+    return True
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy the bytes inside the kernel where it can."""
+    if sys.platform != "linux":
+        shutil.copyfile(source, target)
+        return
+    try:
+        with source.open("rb") as old, target.open("wb") as new:
+            while os.copy_file_range(old.fileno(), new.fileno(), COPY_BYTES):
+                pass
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.EXDEV, errno.EOPNOTSUPP, errno.EINVAL):
+            raise
+        shutil.copyfile(source, target)

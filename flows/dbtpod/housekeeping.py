@@ -1,0 +1,41 @@
+"""Removes what nobody needs any more: old run folders, generations beyond those kept, and what a crash left behind."""
+
+import shutil
+import time
+
+from dbtpod import checkout, publish
+from dbtpod.settings import Settings
+
+KEEP_DAYS = 14
+KEEP_RUNS = 100
+
+
+def clean(settings: Settings, run_id: str, keep_days: float = KEEP_DAYS, keep_runs: int = KEEP_RUNS) -> None:
+    """Remove run folders that are too old or too many, old generations, and orphans; for the holder of the lock.
+
+    Never the folder of `run_id`, nor that of the run whose working copy waits to be resumed, nor the current
+    generation.
+    """
+    _remove_orphans(settings)
+    publish.prune(settings)
+    _remove_runs(settings, {run_id, checkout.owner_run(settings)}, keep_days, keep_runs)
+
+
+def _remove_orphans(settings: Settings) -> None:
+    for folder in (settings.published_dir, settings.duckdb_path.parent):
+        for orphan in folder.glob(".*.tmp") if folder.is_dir() else ():
+            # The link is an orphan too, and rmtree refuses links.
+            shutil.rmtree(orphan) if orphan.is_dir() and not orphan.is_symlink() else orphan.unlink()
+
+
+def _remove_runs(settings: Settings, in_use: set[str | None], keep_days: float, keep_runs: int) -> None:
+    if not settings.runs_dir.is_dir():
+        return
+    newest_first = sorted(
+        ((folder.stat().st_mtime, folder) for folder in settings.runs_dir.iterdir() if folder.is_dir()), reverse=True
+    )
+    oldest_kept = time.time() - keep_days * 86400
+    for position, (changed, folder) in enumerate(newest_first):
+        if folder.name not in in_use and (position >= keep_runs or changed < oldest_kept):
+            # A reader's run may clean up its own folder meanwhile.
+            shutil.rmtree(folder, ignore_errors=True)
