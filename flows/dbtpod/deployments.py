@@ -35,6 +35,11 @@ class Deployment:
     schedules: tuple[Schedule, ...]
     job_variables: frozenset[str]
 
+    def is_called(self, full_name: str) -> bool:
+        """Whether Prefect's full name, flow/deployment, is this one's."""
+        flow, _, name = full_name.partition("/")
+        return name == self.name and self.flow in (flow, None)
+
 
 @dataclass(frozen=True)
 class PrefectFile:

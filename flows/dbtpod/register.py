@@ -1,0 +1,174 @@
+"""Make a Prefect server equal to prefect.yaml: python -m dbtpod.register, by the chart's hook Job or by hand.
+
+Each step may be repeated: run it again after a failure, or twice in a row, and nothing changes that is right already.
+"""
+
+import argparse
+import asyncio
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.filters import WorkPoolFilter, WorkPoolFilterName
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.exceptions import PrefectHTTPStatusError
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+from dbtpod import deployments, heartbeat, schedules, work_pool
+from dbtpod.deployments import PrefectFile
+from dbtpod.errors import DbtPodError, DeploymentsInvalid, SettingsError
+
+log = logging.getLogger("dbtpod.register")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Register what prefect.yaml says; a mistake ends it with one message and exit code 1."""
+    arguments = _parser().parse_args(argv)
+    logging.basicConfig(stream=sys.stdout, format="%(message)s", force=True)
+    log.setLevel(logging.INFO)
+    try:
+        file = deployments.read(arguments.file, arguments.pool)
+        template = work_pool.read_template(arguments.base_job_template) if arguments.base_job_template else None
+        if not PREFECT_API_URL.value():
+            raise SettingsError("PREFECT_API_URL is not set: give the server's, such as http://127.0.0.1:4200/api.")
+        asyncio.run(register(file, template, arguments.wait_seconds))
+    except DbtPodError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    except PrefectHTTPStatusError as error:
+        sys.stderr.write(f"{_refusal(error)}\n")
+        return 1
+    return 0
+
+
+async def register(file: PrefectFile, template: dict[str, Any] | None, wait_seconds: float) -> None:
+    """Bring the server's pool, queues, deployments and automation in line with the file, and log what changed.
+
+    Without a job template the pool must exist, and keeps its own. Deployments of this pool that the file does not
+    have are removed: the pool belongs to the file.
+    """
+    async with get_client() as client:
+        await _wait_for_api(client, wait_seconds)
+        await _check_job_variables(client, file, template)
+        await work_pool.ensure(client, file.pool, template)
+        await work_pool.ensure_queues(client, file.pool)
+        before = await _registered(client, file.pool)
+        _deploy_all(file)
+        after = await _prune(client, file)
+        schedules.tell_changes(file, before, after)
+        await heartbeat.ensure(client, heartbeat.automation(file.pool, [found.id for found in after.values()]))
+        await schedules.tell_table(client, file, after)
+
+
+async def _wait_for_api(client: PrefectClient, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):  # Prefect's own retries know no deadline
+        while reason := await _unreachable(client):
+            if time.monotonic() >= deadline:
+                raise SettingsError(
+                    f"Prefect's API at {client.api_url} could not be reached within {seconds:.0f} s: {reason}. "
+                    "Check PREFECT_API_URL, that the server runs, and that a network policy lets this pod reach it."
+                )
+            await asyncio.sleep(1)
+
+
+async def _unreachable(client: PrefectClient) -> str | None:
+    try:
+        await client.read_work_pools(limit=1)
+    except PrefectHTTPStatusError as exc:
+        if exc.response.status_code < 500 and exc.response.status_code != 429:
+            raise SettingsError(_refusal(exc)) from exc
+        return f"it answers {exc.response.status_code}"
+    except httpx.TransportError as exc:
+        return f"{type(exc).__name__} {exc}".strip()
+    except ValueError as exc:  # a page, where JSON should be
+        raise SettingsError(f"{client.api_url} is not Prefect's API: does PREFECT_API_URL end in /api?") from exc
+    return None
+
+
+def _refusal(error: PrefectHTTPStatusError) -> str:
+    status, url = error.response.status_code, PREFECT_API_URL.value()
+    match status:
+        case 401:
+            advice = "check PREFECT_API_AUTH_STRING (a server with a password) or PREFECT_API_KEY (Prefect Cloud)"
+        case 403:
+            advice = "the key is known, but may not do this: give its account the right to edit pools and deployments"
+        case 404 | 405:
+            advice = "there is no such API: does PREFECT_API_URL end in /api?"
+        case _:
+            advice = error.response.text.strip()[:500]
+    return f"Prefect's API at {url} refuses {error.request.method} {error.request.url.path} with {status}: {advice}."
+
+
+async def _check_job_variables(client: PrefectClient, file: PrefectFile, template: dict[str, Any] | None) -> None:
+    pool = await work_pool.find(client, file.pool)
+    if template or pool:
+        deployments.check_job_variables(file, template or pool.base_job_template if pool else template or {})
+
+
+async def _registered(client: PrefectClient, pool: str) -> dict[str, DeploymentResponse]:
+    """The deployments of the pool by full name, as flow/deployment."""
+    of_pool = WorkPoolFilter(name=WorkPoolFilterName(any_=[pool]))
+    found: list[DeploymentResponse] = []
+    while page := await client.read_deployments(work_pool_filter=of_pool, limit=_PAGE, offset=len(found)):
+        found += page
+    flows = {flow_id: (await client.read_flow(flow_id)).name for flow_id in {item.flow_id for item in found}}
+    return {f"{flows[item.flow_id]}/{item.name}": item for item in found}
+
+
+_PAGE = 100
+
+
+def _deploy_all(file: PrefectFile) -> None:
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", file.path.name]
+    done = subprocess.run(
+        command,
+        cwd=file.path.parent,  # entrypoints are relative to it
+        env={**os.environ, "COLUMNS": "120", "PREFECT_CLI_COLORS": "false"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise DeploymentsInvalid(
+            f"prefect deploy --all ended with exit code {done.returncode}; run this again once that is mended.\n"
+            + "\n".join(done.stdout.strip().splitlines()[-20:])
+        )
+
+
+async def _prune(client: PrefectClient, file: PrefectFile) -> dict[str, DeploymentResponse]:
+    registered = await _registered(client, file.pool)
+    kept = {name: item for name, item in registered.items() if any(entry.is_called(name) for entry in file.deployments)}
+    if len(kept) < len(file.deployments):
+        raise DeploymentsInvalid(f"The server lists only {sorted(kept)} of {file.path}: nothing was removed.")
+    for name in sorted(set(registered) - set(kept)):
+        await client.delete_deployment(registered[name].id)
+        log.info("deployment %s: removed, %s does not have it and work pool %s is its own", name, file.path, file.pool)
+    for name, item in kept.items():
+        wanted = {schedule.slug for entry in file.deployments if entry.is_called(name) for schedule in entry.schedules}
+        for schedule in item.schedules:
+            if schedule.slug not in wanted:
+                await client.delete_deployment_schedule(item.id, schedule.id)
+                log.info("schedule %s of %s: removed, %s does not have it", schedule.slug, name, file.path)
+    return await _registered(client, file.pool)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m dbtpod.register", description=__doc__)
+    parser.add_argument("--file", type=Path, default=Path("prefect.yaml"), help="default: prefect.yaml here")
+    parser.add_argument("--pool", help="the work pool; default: the one that the file names")
+    parser.add_argument("--base-job-template", type=Path, help="JSON file; default: the pool keeps its own")
+    parser.add_argument("--wait-seconds", type=float, default=120, help="how long to wait for the API; default: 120")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""The work pool and its queues on the server: made or brought up to date, and told what changed."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
+from prefect.client.schemas.objects import WorkPool
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+
+from dbtpod.deployment_rules import QUEUES
+from dbtpod.errors import DeploymentsInvalid
+
+KIND = "kubernetes"
+
+log = logging.getLogger("dbtpod.register")
+
+
+def read_template(path: Path) -> dict[str, Any]:
+    """Read a base job template; DeploymentsInvalid where it is not one."""
+    try:
+        template = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as exc:
+        raise DeploymentsInvalid(f"The base job template {path} cannot be read: {exc}") from exc
+    if not isinstance(template, dict) or not {"job_configuration", "variables"} <= set(template):
+        raise DeploymentsInvalid(f"{path} is not a base job template: it needs job_configuration and variables.")
+    return template
+
+
+async def find(client: PrefectClient, name: str) -> WorkPool | None:
+    """The pool as the server has it; DeploymentsInvalid where it is of a type that starts no pods."""
+    try:
+        pool = await client.read_work_pool(name)
+    except ObjectNotFound:
+        return None
+    if pool.type != KIND:
+        raise DeploymentsInvalid(
+            f"The work pool {name!r} is of type {pool.type!r}, not {KIND!r}: remove it or rename it."
+        )
+    return pool
+
+
+async def ensure(client: PrefectClient, name: str, template: dict[str, Any] | None) -> None:
+    """Create the pool, or give it this template where it has another; None leaves the template as it is."""
+    pool = await find(client, name)
+    if pool is None and template is None:
+        raise DeploymentsInvalid(
+            f"There is no work pool {name!r} on the server: install the chart, which makes it, "
+            "or give its job template with --base-job-template FILE."
+        )
+    if pool is None and template is not None:
+        try:
+            await client.create_work_pool(WorkPoolCreate(name=name, type=KIND, base_job_template=template))
+            log.info("work pool %s: created", name)
+        except ObjectAlreadyExists:  # by the worker, which starts at the same time
+            pool = await find(client, name)
+    if pool is not None and template is not None and pool.base_job_template != template:
+        await client.update_work_pool(name, WorkPoolUpdate(base_job_template=template))
+        log.info("work pool %s: job template updated", name)
+
+
+async def ensure_queues(client: PrefectClient, pool: str) -> None:
+    """Create the queues that are missing and set each limit."""
+    for name, limit in QUEUES.items():
+        try:
+            queue = await client.read_work_queue_by_name(name, work_pool_name=pool)
+        except ObjectNotFound:
+            await client.create_work_queue(name, concurrency_limit=limit, work_pool_name=pool)
+            log.info("queue %s: created, limit %s", name, limit or "none")
+            continue
+        if queue.concurrency_limit != limit:
+            await client.update_work_queue(queue.id, concurrency_limit=limit)
+            log.info("queue %s: limit %s, was %s", name, limit or "none", queue.concurrency_limit or "none")
