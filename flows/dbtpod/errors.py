@@ -4,6 +4,7 @@
 ├── DbtFailed            dbt ran; a node failed or a source is stale         retry: no
 ├── DbtUnusable          dbt did not start its work: project, profile, usage retry: no
 ├── DbtKilled            dbt was ended by a signal                           retry: yes
+├── RunGivenUp           the run's pods died again and again                 retry: no
 ├── ConnectionLost       the database could not be reached or read           retry: yes
 ├── WarehouseBusy        another writer holds the DuckDB file                retry: yes
 ├── WarehouseUnusable    the DuckDB file or its volume cannot be used        retry: no
@@ -34,6 +35,10 @@ class DbtKilled(DbtPodError):
     """dbt was ended by a signal that this process did not send, such as the kernel's for memory."""
 
     retry = True
+
+
+class RunGivenUp(DbtPodError):
+    """The run was started again after its pod died as often as it makes sense."""
 
 
 class ConnectionLost(DbtPodError):

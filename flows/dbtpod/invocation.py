@@ -5,18 +5,16 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 
 from prefect import get_run_logger
 from prefect.runtime import flow_run
 
-from dbtpod import artifacts, lock, parse_state, publish
-from dbtpod.command import Dbt
+from dbtpod import artifacts, housekeeping, lock, parse_state, publish, resume
+from dbtpod.command import Dbt, Retries
 from dbtpod.errors import SettingsError, WarehouseUnusable
-from dbtpod.lock import Holder
 from dbtpod.settings import Settings, from_environment
 
-# A longer wait than any healthy handover, and short enough that a forgotten shell is noticed the same hour.
+# Longer than any healthy hand-over, and short enough that a forgotten shell is noticed within the hour.
 LOCK_SECONDS = 600.0
 
 
@@ -24,21 +22,18 @@ LOCK_SECONDS = 600.0
 def writer(*, retries: int = 0, retry_delay_seconds: float = 0) -> Iterator[Dbt]:
     """Yield a dbt that writes: alone, on a copy of the last published build, published if the block ends well.
 
-    What failed publishes nothing. `retries` are per dbt command, for lock and connection errors only. Raises
-    SettingsError, WarehouseBusy, WarehouseUnusable or VolumeFull before dbt starts.
+    What fails publishes nothing. `retries` count for each dbt command, after a lock or a connection error only.
+    Raises SettingsError, WarehouseBusy, WarehouseUnusable or VolumeFull where dbt cannot start.
     """
     settings = from_environment()
-    log = get_run_logger()
-    run_id = _flow_run_id()
     lock.check_filesystem(settings.volume, settings.allow_network_filesystem)
     with lock.hold(settings.lock_path, _holder(), LOCK_SECONDS):
-        publish.check_out(settings, run_id, log)
-        with _reported(Dbt(settings, _run_dir(settings, run_id), parse_state.WRITER, retries, retry_delay_seconds)) as dbt:
+        run_dir = resume.begin(settings, _flow_run_id(), flow_run.run_count, get_run_logger())
+        dbt = Dbt(settings, run_dir, parse_state.WRITER, Retries(retries, retry_delay_seconds))
+        with _reported(dbt):
             yield dbt
-            if settings.publish:
-                generation = publish.publish(settings, run_id, dbt.target_dir)
-                log.info("Published generation %s: %s", generation.number, settings.readable_path)
-        publish.clean(settings, run_id)
+            _publish(settings, dbt)
+        housekeeping.clean(settings, _flow_run_id())
 
 
 @contextmanager
@@ -50,10 +45,10 @@ def reader(*, retries: int = 0, retry_delay_seconds: float = 0) -> Iterator[Dbt]
     settings = from_environment()
     if not settings.readable_path.is_file():
         raise WarehouseUnusable(
-            f"There is no published warehouse at {settings.readable_path} yet: run dbt-build (or dbt-smoke) first."
+            f"There is no published warehouse at {settings.readable_path} yet: run dbt-build or dbt-smoke first."
         )
-    run_dir = _run_dir(settings, _flow_run_id())
-    with _reported(Dbt(settings, run_dir, parse_state.READER, retries, retry_delay_seconds)) as dbt:
+    run_dir = settings.runs_dir / _flow_run_id()
+    with _reported(Dbt(settings, run_dir, parse_state.READER, Retries(retries, retry_delay_seconds))) as dbt:
         yield dbt
 
 
@@ -65,8 +60,11 @@ def _reported(dbt: Dbt) -> Iterator[Dbt]:
         artifacts.send(dbt.report, dbt.target_dir)
 
 
-def _run_dir(settings: Settings, run_id: str) -> Path:
-    return settings.runs_dir / run_id
+def _publish(settings: Settings, dbt: Dbt) -> None:
+    if settings.publish:
+        made = [dbt.target_dir / name for name in ("manifest.json", "run_results.json")]
+        generation = publish.publish(settings, _flow_run_id(), made)
+        get_run_logger().info("Published generation %d: %s", generation.number, settings.readable_path)
 
 
 def _flow_run_id() -> str:
@@ -75,5 +73,5 @@ def _flow_run_id() -> str:
     return str(flow_run.id)
 
 
-def _holder() -> Holder:
-    return Holder(run=str(flow_run.name), pod=os.environ.get("POD_NAME", socket.gethostname()), since=datetime.now(UTC))
+def _holder() -> lock.Holder:
+    return lock.Holder(str(flow_run.name), os.environ.get("POD_NAME", socket.gethostname()), datetime.now(UTC))

@@ -4,6 +4,7 @@ dbt throws it away, and parses everything again, when the project's path, the pr
 reads (DUCKDB_PATH) is another than at baking time; so both go through `process.environment`.
 """
 
+import hashlib
 import shutil
 import sys
 import tempfile
@@ -26,6 +27,12 @@ def target_options(target: str) -> list[str]:
 def baked_path(settings: Settings, target: str) -> Path:
     """Return where a target's state lies in the project's folder."""
     return settings.project_dir / "target" / target / FILE
+
+
+def fingerprint(settings: Settings) -> str:
+    """Return a digest of the project as it was baked; empty where nothing was."""
+    baked = baked_path(settings, WRITER)
+    return hashlib.sha256(baked.read_bytes()).hexdigest() if baked.is_file() else ""
 
 
 def give(settings: Settings, target: str, target_dir: Path) -> None:
