@@ -1,0 +1,84 @@
+"""Why a flow run's pod does not start, as Kubernetes tells it: pure functions over its objects.
+
+Kubernetes waits for ever for an image that does not exist or a claim that nobody made, and Prefect's run with it.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+MISSING_CLAIM = re.compile(r'persistentvolumeclaim "[^"]*" (not found|is being deleted)')
+IMAGE = "Correct image.repository, image.tag or image.pullSecrets, or the deployment's own job_variables.image."
+REFERENCE = "Create the Secret or ConfigMap that it names, or correct jobs.env and jobs.envFrom."
+CLAIM = "Create that claim, or correct warehouse.existingClaim or jobs.volumes."
+NODE = "Make room on a node, or correct jobs.resources, jobs.nodeSelector, jobs.affinity or jobs.tolerations."
+# Waiting reasons of a container that only a person can mend.
+MISTAKES = {
+    "ErrImagePull": IMAGE,
+    "ImagePullBackOff": IMAGE,
+    "InvalidImageName": IMAGE,
+    "ErrImageNeverPull": IMAGE,
+    "CreateContainerConfigError": REFERENCE,
+    "CreateContainerError": "Correct the deployment's job_variables or the jobs values.",
+}
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """What keeps a pod from starting, in Kubernetes' words, and what a person can do about it."""
+
+    reason: str
+    detail: str
+    advice: str
+    # True: waiting cannot help. False: a node, a volume or an image may still arrive.
+    mistake: bool
+
+    def __str__(self) -> str:
+        """Say what happened in one line, and what to do in the next."""
+        what = f"{self.reason}: {self.detail}" if self.detail else self.reason
+        return f"could not start: {what}\n{self.advice} Then run the deployment again."
+
+
+def obstacle_of_pod(pod: Mapping[str, Any]) -> Obstacle | None:
+    """Tell what keeps this pod from starting; None when it has started, has ended, or is being removed."""
+    status = pod.get("status", {})
+    if status.get("phase") != "Pending" or "deletionTimestamp" in pod.get("metadata", {}):
+        return None
+    return _waiting_container(status) or _unscheduled(status) or _still_creating(pod)
+
+
+def obstacle_of_job(job: Mapping[str, Any]) -> Obstacle | None:
+    """Tell that this Job has made no pod; None when it has one, has ended, or is being removed."""
+    status = job.get("status", {})
+    if any(status.get(key) for key in ("active", "succeeded", "failed", "conditions")):
+        return None
+    if "deletionTimestamp" in job["metadata"]:
+        return None
+    events = f"kubectl describe job {job['metadata']['name']}"
+    return Obstacle(
+        "FailedCreate", "Kubernetes made no pod.", f"See why in `{events}`: often a quota or policy.", False
+    )
+
+
+def _waiting_container(status: Mapping[str, Any]) -> Obstacle | None:
+    for container in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
+        waiting = container.get("state", {}).get("waiting", {})
+        if advice := MISTAKES.get(waiting.get("reason", "")):
+            return Obstacle(waiting["reason"], waiting.get("message", ""), advice, True)
+    return None
+
+
+def _unscheduled(status: Mapping[str, Any]) -> Obstacle | None:
+    for condition in status.get("conditions", []):
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            detail = condition.get("message", "")
+            missing = bool(MISSING_CLAIM.search(detail))
+            return Obstacle(condition.get("reason", "Unschedulable"), detail, CLAIM if missing else NODE, missing)
+    return None
+
+
+def _still_creating(pod: Mapping[str, Any]) -> Obstacle:
+    events = f"kubectl describe pod {pod['metadata']['name']}"
+    detail = "its volumes are not mounted or its image is not there yet."
+    return Obstacle("ContainerCreating", detail, f"See which in `{events}`.", False)
