@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from prefect import get_run_logger, task
+from prefect import State, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
-from prefect.states import Completed, State
+from prefect.client.schemas.objects import TaskRun
+from prefect.states import Completed
+from prefect.tasks import Task
 
 from dbtpod import events, failures, parse_state, process, report, results, resume
 from dbtpod.errors import ConnectionLost, DbtFailed, DbtKilled, DbtPodError, DbtUnusable
@@ -61,15 +63,19 @@ class Dbt:
             self.target_dir = before[-1].target_dir
             get_run_logger().info("%s: done before the pod of this run was replaced", name)
             return
-        task(
-            lambda: self._attempt(name, args, folder),
+
+        @task(
             name=name,
             retries=self._retries.count,
             retry_delay_seconds=self._retries.delay_seconds,
             retry_condition_fn=_can_help,
             cache_policy=NO_CACHE,
             persist_result=False,
-        )()
+        )
+        def command() -> None:
+            self._attempt(name, args, folder)
+
+        command()
 
     @property
     def state(self) -> State[None]:
@@ -112,7 +118,7 @@ class Dbt:
             return dbt.wait(), kept
 
 
-def _can_help(_task: object, _run: object, state: State[None]) -> bool:
+def _can_help(_task: Task[..., None], _run: TaskRun, state: State[None]) -> bool:
     error = state.result(raise_on_failure=False)
     return isinstance(error, DbtPodError) and error.retry
 

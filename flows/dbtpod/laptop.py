@@ -3,7 +3,9 @@
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
+from prefect import Flow, State
 from prefect.flows import load_flow_from_entrypoint
 from prefect.settings import PREFECT_HOME
 
@@ -16,8 +18,8 @@ ENTRYPOINT = "flows/flows.py:dbt_build"
 def main() -> int:
     """Run the flow and print where the result is; the exit code is 0 only where it completed."""
     settings = from_environment()
-    flow = load_flow_from_entrypoint(ENTRYPOINT, use_placeholder_flow=False)
-    state = flow(return_state=True)
+    flow: Flow[[], Any] = load_flow_from_entrypoint(ENTRYPOINT, use_placeholder_flow=False)
+    state: State[Any] = flow(return_state=True)
     if not state.is_completed():
         print(f"\n{flow.name} {state.name}: {state.message}", file=sys.stderr)
         return 1
@@ -32,8 +34,7 @@ dbt-build is done: {outcome}
 The warehouse: {settings.readable_path}
 
 Next:
-  look into it       .venv/bin/python -c "import duckdb; print(duckdb.connect('{_short(settings.readable_path)}', \\
-                       read_only=True).sql('select * from fct_orders limit 5'))"
+  what was published .venv/bin/python -m dbtpod.generations list
   the run's page     PREFECT_HOME={_short(home)} .venv/bin/prefect server start    and open http://127.0.0.1:4200
   change the models  dbt_project/models, then run this again
   on a cluster       make up"""

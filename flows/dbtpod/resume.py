@@ -102,7 +102,7 @@ def command(settings: Settings, args: Sequence[str], options: Sequence[str], las
 def completed(found: Mapping[str, Any], selected: Iterable[str]) -> dict[str, Any]:
     """Return run results in which each selected node that has none is skipped, so that `dbt retry` runs it."""
     done = {result["unique_id"] for result in found["results"]}
-    skipped = [
+    skipped: list[dict[str, Any]] = [
         {
             "unique_id": node_id,
             "status": "skipped",
