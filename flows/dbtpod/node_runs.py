@@ -1,0 +1,197 @@
+"""dbt's nodes as task runs of the flow run: Prefect's run graph is then dbt's lineage, live and coloured.
+
+A line of a node is logged on its row. Rows of a command's nodes are linked to the newest rows of their ancestors in
+this flow run, be they of this dbt command, of one before it, or of an earlier process of a rescheduled run.
+
+state                | its type  | why
+Pending, Running     | the same  |
+Completed, Failed    | the same  | dbt's error and fail are both Failed; the message says which
+Warn                 | COMPLETED | the node did its work and holds nothing back; the name tells it apart
+Skipped              | CANCELLED | final, and grey: never green, and not PENDING, which looks as if it were to come
+Crashed, Cancelled   | the same  | dbt was gone before it finished the node
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from functools import partial
+from itertools import count
+from logging import Logger, LoggerAdapter
+from pathlib import Path
+from uuid import UUID, uuid4
+
+from prefect import get_run_logger
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.objects import FlowRun, State, StateType, TaskRun, TaskRunResult
+from prefect.client.schemas.sorting import TaskRunSort
+from prefect.context import FlowRunContext, TaskRunContext
+from prefect.events import Event as PrefectEvent
+from prefect.logging.loggers import task_run_logger
+
+from dbtpod import task_events
+from dbtpod.events import Event, LogLine, NodeFinished, NodeStarted, NodeStatus, kind_of, name_of
+from dbtpod.lineage import Parents, read_parents, upstream
+from dbtpod.outbox import Outbox, impatient_client
+from dbtpod.progress import Progress
+
+_Log = Logger | LoggerAdapter[Logger]
+TASK_KEY = "dbt-node"
+_LONGEST_MESSAGE = 10_000
+_PAGE = 200  # the most task runs that the API gives at once
+_FINAL = {
+    NodeStatus.SUCCESS: (StateType.COMPLETED, "Completed"),
+    NodeStatus.WARN: (StateType.COMPLETED, "Warn"),
+    NodeStatus.ERROR: (StateType.FAILED, "Failed"),
+    NodeStatus.FAIL: (StateType.FAILED, "Failed"),
+    NodeStatus.SKIPPED: (StateType.CANCELLED, "Skipped"),
+}
+
+
+class NodeRuns:
+    """The rows of one flow run, over all its dbt commands; it is made inside the flow.
+
+    Nothing here raises, or waits for the API: where rows cannot be made, one warning says so and the log goes on.
+    """
+
+    def __init__(self) -> None:
+        context = FlowRunContext.get()
+        if context is None or context.flow_run is None:
+            raise RuntimeError("NodeRuns() belongs inside a Prefect flow: decorate the function with @flow.")
+        self._flow_run = context.flow_run
+        self._related = task_events.related(context.flow_run, context.flow.name if context.flow else "")
+        self._latest: dict[str, UUID] = {}  # each node's newest task run in this flow run
+        self._blind = False
+
+    @contextmanager
+    def command(self, name: str, target_dir: Path) -> Iterator[None]:
+        """Follow the dbt command `name`, which writes its manifest to `target_dir`.
+
+        A node that dbt began and never finished ends with the block: Cancelled if an exception ends it, as when the
+        run is being stopped, else Crashed.
+        """
+        self._log = get_run_logger()
+        self._target_dir = target_dir
+        self._parents: Parents | None = None
+        self._rows: dict[str, TaskRun] = {}  # those of this command
+        self._open: dict[str, TaskRun] = {}
+        warn, say = self._log.warning, self._log.info
+        with Outbox(warn) as self._outbox, Progress(name, self._flow_run.id, say) as self._progress:
+            self._outbox.put(self._adopt)
+            try:
+                yield
+            except BaseException:
+                self._end_open(StateType.CANCELLED, "Cancelled", "The run was stopped while dbt ran this node.")
+                raise
+            self._end_open(StateType.CRASHED, "Crashed", "dbt ended before it finished this node.")
+
+    def observe(self, event: Event) -> None:
+        """Write a line to the log, or have a node's row begin or end.
+
+        The line of a node goes to its row; Prefect shows it in the run's log as well.
+        """
+        if isinstance(event, LogLine):
+            _write(self._logger_of(event.node_id), event)
+        elif isinstance(event, NodeStarted | NodeFinished):
+            self._progress.observe(event)
+            self._try(lambda: self._change(event))
+
+    def _change(self, event: NodeStarted | NodeFinished) -> None:
+        row = self._open.pop(event.node_id, None)
+        if row is None:
+            row = self._row(event.node_id)
+            self._link(row, event.node_id)
+            self._enter(row, StateType.PENDING, "Pending", event.at)
+        if isinstance(event, NodeStarted):
+            self._open[event.node_id] = row
+            self._enter(row, StateType.RUNNING, "Running", event.at)
+        else:
+            kind, name = _FINAL[event.status]
+            self._enter(row, kind, name, event.at, _message(event))
+
+    def _row(self, node_id: str) -> TaskRun:
+        """The row of the node in this command; the first line about a node may come before its start."""
+        if node_id not in self._rows:
+            run_id = uuid4()
+            self._rows[node_id] = TaskRun(
+                id=run_id,
+                name=f"{kind_of(node_id)} {name_of(node_id)}",
+                flow_run_id=self._flow_run.id,
+                flow_run_run_count=self._flow_run.run_count,
+                task_key=TASK_KEY,
+                dynamic_key=f"{node_id}/{run_id}",  # a node runs once in each command
+            )
+        return self._rows[node_id]
+
+    def _link(self, row: TaskRun, node_id: str) -> None:
+        if self._parents is None:  # dbt has written its manifest by the time that a node begins
+            self._parents = read_parents(self._target_dir)
+        before = upstream(node_id, self._parents, self._latest)
+        row.task_inputs = {"upstream": [TaskRunResult(id=run_id) for run_id in before]}
+        if within := TaskRunContext.get():
+            row.task_inputs["__parents__"] = [TaskRunResult(id=within.task_run.id)]
+        self._latest[node_id] = row.id
+
+    def _enter(self, row: TaskRun, kind: StateType, name: str, at: datetime, message: str | None = None) -> None:
+        state: State[None] = State(type=kind, name=name, timestamp=at, message=message)
+        self._outbox.put(lambda: [task_events.state_change(row, state, self._related)])
+
+    def _end_open(self, kind: StateType, name: str, message: str) -> None:
+        for row in self._open.values():
+            self._try(partial(self._enter, row, kind, name, datetime.now(UTC), message))
+
+    def _adopt(self) -> list[PrefectEvent]:
+        """Take over the rows of an earlier process of this flow run: parents for ours, and ended if it died on them."""
+        if self._flow_run.run_count < 2 or self._latest:
+            return []
+        ended = []
+        for run in _earlier_rows(self._flow_run):
+            self._latest.setdefault(run.dynamic_key.rsplit("/", 1)[0], run.id)
+            if run.state and not run.state.is_final():
+                state: State[None] = State(
+                    type=StateType.CRASHED, name="Crashed", message="The process that ran dbt died."
+                )
+                ended.append(task_events.state_change(run, state, self._related))
+        return ended
+
+    def _logger_of(self, node_id: str | None) -> _Log:
+        with suppress(Exception):
+            if node_id and not self._blind:
+                return task_run_logger(self._row(node_id))
+        return self._log
+
+    def _try(self, change: Callable[[], None]) -> None:
+        if self._blind:
+            return
+        try:
+            change()
+        except Exception as error:  # whatever Prefect's next version breaks
+            self._blind = True
+            self._log.warning("dbt's nodes are not shown in Prefect from here on, only logged: %r", error)
+
+
+def _message(event: NodeFinished) -> str:
+    rows = [] if event.rows is None else [f"{event.rows:,} row{'s' if event.rows != 1 else ''}"]
+    return "; ".join([*([event.message[:_LONGEST_MESSAGE]] if event.message else []), *rows, f"{event.seconds:.2f} s"])
+
+
+def _write(log: _Log, line: LogLine) -> None:
+    """Log the line at dbt's own time."""
+    logger, extra = (log.logger, log.extra) if isinstance(log, LoggerAdapter) else (log, None)
+    if logger.isEnabledFor(line.level):
+        record = logger.makeRecord(logger.name, line.level, "", 0, line.text, (), None, extra=extra)
+        record.created = line.at.timestamp() if line.at else record.created
+        record.msecs = record.created % 1 * 1000
+        logger.handle(record)
+
+
+def _earlier_rows(flow_run: FlowRun) -> Iterator[TaskRun]:
+    """The rows that the server has of this flow run, the newest first."""
+    this_run = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run.id]))
+    with impatient_client() as client:
+        for offset in count(0, _PAGE):
+            page = client.read_task_runs(
+                flow_run_filter=this_run, sort=TaskRunSort.EXPECTED_START_TIME_DESC, limit=_PAGE, offset=offset
+            )
+            yield from (run for run in page if run.task_key == TASK_KEY)
+            if len(page) < _PAGE:
+                return

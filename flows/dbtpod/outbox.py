@@ -1,0 +1,122 @@
+"""Events to Prefect's API from a thread of its own: in order, in batches, and never in the way of who puts them."""
+
+import contextvars
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from queue import Empty, SimpleQueue
+from types import TracebackType
+from typing import Self
+
+from httpx import HTTPError, HTTPStatusError
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.events import Event
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+# A person sees no difference, and a build of 2,000 nodes makes some hundred requests instead of thousands.
+PAUSE_SECONDS = 0.5
+# About 2 kB each, so that a batch passes a proxy that takes 1 MB, nginx's default.
+BATCH_EVENTS = 250
+_ANSWER_SECONDS = 20.0
+RETRY_SECONDS = 5.0
+# For the events still on their way at the end of a dbt command.
+LAST_SECONDS = 6.0
+
+Maker = Callable[[], Sequence[Event]]
+
+
+@contextmanager
+def impatient_client() -> Iterator[SyncPrefectClient]:
+    """A client that asks once; Prefect's own goes on for minutes, in which nobody could say what the matter is."""
+    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
+        yield get_client(httpx_settings={"timeout": _ANSWER_SECONDS}, sync_client=True)
+
+
+class Outbox:
+    """Takes makers of events while its block runs; leaving the block waits `LAST_SECONDS` at most for the rest.
+
+    `warn` is called at most twice: when the API cannot be used, and when the block was left before all was sent.
+    The thread goes on with what is left for as long as the process lives, and never holds up the process's end.
+    """
+
+    def __init__(self, warn: Callable[[str], None]) -> None:
+        self._warn = warn
+        self._queue: SimpleQueue[Maker | None] = SimpleQueue()
+        self._put = self._sent = 0
+        self._left = threading.Event()
+        self._warned = False
+        context = contextvars.copy_context()  # Prefect's settings and its server's address are in it
+        self._thread = threading.Thread(target=context.run, args=(self._run,), name="dbtpod-outbox", daemon=True)
+
+    def __enter__(self) -> Self:
+        """Start the thread."""
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Have the thread end, and wait for it, but not for long."""
+        self._queue.put(None)
+        self._left.set()
+        self._thread.join(LAST_SECONDS if not self._warned else 0)
+        if self._thread.is_alive():
+            self._warn(
+                f"Prefect's API has not taken {self._put - self._sent} of {self._put} changes of dbt's nodes in time: "
+                "the run page may show nodes as not finished. dbt's own results are not touched by that."
+            )
+
+    def put(self, maker: Maker) -> None:
+        """Have the thread make the events and send them; at once, whatever the API does."""
+        self._put += 1
+        self._queue.put(maker)
+
+    def _run(self) -> None:
+        try:
+            with impatient_client() as client:
+                while makers := self._take():
+                    self._post(client, [event for maker in makers for event in maker()])
+                    self._sent += len(makers)
+        except Exception as error:  # a private name that is gone, too: sight is lost, the build goes on
+            self._complain(error)
+
+    def _take(self) -> list[Maker]:
+        makers: list[Maker] = []
+        maker = self._queue.get()
+        self._left.wait(PAUSE_SECONDS)
+        try:
+            while maker is not None and len(makers) < BATCH_EVENTS:
+                makers.append(maker)
+                maker = self._queue.get_nowait()
+        except Empty:
+            return makers
+        if maker is None:
+            self._queue.put(None)  # the end, for the next call
+        else:
+            makers.append(maker)
+        return makers
+
+    def _post(self, client: SyncPrefectClient, events: list[Event]) -> None:
+        """Send until it is taken: the server knows an event that it has already by its id."""
+        body = [event.model_dump(mode="json") for event in events]
+        while body:
+            try:
+                client.request("POST", "/events", json=body)
+                return
+            except HTTPError as error:
+                if self._left.is_set() or (isinstance(error, HTTPStatusError) and not _can_pass(error)):
+                    raise
+                self._complain(error)
+            self._left.wait(RETRY_SECONDS)
+
+    def _complain(self, error: Exception) -> None:
+        if not self._warned:
+            self._warned = True
+            self._warn(
+                f"Prefect's page cannot follow dbt's nodes ({type(error).__name__}: {error}); "
+                "the build goes on, and so do its log lines."
+            )
+
+
+def _can_pass(error: HTTPStatusError) -> bool:
+    return error.response.status_code == 429 or error.response.status_code >= 500
