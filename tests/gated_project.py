@@ -1,0 +1,106 @@
+"""A dbt project whose models wait, fail or run for ever on demand, to look at a running dbt from outside."""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dbtpod import parse_state, process
+from dbtpod.settings import Settings
+
+_FILES = {
+    "dbt_project.yml": "name: small\nprofile: small\n",
+    "profiles.yml": """
+small:
+  target: writer
+  outputs:
+    writer: {type: duckdb, path: "{{ env_var('DUCKDB_PATH') }}", threads: 2}
+    reader: {type: duckdb, path: "{{ env_var('DUCKDB_PATH') }}", threads: 2}
+""",
+    "models/plain.sql": "select 1 as id",
+    "models/failing.sql": "select * from nowhere",
+    # Interruptible: DuckDB stops a query when dbt asks it to.
+    "models/endless.sql": "select count(*) as n from range(1000000) a, range(1000000) b where a.range * b.range = 7",
+    # Tells what it sees, then waits for the file at GATE; SIGINT does not end it.
+    "models/gate.py": """
+import json, os, time
+
+def model(dbt, session):
+    gate = os.environ["GATE"]
+    with open(gate + ".seen.tmp", "w") as file:
+        json.dump({"environment": dict(os.environ), "pid": os.getpid()}, file)
+    os.replace(gate + ".seen.tmp", gate + ".seen")
+    while not os.path.exists(gate):
+        time.sleep(0.01)
+    return session.sql("select 1 as id")
+""",
+    # The kernel does this where memory runs out.
+    "models/killed.py": """
+import os, signal
+
+def model(dbt, session):
+    os.kill(os.getpid(), signal.SIGKILL)
+    return session.sql("select 1 as id")
+""",
+}
+
+
+def create(folder: Path) -> Settings:
+    """Write the project and parse it once; its tests share the volume, as a new DUCKDB_PATH would void the parse."""
+    for name, text in _FILES.items():
+        path = folder / "project" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (folder / "volume" / "work").mkdir(parents=True)
+    settings = Settings(folder / "volume" / "work" / "warehouse.duckdb", folder / "project")
+    with process.start(["parse"], settings, folder) as dbt:
+        lines = list(dbt.lines())
+        assert dbt.wait() == 0, lines
+    baked = parse_state.baked_path(settings, parse_state.WRITER)
+    baked.parent.mkdir(parents=True)
+    (folder / parse_state.FILE).rename(baked)
+    return settings
+
+
+def target_dir(settings: Settings, folder: Path) -> Path:
+    """Create a target folder with the parsed project in it."""
+    folder.mkdir(parents=True)
+    parse_state.give(settings, parse_state.WRITER, folder)
+    return folder
+
+
+def seen(gate: Path) -> dict[str, Any]:
+    """Wait for the gate model to run; its environment and process id."""
+    path = gate.with_name(gate.name + ".seen")
+    until(path.exists)
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def until(condition: Callable[[], object], seconds: float = 60) -> None:
+    """Wait for a condition; fail after a bound that only a broken feature reaches."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process runs; one that only waits to be reaped does not."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def node_statuses(folder: Path) -> dict[str, str]:
+    """Return dbt's own word for each node, by its name."""
+    results = json.loads((folder / "run_results.json").read_text())["results"]
+    return {result["unique_id"].split(".")[-1]: result["status"] for result in results}
+
+
+def gate_environment(gate: Path) -> dict[str, str]:
+    """Return our environment with the place of the gate."""
+    return {**os.environ, "GATE": str(gate)}

@@ -1,0 +1,133 @@
+"""dbt as a process of its own: its lines while it runs, its end by signals, and nothing left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import gated_project as small
+import pytest
+
+from dbtpod import process
+from dbtpod.settings import Settings
+
+ENDLESS, GATE = ["run", "--select", "endless"], ["run", "--select", "gate"]
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return small.create(tmp_path_factory.mktemp("process"))
+
+
+@pytest.fixture
+def target(settings: Settings, tmp_path: Path) -> Path:
+    return small.target_dir(settings, tmp_path / "target")
+
+
+@pytest.fixture
+def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("GATE", str(tmp_path / "gate"))
+    return tmp_path / "gate"
+
+
+def test_lines_arrive_while_dbt_runs(settings: Settings, target: Path, gate: Path) -> None:
+    with process.start(GATE, settings, target) as dbt:
+        for line in dbt.lines():
+            if '"NodeStart"' in line and "model.small.gate" in line:
+                break
+        else:
+            pytest.fail("dbt ended first")
+        gate.touch()
+        rest = list(dbt.lines())
+
+        assert dbt.wait() == 0
+    assert any('"NodeFinished"' in line for line in rest)
+    assert small.node_statuses(target) == {"gate": "success"}
+
+
+def test_dbt_sees_neither_pythonpath_nor_prefects_secrets(
+    settings: Settings, target: Path, gate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # dbt runs every module of its path whose name begins with dbt_, as a plugin.
+    (tmp_path / "dbt_plugin.py").write_text("raise SystemExit(9)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", "user:secret")
+    gate.touch()
+
+    with process.start(GATE, settings, target) as dbt:
+        list(dbt.lines())
+        assert dbt.wait() == 0
+
+    environment = small.seen(gate)["environment"]
+    assert not [name for name in environment if name == "PYTHONPATH" or name.startswith("PREFECT_")]
+    assert environment["DUCKDB_PATH"] == str(settings.duckdb_path)
+
+
+@pytest.mark.parametrize(
+    ("args", "code"),
+    [(["run", "--select", "failing"], 1), (["run", "--no-such-option"], 2)],
+)
+def test_the_exit_code_is_dbts_own(settings: Settings, target: Path, args: list[str], code: int) -> None:
+    with process.start(args, settings, target) as dbt:
+        list(dbt.lines())
+
+        assert dbt.wait() == code
+
+
+def test_leaving_early_interrupts_dbt_which_then_writes_its_results(settings: Settings, target: Path) -> None:
+    with process.start(ENDLESS, settings, target) as dbt:
+        for line in dbt.lines():
+            if '"NodeStart"' in line:
+                break
+        left = time.monotonic()
+
+    assert time.monotonic() - left < process.STOP_SECONDS
+    assert dbt.wait() == 2
+    assert (target / "run_results.json").is_file()
+
+
+def test_dbt_that_does_not_stop_is_killed(
+    settings: Settings, target: Path, gate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "STOP_SECONDS", 0.5)
+
+    with process.start(GATE, settings, target) as dbt:
+        pid = small.seen(gate)["pid"]
+
+    assert dbt.wait() == -signal.SIGKILL
+    assert not small.is_alive(pid)
+
+
+def test_dbt_dies_with_a_flow_that_is_killed(settings: Settings, target: Path, gate: Path) -> None:
+    flow = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sys; from pathlib import Path; from dbtpod import process; from dbtpod.settings import Settings\n"
+            "with process.start(sys.argv[4:], Settings(Path(sys.argv[1]), Path(sys.argv[2])), Path(sys.argv[3])) as d:"
+            " list(d.lines())",
+            str(settings.duckdb_path),
+            str(settings.project_dir),
+            str(target),
+            *GATE,
+        ],
+        env=small.gate_environment(gate),
+    )
+    pid = small.seen(gate)["pid"]
+
+    os.kill(flow.pid, signal.SIGKILL)
+    flow.wait()
+
+    small.until(lambda: not small.is_alive(pid), seconds=10)
+
+
+def test_a_missing_dbt_is_named(
+    settings: Settings, target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(process.SettingsError, match="There is no dbt"), process.start(GATE, settings, target):
+        pass
