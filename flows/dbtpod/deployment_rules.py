@@ -4,6 +4,8 @@
 fails at an `sla` after it has changed the deployment.
 """
 
+import importlib
+import inspect
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -54,6 +56,7 @@ def check(content: dict[str, Any], folder: Path, pool: str) -> Iterator[Problem]
     """Every mistake in the content of a prefect.yaml in `folder`, with its place; variables are filled in already."""
     # `definitions` holds YAML anchors, by the convention of Prefect's documentation.
     yield from _check_keys(content, {**FILE_KEYS, "definitions": object}, ())
+    yield from _check_steps(content, ())
     names = Counter(entry.get("name") for entry in content["deployments"] if isinstance(entry, dict))
     for index, entry in enumerate(content["deployments"]):
         at: Place = ("deployments", index)
@@ -69,6 +72,7 @@ def _check_deployment(entry: dict[str, Any], folder: Path, pool: str, at: Place)
     yield from _check_keys(entry, DEPLOYMENT_KEYS, at)
     if not entry.get("name"):
         yield at, "has no name: Prefect would skip it"
+    yield from _check_steps(entry, at)
     yield from _check_entrypoint(entry, folder, at)
     yield from _check_work_pool(work_pool(entry), pool, (*at, "work_pool"))
     if isinstance(limit := entry.get("concurrency_limit"), dict):
@@ -90,6 +94,33 @@ def _check_keys(mapping: dict[str, Any], keys: Mapping[str, Any], at: Place) -> 
             types = keys[key] if isinstance(keys[key], tuple) else (keys[key],)
             wanted = " or ".join(_TYPE_NAMES.get(kind, kind.__name__) for kind in types)
             yield (*at, key), f"is {value!r}: it must be {wanted}"
+
+
+def _check_steps(mapping: dict[str, Any], at: Place) -> Iterator[Problem]:
+    for section in ("build", "push", "pull"):
+        steps = mapping.get(section)
+        for index, step in enumerate([steps] if isinstance(steps, dict) else steps if isinstance(steps, list) else []):
+            place = (*at, section, index)
+            if isinstance(step, dict):
+                for name, inputs in step.items():
+                    yield from _check_step(str(name), inputs or {}, (*place, name))
+            else:
+                yield place, f"is {step!r}: a step is a mapping of its function to its inputs"
+
+
+def _check_step(name: str, inputs: dict[str, Any], at: Place) -> Iterator[Problem]:
+    module, _, function = name.rpartition(".")
+    try:
+        known = vars(importlib.import_module(module))
+    except (ImportError, ValueError):
+        yield at, f"is no step here: {module or name!r} is not installed"
+        return
+    if function not in known:
+        yield at, f"is no such step in {module}{did_you_mean(function, known)}"
+        return
+    parameters = {*inspect.signature(known[function]).parameters, "id", "requires"}
+    for key in set(inputs) - parameters:
+        yield (*at, key), f"is not an input of this step{did_you_mean(key, parameters)}"
 
 
 _TYPE_NAMES = {str: "text", dict: "a mapping", list: "a list", bool: "true or false", int: "a whole number"}

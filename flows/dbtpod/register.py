@@ -31,7 +31,7 @@ log = logging.getLogger("dbtpod.register")
 def main(argv: Sequence[str] | None = None) -> int:
     """Register what prefect.yaml says; a mistake ends it with one message and exit code 1."""
     arguments = _parser().parse_args(argv)
-    logging.basicConfig(stream=sys.stdout, format="%(message)s", force=True)
+    log.handlers, log.propagate = [logging.StreamHandler(sys.stdout)], False
     log.setLevel(logging.INFO)
     try:
         file = deployments.read(arguments.file, arguments.pool)
@@ -109,8 +109,8 @@ def _refusal(error: PrefectHTTPStatusError) -> str:
 
 async def _check_job_variables(client: PrefectClient, file: PrefectFile, template: dict[str, Any] | None) -> None:
     pool = await work_pool.find(client, file.pool)
-    if template or pool:
-        deployments.check_job_variables(file, template or pool.base_job_template if pool else template or {})
+    if template or pool:  # else work_pool.ensure says what is missing
+        deployments.check_job_variables(file, template or (pool.base_job_template if pool else {}))
 
 
 async def _registered(client: PrefectClient, pool: str) -> dict[str, DeploymentResponse]:
