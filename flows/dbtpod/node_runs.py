@@ -6,7 +6,7 @@ this flow run, be they of this dbt command, of one before it, or of an earlier p
 state                | its type  | why
 Pending, Running     | the same  |
 Completed, Failed    | the same  | dbt's error and fail are both Failed; the message says which
-Warn                 | COMPLETED | the node did its work and holds nothing back; the name tells it apart
+Warn                 | COMPLETED | the node did its work and holds nothing back; the badge and the row's name say it
 Skipped              | CANCELLED | final, and grey: never green, and not PENDING, which looks as if it were to come
 Crashed, Cancelled   | the same  | dbt was gone before it finished the node
 """
@@ -24,7 +24,7 @@ from prefect import get_run_logger
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun, State, StateType, TaskRun, TaskRunResult
 from prefect.client.schemas.sorting import TaskRunSort
-from prefect.context import FlowRunContext, TaskRunContext
+from prefect.context import FlowRunContext
 from prefect.events import Event as PrefectEvent
 from prefect.logging.loggers import task_run_logger
 
@@ -63,8 +63,8 @@ class NodeRuns:
         self._blind = False
 
     @contextmanager
-    def command(self, name: str, target_dir: Path) -> Iterator[None]:
-        """Follow the dbt command `name`, which writes its manifest to `target_dir`.
+    def command(self, target_dir: Path, name: str = "dbt") -> Iterator[None]:
+        """Follow a dbt command, which writes its manifest to `target_dir`; `name` is what the progress calls it.
 
         A node that dbt began and never finished ends with the block: Cancelled if an exception ends it, as when the
         run is being stopped, else Crashed.
@@ -105,8 +105,9 @@ class NodeRuns:
             self._open[event.node_id] = row
             self._enter(row, StateType.RUNNING, "Running", event.at)
         else:
-            kind, name = _FINAL[event.status]
-            self._enter(row, kind, name, event.at, _message(event))
+            if event.status is NodeStatus.WARN:
+                row.name += " (warn)"  # the graph colours by type, so only the label can tell
+            self._enter(row, *_FINAL[event.status], event.at, _message(event))
 
     def _row(self, node_id: str) -> TaskRun:
         """The row of the node in this command; the first line about a node may come before its start."""
@@ -126,9 +127,8 @@ class NodeRuns:
         if self._parents is None:  # dbt has written its manifest by the time that a node begins
             self._parents = read_parents(self._target_dir)
         before = upstream(node_id, self._parents, self._latest)
+        # Not "__parents__" too, where a task runs the command: the graph would fold the whole lineage into its one bar.
         row.task_inputs = {"upstream": [TaskRunResult(id=run_id) for run_id in before]}
-        if within := TaskRunContext.get():
-            row.task_inputs["__parents__"] = [TaskRunResult(id=within.task_run.id)]
         self._latest[node_id] = row.id
 
     def _enter(self, row: TaskRun, kind: StateType, name: str, at: datetime, message: str | None = None) -> None:
