@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +35,16 @@ class NodeResult:
     rows: int | None
     message: str
     sql: str | None = None  # compiled
+    compiled_path: str | None = None  # relative to the target folder; only of what failed
     # Freshness only: seconds since the newest row, and dbt's thresholds in seconds.
     age: float | None = None
     warn_after: float | None = None
     error_after: float | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether it is a cause of dbt's exit code 1; what was skipped because of it is not."""
+        return self.status in (NodeStatus.ERROR, NodeStatus.FAIL)
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,7 @@ def read(target_dir: Path, invocation_id: str) -> RunReport | None:
             artifact = json.loads((target_dir / file_name).read_text(encoding="utf-8"))
             if artifact["metadata"]["invocation_id"] == invocation_id:
                 nodes = tuple(convert(result) for result in artifact["results"])
-                return RunReport(invocation_id, nodes, float(artifact["elapsed_time"]))
+                return RunReport(invocation_id, _located(nodes, target_dir), float(artifact["elapsed_time"]))
         except _UNREADABLE:
             continue
     return None
@@ -98,6 +104,15 @@ def merge(earlier: RunReport | None, later: RunReport | None) -> RunReport | Non
 def counts(report: RunReport) -> dict[NodeStatus, int]:
     """How many nodes ended in each status, those with none included."""
     return {status: sum(node.status is status for node in report.nodes) for status in NodeStatus}
+
+
+# By its text: dbt shortens the file names of tests, and its artifacts name the files only in the whole manifest.
+def _located(nodes: tuple[NodeResult, ...], target_dir: Path) -> tuple[NodeResult, ...]:
+    if not any(node.failed and node.sql for node in nodes):
+        return nodes
+    files = {path.read_text(encoding="utf-8"): path for path in (target_dir / "compiled").rglob("*.sql")}
+    paths = {text: str(path.relative_to(target_dir)) for text, path in files.items()}
+    return tuple(replace(node, compiled_path=paths.get(node.sql or "")) if node.failed else node for node in nodes)
 
 
 def _run_result(result: Any) -> NodeResult:

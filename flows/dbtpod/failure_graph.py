@@ -1,0 +1,111 @@
+"""Which failed node skipped which others, as a mapping and as a mermaid graph; pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from dbtpod.events import NodeStatus
+from dbtpod.results import NodeResult, RunReport
+
+# Each node's direct parents, from dbt's manifest; what the report lacks (a source, ephemeral) is stepped over.
+Parents = Mapping[str, Sequence[str]]
+
+_TESTS = ("test", "unit_test")
+_MOST_NODES = 60
+_CLASSES = (
+    "classDef failed fill:#fde2e1,stroke:#b42318,color:#5c1410",
+    "classDef skipped fill:#f2f4f7,stroke:#98a2b3,color:#475467,stroke-dasharray:4 3",
+    "classDef ok fill:#dcfae6,stroke:#079455,color:#074d31",
+)
+
+
+def causes(report: RunReport, parents: Parents) -> dict[str, list[NodeResult]]:
+    """For each skipped node, the failed ones above it: themselves parents, or tests of a parent, as in `dbt build`."""
+    found = {node.node_id: node for node in report.nodes}
+    tests = _failed_tests(report, parents)
+    result: dict[str, list[NodeResult]] = {}
+    for node in report.nodes:
+        if node.status is NodeStatus.SKIPPED:
+            above = [
+                step for ancestor in _ancestors(node.node_id, parents) for step in (ancestor, *tests.get(ancestor, ()))
+            ]
+            result[node.node_id] = [found[step] for step in above if step in found and found[step].failed]
+    return result
+
+
+def mermaid(report: RunReport, parents: Parents) -> str:
+    """What failed, what it skipped, and the parents of what failed; empty if nothing failed.
+
+    Of more than 60 nodes the first are drawn, what failed before what was skipped, and a last node counts the rest.
+    """
+    edges = _edges(report, parents)
+    failed = [node for node in report.nodes if node.failed]
+    if not failed:
+        return ""
+    skipped = [node for node in report.nodes if node.status is NodeStatus.SKIPPED]
+    around = {above for node in failed for above, below in edges if below == node.node_id}
+    parents_of_failed = [n for n in report.nodes if n.node_id in around and n not in failed and n not in skipped]
+    nodes = [*failed, *skipped, *parents_of_failed]
+    drawn = {node.node_id: f"n{number}" for number, node in enumerate(nodes[:_MOST_NODES])}
+    lines = [f'  {drawn[node.node_id]}["{_label(node)}"]:::{_class(node)}' for node in nodes[:_MOST_NODES]]
+    lines += [f"  {drawn[a]} --> {drawn[b]}" for a, b in edges if a in drawn and b in drawn]
+    if len(nodes) > _MOST_NODES:
+        lines.append(f'  more["and {len(nodes) - _MOST_NODES} more"]:::skipped')
+    return "\n".join(["graph LR", *lines, *(f"  {line}" for line in _CLASSES)])
+
+
+def _edges(report: RunReport, parents: Parents) -> list[tuple[str, str]]:
+    known = {node.node_id for node in report.nodes}
+    tests = _failed_tests(report, parents)
+    edges: dict[tuple[str, str], None] = {}
+    for node in report.nodes:
+        for parent in _nearest(node.node_id, parents, known):
+            # A test that failed stands between the tested node and what is built on it.
+            between = tests.get(parent, []) if node.status is NodeStatus.SKIPPED and node.kind not in _TESTS else []
+            edges.update(dict.fromkeys((above, node.node_id) for above in between or [parent]))
+    return list(edges)
+
+
+def _failed_tests(report: RunReport, parents: Parents) -> dict[str, list[str]]:
+    tests: dict[str, list[str]] = {}
+    for node in report.nodes:
+        if node.failed and node.kind in _TESTS:
+            for tested in parents.get(node.node_id, ()):
+                tests.setdefault(tested, []).append(node.node_id)
+    return tests
+
+
+def _ancestors(node_id: str, parents: Parents) -> Iterable[str]:
+    found: dict[str, None] = {}
+    waiting = list(parents.get(node_id, ()))
+    while waiting:
+        ancestor = waiting.pop(0)
+        if ancestor not in found:
+            found[ancestor] = None
+            waiting += parents.get(ancestor, ())
+    return found
+
+
+def _nearest(node_id: str, parents: Parents, known: set[str]) -> list[str]:
+    found: dict[str, None] = {}
+    waiting, seen = list(parents.get(node_id, ())), {node_id}
+    while waiting:
+        parent = waiting.pop(0)
+        if parent in seen:
+            continue
+        seen.add(parent)
+        if parent in known:
+            found[parent] = None
+        else:
+            waiting += parents.get(parent, ())
+    return list(found)
+
+
+def _class(node: NodeResult) -> str:
+    if node.failed:
+        return "failed"
+    return "skipped" if node.status is NodeStatus.SKIPPED else "ok"
+
+
+# In mermaid only #...; escapes what a quoted label gives a meaning.
+def _label(node: NodeResult) -> str:
+    text = f"{node.kind} {node.name}"
+    return "".join(c if c.isalnum() or c in " _-.:" else f"#{ord(c)};" for c in text)

@@ -1,0 +1,129 @@
+"""A RunReport in the words people read: state messages, table rows, and a page of markdown; pure."""
+
+from collections.abc import Sequence
+
+from dbtpod import failure_graph
+from dbtpod.events import NodeStatus
+from dbtpod.failure_graph import Parents
+from dbtpod.results import NodeResult, RunReport
+from dbtpod.wording import counted, cut, duration, escaped, fenced, listed, rows, section, told
+
+_MOST_NAMED = 10
+_LONGEST_STATE = 2000
+_LONGEST_SQL = 4000
+
+
+def table(report: RunReport) -> list[dict[str, str | int | float | None]]:
+    """One row for each node, in dbt's order."""
+    return [
+        {
+            "node": f"{node.kind} {node.name}",
+            "status": node.status.value,
+            "seconds": round(node.seconds, 2),
+            "rows": node.rows,
+            "message": cut(told(node), 300),
+        }
+        for node in report.nodes
+    ]
+
+
+def summary(report: RunReport) -> str:
+    """Say in one line how many nodes ended how: "21 done: 19 success, 1 warn, 1 error"."""
+    return f"{len(report.nodes)} done: {counted(report)}" if report.nodes else "0 done"
+
+
+def completed_text(report: RunReport) -> str:
+    """The state message of a run that succeeded, with what it warns of."""
+    warned = [f"{node.kind} {node.name} {told(node)}" for node in report.nodes if node.status is NodeStatus.WARN]
+    text = f"{len(report.nodes)} nodes: {counted(report)}" if report.nodes else "no node was selected"
+    return cut(f"{text} ({listed(warned, '; ', 3)})", _LONGEST_STATE) if warned else text
+
+
+def failure_text(report: RunReport, args: Sequence[str], exit_code: int, advice: str = "") -> str:
+    """The state message of a run that failed: the command, the counts, what failed and why, and what to do."""
+    head = f"dbt {' '.join(args)} failed with exit code {exit_code}: {counted(report) or 'no node ran'}."
+    failed = [f"  {node.node_id}: {cut(told(node), 300)}" for node in report.nodes if _told_as_failed(node)]
+    room = _LONGEST_STATE - len(advice) - 30
+    shown: list[str] = [cut(head, 300)]
+    for line in failed[:_MOST_NAMED]:
+        if sum(map(len, shown)) + len(shown) + len(line) <= room:
+            shown.append(line)
+    rest = len(failed) - len(shown) + 1
+    return "\n".join([*shown, *([f"  and {rest} more"] if rest else []), *([advice] if advice else [])])
+
+
+def markdown(report: RunReport, parents: Parents) -> str:
+    """A page for a person: counts, freshness, failures with their SQL, whom they skipped, warnings, what took long."""
+    sections = (
+        f"**{summary(report)}** in {duration(report.elapsed)}.",
+        _freshness(report),
+        _failures(report),
+        _skipped(report, parents),
+        _warnings(report),
+        _slowest(report),
+    )
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+# A node that is skipped with a message stands for an ephemeral model that failed: that has no result of its own.
+def _told_as_failed(node: NodeResult) -> bool:
+    return node.failed or (node.status is NodeStatus.SKIPPED and bool(node.message))
+
+
+def _freshness(report: RunReport) -> str:
+    sources = [node for node in report.nodes if node.kind == "source"]
+    cells = [
+        (node.name, node.status.value, *(_age(age) for age in (node.age, node.warn_after, node.error_after)))
+        for node in sources
+    ]
+    return section("Freshness", rows(("source", "status", "age", "warn after", "error after"), cells))
+
+
+def _failures(report: RunReport) -> str:
+    failed = [node for node in report.nodes if _told_as_failed(node)]
+    parts = [_failure(node) for node in failed[:_MOST_NAMED]]
+    if len(failed) > _MOST_NAMED:
+        parts.append(f"And {listed([f'`{node.node_id}`' for node in failed[_MOST_NAMED:]], ', ', 50)}.")
+    return section("Failed", "\n\n".join(parts))
+
+
+def _failure(node: NodeResult) -> str:
+    parts = [
+        f"### {escaped(f'{node.kind} {node.name}')}",
+        fenced(cut(node.message or told(node), _LONGEST_SQL), "text"),
+    ]
+    if node.sql:
+        where = f"`{node.compiled_path}`" if node.compiled_path else "Compiled SQL"
+        parts += [f"{where}:", fenced(cut(node.sql.strip(), _LONGEST_SQL), "sql")]
+    return "\n\n".join(parts)
+
+
+def _skipped(report: RunReport, parents: Parents) -> str:
+    because: dict[str, list[str]] = {}
+    names = {node.node_id: f"{node.kind} {node.name}" for node in report.nodes}
+    for node_id, failed in failure_graph.causes(report, parents).items():
+        cause = listed([names[node.node_id] for node in failed], ", ", 3) or "unknown"
+        because.setdefault(cause, []).append(names[node_id])
+    cells = [(cause, str(len(skipped)), listed(skipped, ", ", 20)) for cause, skipped in because.items()]
+    graph = failure_graph.mermaid(report, parents)
+    drawn = section("Lineage of what failed", fenced(graph, "mermaid")) if graph else ""
+    return "\n\n".join(filter(None, (section("Skipped", rows(("because of", "nodes", "skipped"), cells)), drawn)))
+
+
+def _warnings(report: RunReport) -> str:
+    warned = [node for node in report.nodes if node.status is NodeStatus.WARN]
+    cells = [(f"{node.kind} {node.name}", cut(told(node), 300)) for node in warned[:50]]
+    more = f"\n\nAnd {len(warned) - 50} more." if len(warned) > 50 else ""
+    return section("Warnings", rows(("node", "message"), cells) + more)
+
+
+def _slowest(report: RunReport) -> str:
+    slowest = sorted(report.nodes, key=lambda node: node.seconds, reverse=True)[:_MOST_NAMED]
+    cells = [
+        (f"{node.kind} {node.name}", duration(node.seconds), str(node.rows or "")) for node in slowest if node.seconds
+    ]
+    return section("Slowest", rows(("node", "time", "rows"), cells))
+
+
+def _age(seconds: float | None) -> str:
+    return "" if seconds is None else duration(seconds)

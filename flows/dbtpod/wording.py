@@ -1,0 +1,67 @@
+"""How results read in a sentence, a table cell or a code block; pure."""
+
+import re
+from collections.abc import Iterable, Sequence
+
+from dbtpod.results import NodeResult, RunReport, counts
+
+# dbt's first line of a message only says of which node it is, which stands beside it already.
+_WHERE = re.compile(r"^\s*(Runtime|Database|Compilation) Error in .*\n")
+
+
+def told(node: NodeResult) -> str:
+    """What dbt says of the node in one line, or the age of a source against its thresholds."""
+    if node.age is None:
+        return " ".join(_WHERE.sub("", node.message).split())
+    limits = {"warn": node.warn_after, "error": node.error_after}
+    said = [f"{name} after {duration(limit)}" for name, limit in limits.items() if limit is not None]
+    return ", ".join([f"is {duration(node.age)} old", *said])
+
+
+def duration(seconds: float) -> str:
+    """Two units at most: "0.4 s", "3 min 20 s", "3 h 20 min", "30 h", "3 d 4 h"; days from 48 h on."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    sizes = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+    first = next(i for i, (size, _) in enumerate(sizes) if seconds >= size * (2 if size == 86400 else 1))
+    (size, unit), (small, small_unit) = sizes[first], sizes[first + 1]
+    whole, rest = divmod(int(seconds), size)
+    return f"{whole} {unit} {rest // small} {small_unit}" if rest // small else f"{whole} {unit}"
+
+
+def counted(report: RunReport) -> str:
+    """How many nodes ended how, without the zeros."""
+    return ", ".join(f"{count} {status.value}" for status, count in counts(report).items() if count)
+
+
+def listed(items: Sequence[str], separator: str, most: int) -> str:
+    """Name the first of the items and count the rest."""
+    more = [f"and {len(items) - most} more"] if len(items) > most else []
+    return separator.join([*items[:most], *more])
+
+
+def cut(text: str, longest: int) -> str:
+    """The text, at most that long, an ellipsis in place of what is missing."""
+    return text if len(text) <= longest else text[: longest - 2].rstrip() + " \N{HORIZONTAL ELLIPSIS}"
+
+
+def section(title: str, body: str) -> str:
+    """A part of a page under its title; empty without a body."""
+    return f"## {title}\n\n{body}" if body else ""
+
+
+def rows(head: Sequence[str], cells: Iterable[Sequence[str]]) -> str:
+    """A markdown table; empty without rows."""
+    lines = [f"| {' | '.join(escaped(cell) for cell in row)} |" for row in cells]
+    return "\n".join([f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}", *lines]) if lines else ""
+
+
+def escaped(text: str) -> str:
+    """The text on one line, with nothing that markdown or HTML takes for its own."""
+    return re.sub(r"([\\`*_{}\[\]<>|#~])", r"\\\1", " ".join(text.split()))
+
+
+def fenced(text: str, language: str) -> str:
+    """A code block, its fence longer than any row of backticks in the text."""
+    fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", text) or [""]))
+    return f"{fence}{language}\n{text}\n{fence}"
