@@ -87,10 +87,9 @@ def _diff(where: Settings, arguments: argparse.Namespace) -> list[str]:
 def _roll_back(where: Settings, arguments: argparse.Namespace) -> list[str]:
     left = publish.current(where)
     chosen = publish.roll_back(where, arguments.number)
-    return [
-        f"Readers now see generation {chosen.number}, built by {chosen.run} at {chosen.at.isoformat(' ', 'seconds')}. "
-        f"The next build begins from it; to undo: python -m dbtpod.generations rollback {left}"
-    ]
+    built = f"built by {chosen.run} at {chosen.at.isoformat(' ', 'seconds')}"
+    undo = f" To undo: python -m dbtpod.generations rollback {left}" if left != chosen.number else ""
+    return [f"Readers now see generation {chosen.number}, {built}. The next build begins from it.{undo}"]
 
 
 def _count(rows: int | None) -> str:

@@ -12,6 +12,7 @@ import importlib.metadata
 import json
 import shutil
 import socket
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +23,8 @@ from dbtpod.errors import WarehouseUnusable
 from dbtpod.settings import Settings
 
 FACTS = "generation.json"
+# A reader follows the link first and opens the file next; in between, the generation that it found must not go.
+READER_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,7 @@ def publish(settings: Settings, run_id: str, artifacts: Sequence[Path]) -> Gener
     database.checkpoint(settings.duckdb_path)
     found = [artifact for artifact in artifacts if artifact.exists()]
     needed = sum(artifact.stat().st_size for artifact in found)
-    replaced = current(settings)
-    generation = _describe(settings, run_id, replaced)
+    generation = _describe(settings, run_id)
     unfinished = settings.published_dir / f".{generation.database.parent.name}.tmp"
     with durable.room(settings.volume, needed, "publishing dbt's artifacts"):
         try:
@@ -61,11 +63,11 @@ def publish(settings: Settings, run_id: str, artifacts: Sequence[Path]) -> Gener
         except BaseException:
             _undo(settings, unfinished)
             raise
-    prune(settings, spare=replaced)
+    prune(settings)
     return generation
 
 
-def _describe(settings: Settings, run_id: str, base: int | None) -> Generation:
+def _describe(settings: Settings, run_id: str) -> Generation:
     settings.published_dir.mkdir(exist_ok=True)
     # Prune leaves the highest number in place, so no number comes back for another build.
     number = max(_numbers(settings), default=0) + 1
@@ -74,7 +76,7 @@ def _describe(settings: Settings, run_id: str, base: int | None) -> Generation:
         run_id,
         datetime.now(UTC),
         settings.duckdb_path.stat().st_size,
-        base,
+        current(settings),
         importlib.metadata.version("dbtpod"),
         importlib.metadata.version("duckdb"),
         _folder(settings, number) / settings.duckdb_path.name,
@@ -123,21 +125,19 @@ def _undo(settings: Settings, unfinished: Path) -> None:
     (settings.published_dir / ".current.tmp").unlink(missing_ok=True)
 
 
-def prune(settings: Settings, spare: int | None = None) -> None:
-    """Remove all but the newest `keep_generations`: first comes the current one, then the one that it was built from.
+def prune(settings: Settings) -> None:
+    """Remove all but `keep_generations`: the current one, then the one that it was built from, then the newest.
 
-    `spare` stays as well: a reader may just have followed the link to it. Those newer than the current one, which
-    somebody rolled back, stay until the next build is published.
+    Those newer than the current one, which somebody rolled back, stay until the next build is published.
     """
     kept = current(settings)
     if kept is None:
         return
     base = next((one.base for one in generations(settings) if one.number == kept), None)
-    older = sorted(
-        (number for number in _numbers(settings) if number < kept), key=lambda number: (number == base, number)
-    )
+    older = sorted(filter(kept.__gt__, _numbers(settings)), key=lambda number: (number == base, number))
+    age = time.time() - (settings.published_dir / "current").lstat().st_mtime
     for number in older[: max(0, len(older) - settings.keep_generations + 1)]:
-        if number != spare:
+        if number != base or age > READER_SECONDS:
             _remove(_folder(settings, number))
 
 

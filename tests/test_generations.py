@@ -1,0 +1,140 @@
+"""The command line: what is published, what changed between two builds, and the way back."""
+
+import os
+import re
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+import pytest
+import warehouse
+
+from dbtpod import checkout, generations, lock, publish
+from dbtpod.errors import WarehouseBusy, WarehouseUnusable
+from dbtpod.generations import Change
+from dbtpod.settings import Settings
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return warehouse.new(tmp_path)
+
+
+def run(settings: Settings, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    settings.project_dir.mkdir(exist_ok=True)
+    (settings.project_dir / "dbt_project.yml").touch()
+    return subprocess.run(
+        [sys.executable, "-m", "dbtpod.generations", *arguments],
+        env=os.environ
+        | {"DUCKDB_PATH": str(settings.duckdb_path), "DBT_PROJECT_DIR": str(settings.project_dir)}
+        | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_list_names_each_generation_its_run_and_the_one_that_readers_see(settings: Settings) -> None:
+    warehouse.build(settings, 1, "quick-fox")
+    warehouse.build(settings, 2, "slow-owl")
+    publish.roll_back(settings, 1)
+
+    header, first, second = run(settings, "list").stdout.splitlines()
+
+    assert header.split() == ["number", "published", "size", "by", "built", "run"]
+    assert first.startswith("* 1 ")
+    assert first.endswith("from nothing  quick-fox")
+    assert second.startswith("  2 ")
+    assert f"DuckDB {duckdb.__version__}  from 1        slow-owl" in second
+
+
+def test_list_of_an_empty_volume_says_so(settings: Settings) -> None:
+    assert run(settings, "list").stdout == "Nothing is published.\n"
+
+
+def test_diff_shows_what_came_went_and_changed_with_rows_and_leaves_out_what_is_equal(settings: Settings) -> None:
+    checkout.check_out(settings, "run", warehouse.LOG)
+    with duckdb.connect(settings.duckdb_path) as connection:
+        connection.execute("CREATE TABLE gone AS FROM range(3)")
+        connection.execute("CREATE TABLE same AS SELECT range AS i, [range] AS l FROM range(100)")
+        connection.execute("CREATE TABLE grown AS FROM range(5)")
+        connection.execute('CREATE SCHEMA "odd ""name"; CREATE TABLE "odd ""name".corrected AS SELECT 1 AS amount')
+        connection.execute("CREATE VIEW seen AS SELECT 1 AS a")
+    publish.publish(settings, "run", [])
+    checkout.check_out(settings, "run", warehouse.LOG)
+    with duckdb.connect(settings.duckdb_path) as connection:
+        connection.execute("DROP TABLE gone; CREATE TABLE fresh AS FROM range(7); INSERT INTO grown VALUES (9)")
+        connection.execute('UPDATE "odd ""name".corrected SET amount = 2')
+        connection.execute("CREATE OR REPLACE TABLE same AS SELECT * FROM same ORDER BY i DESC")
+        connection.execute("CREATE OR REPLACE VIEW seen AS SELECT 2 AS a")
+    publish.publish(settings, "run", [])
+
+    assert generations.diff(settings, 1, 2) == [
+        Change("main.fresh", "added", None, 7),
+        Change("main.gone", "removed", 3, None),
+        Change("main.grown", "changed", 5, 6),
+        Change("main.seen", "changed", None, None),
+        Change('odd "name.corrected', "changed", 1, 1),
+    ]
+    assert "changed  main.grown" in run(settings, "diff", "1", "2").stdout
+    assert run(settings, "diff", "2", "2").stdout == "2 and 2 hold the same.\n"
+
+
+def test_after_a_rollback_readers_and_the_next_build_go_on_from_there(settings: Settings) -> None:
+    for rows in (1, 2, 3):
+        warehouse.build(settings, rows)
+
+    done = run(settings, "rollback", "2")
+
+    assert "Readers now see generation 2" in done.stdout
+    assert "To undo: python -m dbtpod.generations rollback 3" in done.stdout
+    assert warehouse.rows(settings.readable_path) == 2
+    checkout.check_out(settings, "next", warehouse.LOG)
+    assert warehouse.rows(settings.duckdb_path) == 2
+    generation = publish.publish(settings, "next", [])
+    assert (generation.number, generation.base) == (4, 2)
+
+
+def test_a_rollback_waits_for_the_writer_and_says_who_it_is(settings: Settings) -> None:
+    warehouse.build(settings, 1)
+    with (
+        lock.hold(settings.lock_path, lock.Holder("dbt-build/quick-fox", "pod-1", datetime.now(UTC)), 0),
+        pytest.raises(WarehouseBusy, match="dbt-build/quick-fox"),
+    ):
+        publish.roll_back(settings, 1, timeout=0)
+
+
+def test_a_rollback_to_a_damaged_generation_changes_nothing(settings: Settings) -> None:
+    damaged = warehouse.build(settings, 1).database
+    warehouse.build(settings, 2)
+    damaged.write_bytes(damaged.read_bytes()[:5000])
+
+    with pytest.raises(WarehouseUnusable, match="cannot open"):
+        publish.roll_back(settings, 1)
+
+    assert warehouse.rows(settings.readable_path) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "said"),
+    [
+        (["rollback", "9"], {}, "There is no generation 9 in .*; there are: 1."),
+        (["diff", "1", "9"], {}, "There is no generation 9"),
+        (["list"], {"DBTPOD_PUBLISH": "false"}, "DBTPOD_PUBLISH is false"),
+        (["list"], {"DUCKDB_PATH": "/no/such/volume/warehouse.duckdb"}, "create or mount it"),
+    ],
+)
+def test_a_mistake_ends_with_one_plain_sentence(
+    settings: Settings, arguments: list[str], environment: dict[str, str], said: str
+) -> None:
+    warehouse.build(settings, 1)
+
+    done = run(settings, *arguments, **environment)
+
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert re.search(said, done.stderr)

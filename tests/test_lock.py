@@ -1,0 +1,201 @@
+"""One writer for one volume: processes that wait, die and fork, and the filesystems that are refused."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from dbtpod import lock
+from dbtpod.errors import WarehouseBusy, WarehouseUnusable
+from dbtpod.lock import Holder
+
+HOLDER = """
+import sys
+from datetime import datetime
+from pathlib import Path
+from dbtpod import lock
+holder = lock.Holder(sys.argv[2], "pod-1", datetime.fromisoformat("2026-11-23T06:00:00+00:00"))
+with lock.hold(Path(sys.argv[1]), holder, 30):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+Start = Callable[[str], subprocess.Popen[str]]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "writer.lock"
+
+
+@pytest.fixture
+def start_holder(path: Path) -> Iterator[Start]:
+    """Start another process that holds the lock until it gets a line."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(run: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", HOLDER, str(path), run], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        started.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def me(run: str = "mine") -> Holder:
+    return Holder(run, "pod-2", datetime.now(UTC))
+
+
+def test_the_second_writer_learns_who_writes_and_since_when_and_what_to_do(path: Path, start_holder: Start) -> None:
+    start_holder("dbt-build/quick-fox")
+
+    with pytest.raises(WarehouseBusy) as caught, lock.hold(path, me(), timeout=0.3):
+        pass
+
+    text = str(caught.value)
+    assert "'dbt-build/quick-fox' (pod pod-1) has been writing since 2026-11-23T06:00:00+00:00" in text
+    assert "finish or cancel" in text
+
+
+def test_the_second_writer_begins_as_soon_as_the_first_ends(path: Path, start_holder: Start) -> None:
+    other = start_holder("other")
+    assert other.stdin is not None
+    other.stdin.write("\n")
+    other.stdin.flush()
+
+    with lock.hold(path, me("second"), timeout=30):
+        assert json.loads(path.read_text())["run"] == "second"
+
+    assert other.wait(10) == 0
+
+
+def test_a_killed_holder_frees_the_lock_at_once(path: Path, start_holder: Start) -> None:
+    other = start_holder("doomed")
+    other.kill()
+    other.wait(10)
+    began = time.monotonic()
+
+    with lock.hold(path, me(), timeout=0):
+        pass
+
+    assert time.monotonic() - began < 1
+
+
+def test_what_a_dead_holder_wrote_misleads_nobody(path: Path, start_holder: Start) -> None:
+    doomed = start_holder("dead-run")
+    doomed.kill()
+    doomed.wait(10)
+    assert "dead-run" in path.read_text()
+    start_holder("living-run")
+
+    with pytest.raises(WarehouseBusy, match="living-run") as caught, lock.hold(path, me(), timeout=0):
+        pass
+
+    assert "dead-run" not in str(caught.value)
+
+
+def test_a_holder_whose_name_cannot_be_read_is_still_respected(path: Path, start_holder: Start) -> None:
+    start_holder("other")
+    path.write_text("")
+
+    with pytest.raises(WarehouseBusy, match="Another run is writing"), lock.hold(path, me(), timeout=0):
+        pass
+
+
+def test_a_failed_block_gives_the_lock_back(path: Path) -> None:
+    with pytest.raises(ValueError, match="model failed"), lock.hold(path, me(), timeout=0):
+        raise ValueError("model failed")
+
+    with lock.hold(path, me(), timeout=0):
+        pass
+
+
+def test_a_child_forked_by_the_holder_does_not_keep_the_lock(path: Path) -> None:
+    with lock.hold(path, me(), timeout=0):
+        child = os.fork()
+        if child == 0:
+            signal.pause()
+    try:
+        with lock.hold(path, me(), timeout=0):
+            pass
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def test_a_signal_ends_the_waiting(path: Path, start_holder: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    start_holder("other")
+
+    def cancelled(*_: object) -> None:
+        raise InterruptedError("cancelled")
+
+    before = signal.signal(signal.SIGALRM, cancelled)
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    began = time.monotonic()
+    try:
+        with pytest.raises(InterruptedError, match="cancelled"), lock.hold(path, me(), timeout=60):
+            pass
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+    assert time.monotonic() - began < 5
+
+
+# Recorded lines: a root, a claim, and one mounted over another at the same point.
+MOUNTS = r"""22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
+300 22 0:50 / /data rw,relatime - ext4 /dev/sdb rw
+301 22 0:51 / /data/share rw,relatime shared:5 - nfs4 10.0.0.1:/export rw,vers=4.2
+302 22 0:52 / /with\040space rw,relatime - cifs //server/share rw
+303 22 0:53 / /twice rw,relatime - nfs 10.0.0.1:/export rw
+304 22 0:54 / /twice rw,relatime - xfs /dev/sdc rw
+305 22 0:55 / /bucket rw,relatime - fuse.s3fs s3fs rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/", "ext4"),
+        ("/data", "ext4"),
+        ("/database", "ext4"),
+        ("/data/share", "nfs4"),
+        ("/data/share/deep/er", "nfs4"),
+        ("/with space", "cifs"),
+        ("/twice", "xfs"),
+        ("/bucket/x", "fuse.s3fs"),
+    ],
+)
+def test_the_innermost_and_last_mount_names_the_filesystem(path: str, kind: str) -> None:
+    assert lock.filesystem(MOUNTS, Path(path)) == kind
+
+
+@pytest.mark.parametrize("volume", ["/data/share/warehouse", "/with space", "/bucket"])
+def test_a_volume_on_a_network_filesystem_is_refused_with_the_way_out(tmp_path: Path, volume: str) -> None:
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(MOUNTS)
+
+    with pytest.raises(WarehouseUnusable) as caught:
+        lock.check_filesystem(Path(volume), allow_network=False, mounts=mounts)
+
+    assert "no lock that two nodes can trust" in str(caught.value)
+    assert "warehouse.allowNetworkFilesystem" in str(caught.value)
+    assert "DBTPOD_ALLOW_NETWORK_FILESYSTEM=true" in str(caught.value)
+    lock.check_filesystem(Path(volume), allow_network=True, mounts=mounts)
+
+
+def test_this_machines_disk_is_accepted(tmp_path: Path) -> None:
+    lock.check_filesystem(tmp_path, allow_network=False)

@@ -1,0 +1,591 @@
+"""From the working copy to what readers see: real DuckDB files, and a process that dies at every step on the way."""
+
+import dataclasses
+import gzip
+import json
+import logging
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import duckdb
+import pytest
+import warehouse
+from warehouse import LOG
+
+from dbtpod import checkout, housekeeping, publish
+from dbtpod.errors import VolumeFull, WarehouseBusy, WarehouseUnusable
+from dbtpod.settings import Settings
+
+NEWER = Path(__file__).parent / "data" / "written-by-duckdb-2.0.0.duckdb.gz"
+DIED = 99
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return warehouse.new(tmp_path)
+
+
+@pytest.fixture
+def artifacts(tmp_path: Path) -> tuple[Path, ...]:
+    folder = tmp_path / "runs" / "run" / "target"
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text('{"nodes": {}}')
+    (folder / "run_results.json").write_text('{"results": []}')
+    return folder / "manifest.json", folder / "run_results.json", folder / "catalog.json"
+
+
+# --- publishing ---
+
+
+def test_a_published_build_is_what_readers_open_with_its_facts_and_artifacts(
+    settings: Settings, artifacts: tuple[Path, ...]
+) -> None:
+    generation = warehouse.build(settings, 3, "quick-fox", artifacts)
+
+    assert warehouse.rows(settings.readable_path) == 3
+    assert sorted(path.name for path in generation.database.parent.iterdir()) == [
+        "generation.json",
+        "manifest.json",
+        "run_results.json",
+        "warehouse.duckdb",
+    ]
+    assert publish.generations(settings) == [generation]
+    assert (generation.run, generation.base, generation.duckdb) == ("quick-fox", None, duckdb.__version__)
+    assert (settings.published_dir / "current").readlink() == Path("000001")
+    assert not settings.duckdb_path.exists()
+
+
+def test_a_write_ahead_log_is_written_into_the_file_before_it_is_published(settings: Settings) -> None:
+    checkout.check_out(settings, "run", LOG)
+    warehouse.write(settings, 5, log_stays=True)
+    assert list(settings.duckdb_path.parent.glob("*.wal"))
+
+    publish.publish(settings, "run", [])
+
+    assert warehouse.rows(settings.readable_path) == 5
+    assert not list(settings.volume.rglob("*.wal"))
+
+
+def test_what_was_committed_before_a_kill_is_published_and_what_was_not_is_not(settings: Settings) -> None:
+    checkout.check_out(settings, "run", LOG)
+    code = (
+        "import duckdb, os, sys; c = duckdb.connect(sys.argv[1]);"
+        "c.execute('CREATE TABLE kept AS SELECT 1 AS a'); c.begin();"
+        "c.execute('CREATE TABLE lost AS SELECT 1 AS a'); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(settings.duckdb_path)], check=False, timeout=60)
+
+    publish.publish(settings, "run", [])
+
+    with duckdb.connect(settings.readable_path, read_only=True) as connection:
+        assert connection.execute("SELECT table_name FROM duckdb_tables()").fetchall() == [("kept",)]
+
+
+def test_the_data_is_on_the_disk_before_its_name_is_and_its_name_before_the_link(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warehouse.build(settings, 1)
+    checkout.check_out(settings, "run", LOG)
+    warehouse.write(settings, 2)
+    steps = _recorded_steps(monkeypatch, settings.volume)
+
+    publish.publish(settings, "run", [])
+
+    in_order = [
+        "fsync published/.000002.tmp/.generation.json.tmp",
+        "fsync work/warehouse.duckdb",
+        "replace published/.000002.tmp/warehouse.duckdb",
+        "fsync work",
+        "fsync published/.000002.tmp",
+        "rename published/000002",
+        "fsync published",
+        "replace published/current",
+        "fsync published",
+    ]
+    places = iter(steps)
+    assert all(step in places for step in in_order), steps
+
+
+def _recorded_steps(monkeypatch: pytest.MonkeyPatch, volume: Path) -> list[str]:
+    steps: list[str] = []
+    fsync = os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda fd: (steps.append(f"fsync {_name(f'/proc/self/fd/{fd}', volume)}"), fsync(fd))[1]
+    )
+    for name in ("rename", "replace"):
+        real = getattr(os, name)
+        monkeypatch.setattr(
+            os,
+            name,
+            lambda old, new, real=real, name=name: (
+                steps.append(f"{name} {Path(new).relative_to(volume)}"),
+                real(old, new),
+            )[1],
+        )
+    return steps
+
+
+def _name(link: str, volume: Path) -> Path:
+    return Path(link).readlink().relative_to(volume)
+
+
+# --- a process that dies at every step ---
+
+
+def test_whatever_step_of_publishing_a_process_dies_at_readers_see_one_whole_build(
+    settings: Settings, artifacts: tuple[Path, ...], memory: Path
+) -> None:
+    settings = dataclasses.replace(settings, keep_generations=2)
+    for rows in (1, 2, 3):
+        warehouse.build(settings, rows, artifacts=artifacts)
+    checkout.check_out(settings, "run", LOG)
+    warehouse.write(settings, 4, log_stays=True)
+    seen = []
+
+    for step, twin in _twins(settings, memory):
+        finished = _dies_at(step, lambda twin=twin: publish.publish(twin, "run", artifacts))
+
+        seen.append(warehouse.rows(twin.readable_path))
+        assert seen[-1] in (3, 4), step
+        for generation in publish.generations(twin):
+            assert warehouse.rows(generation.database) in (2, 3, 4), step
+        _next_run_succeeds(twin)
+        if finished:
+            break
+
+    assert seen == sorted(seen), "once the new build is seen, it stays"
+    assert seen.count(3) > 20
+    assert seen.count(4) > 3
+
+
+def test_whatever_step_of_checking_out_a_process_dies_at_nothing_published_changes(
+    settings: Settings, memory: Path
+) -> None:
+    warehouse.build(settings, 1)
+    warehouse.build(settings, 2)
+    checkout.check_out(settings, "failed run", LOG)
+    warehouse.write(settings, 7, log_stays=True)
+    steps = 0
+
+    for step, twin in _twins(settings, memory):
+        finished = _dies_at(step, lambda twin=twin: checkout.check_out(twin, "run", LOG))
+
+        steps += 1
+        assert warehouse.rows(twin.readable_path) == 2, step
+        if checkout.owned_by(twin, "run"):
+            assert warehouse.rows(twin.duckdb_path) == 2, step
+        assert [one.run for one in publish.generations(twin)] == ["run", "run"], "a leftover was taken for a build"
+        _next_run_succeeds(twin)
+        if finished:
+            break
+
+    assert checkout.owned_by(settings, "failed run")
+    assert steps > 20
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[Path]:
+    """A folder where fsync costs nothing, if there is one: the death of a process loses no bytes of the kernel's."""
+    shared = Path("/dev/shm")  # noqa: S108
+    with tempfile.TemporaryDirectory(dir=shared if os.access(shared, os.W_OK) else tmp_path) as folder:
+        yield Path(folder)
+
+
+def _twins(settings: Settings, folder: Path) -> Iterator[tuple[int, Settings]]:
+    for step in range(1, 400):
+        yield step, warehouse.twin(settings, folder / "volume")
+        shutil.rmtree(folder / "volume")
+    raise AssertionError("the steps never end")
+
+
+def _dies_at(step: int, action: Callable[[], object]) -> bool:
+    """Run it in a process that ends, without cleaning up, right before its n-th call into the system or DuckDB."""
+    child = os.fork()
+    if child == 0:
+        sys.setprofile(_Death(step))
+        try:
+            action()
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    assert code in (0, DIED)
+    return code == 0
+
+
+class _Death:
+    # These change nothing outside the process: queries, and reads and writes of Python's buffers before their flush.
+    HARMLESS = re.compile(
+        "fs(path|encode)|getpid|[lf]?stat|statvfs|scandir|listdir|is_dir|readlink|fileno|text_encoding|"
+        "read|readlines?|seek|truncate|write"
+    )
+
+    def __init__(self, step: int) -> None:
+        self.left = step
+
+    def __call__(self, frame: object, event: str, function: object) -> None:
+        if event != "c_call" or self.HARMLESS.fullmatch(getattr(function, "__name__", "")):
+            return
+        owner = getattr(function, "__self__", None)
+        module = getattr(function, "__module__", None) or type(owner).__module__
+        if module in ("posix", "fcntl", "io", "_io", "_duckdb"):
+            self.left -= 1
+            if self.left == 0:
+                os._exit(DIED)
+
+
+def _next_run_succeeds(settings: Settings) -> None:
+    housekeeping.clean(settings, "next")
+    warehouse.build(settings, 9, "next")
+    assert warehouse.rows(settings.readable_path) == 9
+    assert publish.generations(settings)[-1].number == publish.current(settings)
+    assert not list(settings.volume.rglob(".*.tmp"))
+    assert len(publish.generations(settings)) <= settings.keep_generations + 1
+
+
+# --- readers ---
+
+READER = """
+import sys, time, duckdb
+seen, path = [], sys.argv[1]
+while not seen or seen[-1] < int(sys.argv[2]):
+    with duckdb.connect(path, read_only=True) as connection:
+        a, b, c = (connection.table(name).count("*").fetchall()[0][0] for name in ("customers", "orders", "per_order"))
+    assert a == b == c, (a, b, c)
+    seen.append(a)
+    if len(seen) == 1:
+        print("reading", flush=True)
+assert seen == sorted(seen)
+print(len(seen))
+"""
+
+
+@pytest.mark.parametrize("keep", [1, 3])
+def test_a_reader_that_opens_current_all_the_time_never_fails_during_thirty_builds(tmp_path: Path, keep: int) -> None:
+    settings = warehouse.new(tmp_path, keep_generations=keep)
+    warehouse.build(settings, 1)
+    reader = subprocess.Popen(
+        [sys.executable, "-c", READER, str(settings.readable_path), "30"], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == "reading\n"
+        for rows in range(2, 31):
+            housekeeping.clean(settings, "run")
+            warehouse.build(settings, rows)
+        output, _ = reader.communicate(timeout=60)
+    finally:
+        reader.kill()
+
+    assert reader.returncode == 0
+    assert int(output) > 30
+
+
+def test_a_reader_keeps_the_generation_it_opened_after_it_was_removed(tmp_path: Path) -> None:
+    settings = warehouse.new(tmp_path, keep_generations=1)
+    opened = warehouse.build(settings, 1).database
+    code = (
+        "import sys, duckdb; c = duckdb.connect(sys.argv[1], read_only=True); print('open', flush=True);"
+        "sys.stdin.readline(); print(c.execute('SELECT count(*) FROM per_order').fetchall())"
+    )
+    reader = subprocess.Popen(
+        [sys.executable, "-c", code, str(settings.readable_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == "open\n"
+        warehouse.build(settings, 2)
+        warehouse.build(settings, 3)
+        housekeeping.clean(settings, "run")
+        assert not opened.exists()
+        output, _ = reader.communicate("\n", timeout=30)
+    finally:
+        reader.kill()
+
+    assert output == "[(1,)]\n"
+
+
+# --- the working copy ---
+
+
+def test_a_run_begins_from_the_last_published_build_and_the_log_says_what_was_copied(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    warehouse.build(settings, 3)
+
+    with caplog.at_level(logging.INFO):
+        checkout.check_out(settings, "run", LOG)
+
+    assert warehouse.rows(settings.duckdb_path) == 3
+    assert "Working copy: 0." in caplog.text
+    assert "MB" in caplog.text
+
+
+def test_a_failed_build_publishes_nothing_and_the_next_run_begins_from_the_last_good_one(settings: Settings) -> None:
+    warehouse.build(settings, 3)
+    checkout.check_out(settings, "failed", LOG)
+    warehouse.write(settings, 8, log_stays=True)
+
+    checkout.check_out(settings, "next", LOG)
+
+    assert warehouse.rows(settings.duckdb_path) == 3
+    assert warehouse.rows(settings.readable_path) == 3
+
+
+def test_after_a_first_build_that_failed_the_next_begins_with_nothing(settings: Settings) -> None:
+    checkout.check_out(settings, "failed", LOG)
+    warehouse.write(settings, 8)
+
+    checkout.check_out(settings, "next", LOG)
+
+    assert not settings.duckdb_path.exists()
+
+
+def test_a_file_that_no_run_made_becomes_a_generation_and_survives_a_failed_build(settings: Settings) -> None:
+    settings.duckdb_path.parent.mkdir()
+    warehouse.write(settings, 12)
+
+    checkout.check_out(settings, "run", LOG)
+    warehouse.write(settings, 1)
+    checkout.check_out(settings, "next", LOG)
+
+    assert warehouse.rows(settings.readable_path) == 12
+    assert warehouse.rows(settings.duckdb_path) == 12
+    assert [generation.run for generation in publish.generations(settings)] == ["adopted"]
+
+
+def test_a_run_finds_its_own_working_copy_again_unless_something_else_was_made_current(settings: Settings) -> None:
+    warehouse.build(settings, 1)
+    warehouse.build(settings, 2)
+    assert not checkout.owned_by(settings, "evicted")
+    checkout.check_out(settings, "evicted", LOG)
+
+    assert checkout.owned_by(settings, "evicted")
+    assert not checkout.owned_by(settings, "another")
+    publish.roll_back(settings, 1)
+    assert not checkout.owned_by(settings, "evicted")
+
+
+def test_a_working_copy_that_a_shell_writes_to_is_not_taken_away(settings: Settings) -> None:
+    warehouse.build(settings, 1)
+    checkout.check_out(settings, "run", LOG)
+    code = "import sys, duckdb; c = duckdb.connect(sys.argv[1]); print('open', flush=True); sys.stdin.readline()"
+    shell = subprocess.Popen(
+        [sys.executable, "-c", code, str(settings.duckdb_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert shell.stdout is not None
+        assert shell.stdout.readline() == "open\n"
+        with pytest.raises(WarehouseBusy, match=rf"open for writing in DuckDB by process {shell.pid}"):
+            checkout.check_out(settings, "next", LOG)
+        with pytest.raises(WarehouseBusy, match="Could not set lock"):
+            publish.publish(settings, "run", [])
+    finally:
+        shell.kill()
+        shell.communicate()
+
+    checkout.check_out(settings, "next", LOG)
+
+
+# --- files that DuckDB cannot open ---
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (gzip.decompress(NEWER.read_bytes()), rf"newer DuckDB than the {duckdb.__version__} here"),
+        (b"no database, but some text\n" * 1000, "not a valid DuckDB database file"),
+        (b"", "not a valid DuckDB database file"),
+    ],
+)
+def test_a_file_that_this_duckdb_cannot_read_is_named_and_kept(settings: Settings, content: bytes, said: str) -> None:
+    settings.duckdb_path.parent.mkdir()
+    settings.duckdb_path.write_bytes(content)
+
+    with pytest.raises(WarehouseUnusable, match=said) as caught:
+        checkout.check_out(settings, "run", LOG)
+
+    assert "Nothing was deleted" in str(caught.value)
+    assert settings.duckdb_path.read_bytes() == content
+
+
+# --- building in place ---
+
+
+def test_without_publishing_a_run_builds_on_the_file_itself(tmp_path: Path) -> None:
+    settings = warehouse.new(tmp_path, publish=False)
+    checkout.check_out(settings, "first", LOG)
+    warehouse.write(settings, 6)
+
+    checkout.check_out(settings, "second", LOG)
+
+    assert warehouse.rows(settings.readable_path) == 6
+
+
+def test_publishing_can_be_switched_off_and_on_again_without_losing_a_row(tmp_path: Path) -> None:
+    publishing, in_place = warehouse.new(tmp_path), warehouse.new(tmp_path, publish=False)
+    warehouse.build(publishing, 2)
+    checkout.check_out(publishing, "failed", LOG)
+    warehouse.write(publishing, 99)
+
+    checkout.check_out(in_place, "run", LOG)
+    assert warehouse.rows(in_place.readable_path) == 2
+    warehouse.write(in_place, 3)
+    checkout.check_out(in_place, "run", LOG)
+    assert warehouse.rows(in_place.readable_path) == 3
+
+    checkout.check_out(publishing, "run", LOG)
+    assert warehouse.rows(publishing.readable_path) == 3
+    assert warehouse.rows(publishing.duckdb_path) == 3
+
+
+# --- a full volume ---
+
+
+@pytest.fixture
+def small_volume(tmp_path: Path) -> Iterator[Settings]:
+    """A volume of 2 MB; a DuckDB file of these tests is 0.8 MB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"a small volume needs the right to mount: {mounted.stderr.decode().strip()}")
+    yield warehouse.new(folder)
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(settings: Settings, leave: int) -> Path:
+    filler = settings.volume / "filler"
+    status = os.statvfs(settings.volume)
+    filler.write_bytes(bytes(max(0, status.f_bavail * status.f_frsize - leave)))
+    return filler
+
+
+def test_without_room_for_the_working_copy_the_error_says_how_much_is_needed(small_volume: Settings) -> None:
+    size = warehouse.build(small_volume, 1).size
+    filler = fill(small_volume, leave=size // 2)
+
+    with pytest.raises(VolumeFull, match=rf"needs {size / 1e6:.1f} MB, and 0\.\d MB is free"):
+        checkout.check_out(small_volume, "run", LOG)
+
+    assert warehouse.rows(small_volume.readable_path) == 1
+    assert not list(small_volume.volume.rglob(".*.tmp"))
+    filler.unlink()
+    warehouse.build(small_volume, 2)
+    assert warehouse.rows(small_volume.readable_path) == 2
+
+
+def test_without_room_to_publish_the_working_copy_stays_and_readers_keep_the_old_build(
+    small_volume: Settings, tmp_path: Path
+) -> None:
+    manifest = tmp_path / "manifest.json"
+    manifest.write_bytes(bytes(300_000))
+    warehouse.build(small_volume, 1)
+    checkout.check_out(small_volume, "run", LOG)
+    warehouse.write(small_volume, 2)
+    filler = fill(small_volume, leave=100_000)
+
+    with pytest.raises(VolumeFull, match=r"publishing dbt's artifacts needs 0\.3 MB"):
+        publish.publish(small_volume, "run", [manifest])
+
+    assert warehouse.rows(small_volume.readable_path) == 1
+    assert not list(small_volume.volume.rglob(".*.tmp"))
+    assert checkout.owned_by(small_volume, "run")
+    filler.unlink()
+    publish.publish(small_volume, "run", [manifest])
+    assert warehouse.rows(small_volume.readable_path) == 2
+
+
+def test_without_room_for_the_checkpoint_nothing_committed_is_lost(small_volume: Settings) -> None:
+    warehouse.build(small_volume, 1)
+    checkout.check_out(small_volume, "run", LOG)
+    with duckdb.connect(small_volume.duckdb_path) as connection:
+        connection.execute("PRAGMA disable_checkpoint_on_shutdown; SET checkpoint_threshold = '1GB'")
+        connection.execute("CREATE TABLE noise AS SELECT uuid() AS id FROM range(8000)")
+    filler = fill(small_volume, leave=4096)
+
+    with pytest.raises(VolumeFull, match="needs"):
+        publish.publish(small_volume, "run", [])
+
+    assert warehouse.rows(small_volume.readable_path) == 1
+    filler.unlink()
+    publish.publish(small_volume, "run", [])
+    with duckdb.connect(small_volume.readable_path, read_only=True) as connection:
+        assert connection.execute("SELECT count(*) FROM noise").fetchall() == [(8000,)]
+
+
+def test_a_limit_on_the_size_of_files_counts_as_a_full_volume(settings: Settings) -> None:
+    warehouse.build(settings, 1)
+
+    def limited() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        with pytest.raises(VolumeFull, match="the working copy of"):
+            checkout.check_out(settings, "run", LOG)
+
+    assert _dies_at(0, limited)
+    assert not list(settings.volume.rglob(".*.tmp"))
+
+
+# --- housekeeping ---
+
+
+def test_only_the_newest_generations_stay_and_numbers_never_come_back(tmp_path: Path) -> None:
+    settings = warehouse.new(tmp_path, keep_generations=2)
+
+    for rows in range(1, 6):
+        warehouse.build(settings, rows)
+    assert [one.number for one in publish.generations(settings)] == [4, 5]
+    publish.roll_back(settings, 4)
+    housekeeping.clean(settings, "run")
+    assert [one.number for one in publish.generations(settings)] == [4, 5]
+    warehouse.build(settings, 6)
+
+    kept = publish.generations(settings)
+    assert [(one.number, one.base) for one in kept] == [(4, 3), (6, 4)], "the one it was built from outlives a bad one"
+
+
+def test_old_run_folders_go_by_age_and_by_number_but_never_what_is_in_use(settings: Settings) -> None:
+    warehouse.build(settings, 1)
+    checkout.check_out(settings, "to-be-resumed", LOG)
+    days_old = {"this-run": 60, "to-be-resumed": 50, "ancient": 15, "third": 3, "second": 2, "first": 1}
+    for name, days in days_old.items():
+        folder = settings.runs_dir / name / "attempt-1"
+        folder.mkdir(parents=True)
+        (folder / "run_results.json").write_text("{}")
+        os.utime(settings.runs_dir / name, (time.time() - days * 86400,) * 2)
+
+    housekeeping.clean(settings, "this-run", keep_days=14, keep_runs=2)
+
+    assert {path.name for path in settings.runs_dir.iterdir()} == {"this-run", "to-be-resumed", "second", "first"}
+
+
+def test_what_crashes_left_behind_is_removed(settings: Settings) -> None:
+    warehouse.build(settings, 1)
+    (settings.published_dir / ".000002.tmp").mkdir()
+    (settings.published_dir / ".000002.tmp" / "warehouse.duckdb").write_bytes(b"half")
+    (settings.published_dir / ".current.tmp").symlink_to("000002")
+    (settings.duckdb_path.parent / ".checkout.tmp").write_bytes(b"half")
+
+    housekeeping.clean(settings, "run")
+
+    assert sorted(path.name for path in settings.published_dir.iterdir()) == ["000001", "current"]
+    assert [path.name for path in settings.duckdb_path.parent.iterdir()] == ["owner.json"]
+    facts = json.loads((settings.published_dir / "000001" / "generation.json").read_text())
+    assert facts["number"] == 1

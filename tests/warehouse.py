@@ -1,0 +1,50 @@
+"""A small warehouse for tests: builds of a known number of rows, and readers that look at all of it."""
+
+import dataclasses
+import logging
+import shutil
+from pathlib import Path
+
+import duckdb
+
+from dbtpod import checkout, publish
+from dbtpod.publish import Generation
+from dbtpod.settings import Settings
+
+LOG = logging.getLogger("warehouse")
+
+
+def new(folder: Path, **settings: bool | int) -> Settings:
+    return Settings(folder / "work" / "warehouse.duckdb", folder / "dbt_project", **settings)  # type: ignore[arg-type]
+
+
+def write(settings: Settings, rows: int, log_stays: bool = False) -> None:
+    """Do what dbt does: two tables and a view that names its catalog, all of `rows` rows."""
+    with duckdb.connect(settings.duckdb_path) as connection:
+        if log_stays:
+            connection.execute("PRAGMA disable_checkpoint_on_shutdown; SET checkpoint_threshold = '1GB'")
+        for table in ("customers", "orders"):
+            connection.execute(f"CREATE OR REPLACE TABLE {table} AS SELECT range AS id FROM range({rows})")
+        connection.execute("CREATE OR REPLACE VIEW per_order AS SELECT * FROM warehouse.main.orders")
+
+
+def build(settings: Settings, rows: int, run_id: str = "run", artifacts: tuple[Path, ...] = ()) -> Generation:
+    checkout.check_out(settings, run_id, LOG)
+    write(settings, rows)
+    return publish.publish(settings, run_id, artifacts)
+
+
+def rows(path: Path) -> int:
+    """Count rows as a reader; fails where the tables are not of one build."""
+    with duckdb.connect(path, read_only=True) as connection:
+        counts = connection.execute(
+            "SELECT (SELECT count(*) FROM customers), (SELECT count(*) FROM orders), (SELECT count(*) FROM per_order)"
+        ).fetchall()[0]
+    assert len(set(counts)) == 1, counts
+    return int(counts[0])
+
+
+def twin(settings: Settings, folder: Path) -> Settings:
+    """Copy the whole volume, links and all."""
+    shutil.copytree(settings.volume, folder, symlinks=True)
+    return dataclasses.replace(settings, duckdb_path=folder / "work" / "warehouse.duckdb")
