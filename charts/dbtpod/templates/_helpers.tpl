@@ -93,10 +93,26 @@ http://{{ include "dbtpod.fullname" . }}-server:4200/api
 {{- end }}
 {{- end }}
 
+{{- /* Where people open the page: through the ingress, or by kubectl port-forward. */}}
+{{- define "dbtpod.pageUrl" -}}
+{{- with .Values.server.ingress -}}
+{{- if .host -}}
+{{ ternary "https" "http" (ne .tlsSecret "") }}://{{ .host }}
+{{- else -}}
+http://localhost:4200
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{- /* How every client of ours finds Prefect's API. */}}
 {{- define "dbtpod.apiEnv" -}}
 - name: PREFECT_API_URL
   value: {{ include "dbtpod.apiUrl" . }}
+{{- if .Values.server.enabled }}
+# For the links that Prefect prints.
+- name: PREFECT_UI_URL
+  value: {{ include "dbtpod.pageUrl" . }}
+{{- end }}
 {{- with include "dbtpod.authSecretRef" . }}
 - name: PREFECT_API_AUTH_STRING
   valueFrom:
