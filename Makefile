@@ -26,9 +26,9 @@ help: ## this list
 .PHONY: run
 run: $(UV) ## the daily build on this machine, without a cluster: DuckDB and Prefect in ./data
 	@mkdir -p "$(DATA)"
-	@$(UV) sync --quiet --locked
+	@$(UV) sync --quiet --locked --inexact
 	@DUCKDB_PATH="$(DATA)/work/warehouse.duckdb" PREFECT_HOME="$(DATA)/prefect" \
-	  $(UV) run --locked --no-sync python -m dbtpod.laptop
+	  PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS=120 $(UV) run --no-sync python -m dbtpod.laptop
 
 .PHONY: test
 test: $(UV) ## every check: lint, types, unit, chart, cluster

@@ -19,7 +19,7 @@ from prefect.tasks import Task
 
 from dbtpod import events, failures, parse_state, process, report, results, resume
 from dbtpod.errors import ConnectionLost, DbtFailed, DbtKilled, DbtPodError, DbtUnusable
-from dbtpod.events import Event, InvocationStarted, LogLine, NodeStatus
+from dbtpod.events import Event, InvocationStarted, LogLine
 from dbtpod.node_runs import NodeRuns
 from dbtpod.results import RunReport
 from dbtpod.settings import Settings
@@ -44,7 +44,7 @@ class Dbt:
         self._nodes = NodeRuns()
         self._commands = 0
         # Of all commands, attempts and pods of this flow run.
-        self.report: RunReport | None = None
+        self.report = RunReport("", (), 0.0)
         # Of the newest attempt.
         self.target_dir = run_dir
 
@@ -57,7 +57,7 @@ class Dbt:
         folder = self._run_dir / f"{self._commands}-{args[0]}"
         before = resume.attempts(folder)
         for attempt in before:
-            self.report = results.merge(self.report, attempt.report)
+            self._add(attempt.report)
         name = shlex.join(("dbt", *args))
         if before and before[-1].exit_code == 0:
             self.target_dir = before[-1].target_dir
@@ -66,6 +66,7 @@ class Dbt:
 
         @task(
             name=name,
+            task_run_name=name,
             retries=self._retries.count,
             retry_delay_seconds=self._retries.delay_seconds,
             retry_condition_fn=_can_help,
@@ -100,14 +101,17 @@ class Dbt:
         code, seen = self._run(name, command)
         resume.record(self.target_dir, code)
         found = _report(seen, self.target_dir)
-        self.report = results.merge(self.report, found)
-        _raise_for(name, code, seen, found, self.target_dir)
+        self._add(found)
+        _raise_for(args, code, seen, found, self.target_dir)
+
+    def _add(self, found: RunReport | None) -> None:
+        self.report = results.merge(self.report, found) or self.report
 
     def _run(self, name: str, command: Sequence[str]) -> tuple[int, list[Event]]:
         """Run dbt to its end, each event passed on at once; return its exit code and the events worth keeping."""
         kept: list[Event] = []
         with (
-            self._nodes.command(name, self.target_dir),
+            self._nodes.command(self.target_dir, name),
             process.start(command, self._settings, self.target_dir) as dbt,
         ):
             for line in dbt.lines():
@@ -123,22 +127,24 @@ def _can_help(_task: Task[..., None], _run: TaskRun, state: State[None]) -> bool
     return isinstance(error, DbtPodError) and error.retry
 
 
-def _report(seen: Sequence[Event], target_dir: Path) -> RunReport | None:
-    invocation = next((event.invocation_id for event in seen if isinstance(event, InvocationStarted)), None)
-    return results.merge(results.from_events(seen), results.read(target_dir, invocation) if invocation else None)
+def _report(seen: Sequence[Event], target_dir: Path) -> RunReport:
+    """The command's results as dbt wrote them, and what its log alone told of."""
+    invocation = next((event.invocation_id for event in seen if isinstance(event, InvocationStarted)), "")
+    merged = results.merge(results.from_events(seen), results.read(target_dir, invocation))
+    return merged or RunReport(invocation, (), 0.0)
 
 
-def _raise_for(name: str, code: int, seen: Sequence[Event], found: RunReport | None, target_dir: Path) -> None:
+def _raise_for(args: Sequence[str], code: int, seen: Sequence[Event], found: RunReport, target_dir: Path) -> None:
     if code == 0:
         return
     if code < 0:
         by = signal.Signals(-code).name
         hint = ": the kernel does that when memory runs out, see jobs.resources" if by == "SIGKILL" else ""
-        raise DbtKilled(f"{name} was ended by {by}{hint}. Artifacts: {target_dir}")
-    failed = [node for node in found.nodes if node.status in (NodeStatus.ERROR, NodeStatus.FAIL)] if found else []
-    lines = [event.text for event in seen if isinstance(event, LogLine)]
-    text = report.failure_text(found, name, code, lines, target_dir)
-    messages = [node.message for node in failed] or lines
-    if messages and all(failures.is_connection_error(message) for message in messages):
+        raise DbtKilled(f"{shlex.join(('dbt', *args))} was ended by {by}{hint}. dbt's artifacts: {target_dir}")
+    failed = [node.message for node in found.nodes if node.failed]
+    said = [event.text for event in seen if isinstance(event, LogLine)]
+    advice = f"dbt's artifacts: {target_dir}"
+    text = report.failure_text(found, args, code, advice if failed else "\n".join([*said[-5:], advice]))
+    if all(failures.is_connection_error(message) for message in failed or said or [""]):
         raise ConnectionLost(text)
     raise DbtFailed(text) if failed else DbtUnusable(text)

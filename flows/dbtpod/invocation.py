@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from prefect import get_run_logger
 from prefect.runtime import flow_run
 
-from dbtpod import artifacts, housekeeping, lock, parse_state, publish, resume
+from dbtpod import artifacts, housekeeping, lock, parse_state, publish, report, resume
 from dbtpod.command import Dbt, Retries
 from dbtpod.errors import SettingsError, WarehouseUnusable
+from dbtpod.lineage import read_parents
 from dbtpod.settings import Settings, from_environment
 
 # Longer than any healthy hand-over, and short enough that a forgotten shell is noticed within the hour.
@@ -57,7 +58,7 @@ def _reported(dbt: Dbt) -> Iterator[Dbt]:
     try:
         yield dbt
     finally:
-        artifacts.send(dbt.report, dbt.target_dir)
+        artifacts.send(report.table(dbt.report), report.markdown(dbt.report, read_parents(dbt.target_dir)))
 
 
 def _publish(settings: Settings, dbt: Dbt) -> None:

@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from prefect import Flow, State
 from prefect.flows import load_flow_from_entrypoint
@@ -19,7 +19,7 @@ def main() -> int:
     """Run the flow and print where the result is; the exit code is 0 only where it completed."""
     settings = from_environment()
     flow: Flow[[], Any] = load_flow_from_entrypoint(ENTRYPOINT, use_placeholder_flow=False)
-    state: State[Any] = flow(return_state=True)
+    state = cast("State[Any]", flow(return_state=True))
     if not state.is_completed():
         print(f"\n{flow.name} {state.name}: {state.message}", file=sys.stderr)
         return 1
@@ -34,7 +34,7 @@ dbt-build is done: {outcome}
 The warehouse: {settings.readable_path}
 
 Next:
-  what was published .venv/bin/python -m dbtpod.generations list
+  what was published DUCKDB_PATH={settings.duckdb_path} .venv/bin/python -m dbtpod.generations list
   the run's page     PREFECT_HOME={_short(home)} .venv/bin/prefect server start    and open http://127.0.0.1:4200
   change the models  dbt_project/models, then run this again
   on a cluster       make up"""
