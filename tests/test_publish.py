@@ -334,6 +334,34 @@ def test_a_run_begins_from_the_last_published_build_and_the_log_says_what_was_co
     assert "MB" in caplog.text
 
 
+@pytest.fixture
+def xfs_volume(tmp_path: Path) -> Iterator[Settings]:
+    """A volume whose files can share blocks, on a file that takes 300 MB only in name."""
+    folder, image = tmp_path / "xfs", tmp_path / "xfs.img"
+    folder.mkdir()
+    with image.open("wb") as file:
+        file.truncate(300 << 20)
+    made = subprocess.run(["sh", "-c", f"mkfs.xfs -q {image} && mount -o loop {image} {folder}"], capture_output=True)
+    if made.returncode:
+        pytest.skip(f"needs mkfs.xfs and the right to mount: {made.stderr.decode().strip()}")
+    yield warehouse.new(folder)
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_where_the_filesystem_can_the_working_copy_shares_its_blocks_with_the_published_build(
+    xfs_volume: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    warehouse.build(xfs_volume, 3)
+
+    with caplog.at_level(logging.INFO):
+        checkout.check_out(xfs_volume, "run", LOG)
+    warehouse.write(xfs_volume, 4)
+
+    assert "no bytes copied" in caplog.text
+    assert warehouse.rows(xfs_volume.readable_path) == 3
+    assert warehouse.rows(xfs_volume.duckdb_path) == 4
+
+
 def test_a_failed_build_publishes_nothing_and_the_next_run_begins_from_the_last_good_one(settings: Settings) -> None:
     warehouse.build(settings, 3)
     checkout.check_out(settings, "failed", LOG)
