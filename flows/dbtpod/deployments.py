@@ -33,6 +33,7 @@ class Deployment:
     flow: str | None  # None where only running the flow's file would tell
     queue: str
     schedules: tuple[Schedule, ...]
+    paused: bool | None  # None where Prefect's page decides
     job_variables: frozenset[str]
 
     def is_called(self, full_name: str) -> bool:
@@ -129,6 +130,7 @@ def _deployment(entry: dict[str, Any], folder: Path) -> Deployment:
         flow=flow.name if isinstance(flow, entrypoints.Flow) else None,
         queue=work_pool(entry)["work_queue_name"],
         schedules=tuple(_schedule(item) for item in entry.get("schedules") or []),
+        paused=entry.get("paused"),
         job_variables=frozenset(work_pool(entry).get("job_variables") or {}),
     )
 

@@ -72,7 +72,7 @@ async def ensure(client: PrefectClient, wanted: AutomationCore) -> None:
             await client.delete_automation(copy.id)
         wanted = wanted.model_copy(update={"enabled": existing.enabled})
         if _comparable(existing) != _comparable(wanted):
-            await client.update_automation(existing.id, AutomationCore.model_validate(wanted.model_dump()))
+            await client.update_automation(existing.id, wanted)
             log.info("automation %r: updated", wanted.name)
         if not existing.enabled:
             log.warning(

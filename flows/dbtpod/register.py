@@ -61,7 +61,9 @@ async def register(file: PrefectFile, template: dict[str, Any] | None, wait_seco
         await work_pool.ensure_queues(client, file.pool)
         before = await _registered(client, file.pool)
         _deploy_all(file)
-        after = await _prune(client, file)
+        await _prune(client, file)
+        await schedules.keep_pauses(client, file, before)
+        after = await _registered(client, file.pool)
         schedules.tell_changes(file, before, after)
         await heartbeat.ensure(client, heartbeat.automation(file.pool, [found.id for found in after.values()]))
         await schedules.tell_table(client, file, after)
@@ -139,12 +141,19 @@ def _deploy_all(file: PrefectFile) -> None:
     )
     if done.returncode:
         raise DeploymentsInvalid(
-            f"prefect deploy --all ended with exit code {done.returncode}; run this again once that is mended.\n"
-            + "\n".join(done.stdout.strip().splitlines()[-20:])
+            f"prefect deploy --all ended with exit code {done.returncode}: mend this, then register again.\n"
+            + _reasons(done.stdout)
         )
 
 
-async def _prune(client: PrefectClient, file: PrefectFile) -> dict[str, DeploymentResponse]:
+def _reasons(output: str) -> str:
+    """The last lines that say something: no frames of a traceback, no boxes, and none of the request's whole body."""
+    noise = ("Traceback", "The above exception", "During handling", "An exception occurred", "Deploying ")
+    lines = [line for line in output.splitlines() if line[:1].isalnum() and not line.startswith(noise)]
+    return "\n".join(line[:600] for line in lines[-3:]) or output
+
+
+async def _prune(client: PrefectClient, file: PrefectFile) -> None:
     registered = await _registered(client, file.pool)
     kept = {name: item for name, item in registered.items() if any(entry.is_called(name) for entry in file.deployments)}
     if len(kept) < len(file.deployments):
@@ -158,7 +167,6 @@ async def _prune(client: PrefectClient, file: PrefectFile) -> dict[str, Deployme
             if schedule.slug not in wanted:
                 await client.delete_deployment_schedule(item.id, schedule.id)
                 log.info("schedule %s of %s: removed, %s does not have it", schedule.slug, name, file.path)
-    return await _registered(client, file.pool)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -25,6 +25,15 @@ WAIT_SECONDS = 30
 log = logging.getLogger("dbtpod.register")
 
 
+async def keep_pauses(client: PrefectClient, file: PrefectFile, before: Mapping[str, DeploymentResponse]) -> None:
+    """Pause again what was paused on Prefect's page and the file says nothing of: `prefect deploy` ends such a pause."""
+    for entry in file.deployments:
+        for name, item in before.items():
+            if entry.paused is None and item.paused and entry.is_called(name):
+                await client.pause_deployment(item.id)
+                log.info("deployment %s: still paused, as on Prefect's page", name)
+
+
 def tell_changes(
     file: PrefectFile, before: Mapping[str, DeploymentResponse], after: Mapping[str, DeploymentResponse]
 ) -> None:
