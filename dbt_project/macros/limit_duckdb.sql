@@ -6,7 +6,10 @@
             'temp_directory': env_var('DBTPOD_TEMP_DIRECTORY', ''),
         } -%}
         {%- for setting, value in limits.items() if value -%}
-            {%- do run_query("set global " ~ setting ~ " = '" ~ value ~ "'") -%}
+            {#- Once DuckDB has spilled, it refuses to be given a folder, even the one it has. -#}
+            {%- if run_query("select current_setting('" ~ setting ~ "')").columns[0][0] != value -%}
+                {%- do run_query("set global " ~ setting ~ " = '" ~ value | replace("'", "''") ~ "'") -%}
+            {%- endif -%}
         {%- endfor -%}
     {%- endif -%}
 {% endmacro %}
