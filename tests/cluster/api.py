@@ -1,0 +1,91 @@
+"""Prefect's API as a user's browser and shell see it: over HTTP, with the password of the release."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from kube import until
+
+FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+
+
+@dataclass(frozen=True)
+class Prefect:
+    """One Prefect server."""
+
+    url: str
+    auth: str
+    http: httpx.Client
+
+    @classmethod
+    @contextmanager
+    def connected(cls, address: str, auth: str) -> Iterator["Prefect"]:
+        user, _, password = auth.partition(":")
+        with httpx.Client(base_url=f"{address}/api/", auth=(user, password), timeout=30) as http:
+            yield cls(f"{address}/api", auth, http)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What Prefect's own command line needs to reach this server."""
+        return {"PREFECT_API_URL": self.url, "PREFECT_API_AUTH_STRING": self.auth}
+
+    def call(self, method: str, path: str, **body: Any) -> Any:
+        answer = self.http.request(method, path, json=body or None)
+        assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
+        return answer.json() if answer.content else None
+
+    def all(self, kind: str, **filters: Any) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        while page := self.call("POST", f"{kind}/filter", offset=len(found), limit=200, **filters):
+            found += page
+        return found
+
+    def deployments(self) -> dict[str, dict[str, Any]]:
+        """Each deployment by flow and name, as `prefect deployment run` takes it."""
+        flows = {flow["id"]: flow["name"] for flow in self.all("flows")}
+        return {f"{flows[each['flow_id']]}/{each['name']}": each for each in self.all("deployments")}
+
+    def start(self, deployment: str, **job_variables: Any) -> str:
+        """Trigger a run, as the page's button does, and return its id."""
+        key = self.call("GET", f"deployments/name/{deployment}")["id"]
+        run: str = self.call("POST", f"deployments/{key}/create_flow_run", job_variables=job_variables)["id"]
+        return run
+
+    def flow_run(self, run: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.call("GET", f"flow_runs/{run}")
+        return found
+
+    def ended(self, run: str, seconds: float = 150) -> dict[str, Any]:
+        """Wait for a run's end and return the run."""
+        until(lambda: self.flow_run(run)["state"]["type"] in FINAL, seconds, f"the end of {self.page(run)}")
+        return self.flow_run(run)
+
+    def run(self, deployment: str, **job_variables: Any) -> dict[str, Any]:
+        return self.ended(self.start(deployment, **job_variables))
+
+    def completed(self, deployment: str, **job_variables: Any) -> dict[str, Any]:
+        run = self.run(deployment, **job_variables)
+        assert run["state"]["name"] == "Completed", self.page(run["id"])
+        return run
+
+    def log(self, run: str) -> list[tuple[int, str]]:
+        """The run's log, as level and message."""
+        lines = self.all("logs", logs={"flow_run_id": {"any_": [run]}}, sort="TIMESTAMP_ASC")
+        return [(line["level"], line["message"]) for line in lines]
+
+    def logged(self, run: str, text: str, seconds: float = 60) -> None:
+        """Wait for a text in the run's log."""
+        until(lambda: any(text in message for _, message in self.log(run)), seconds, f"{text!r} in {self.page(run)}")
+
+    def nodes(self, run: str) -> list[dict[str, Any]]:
+        """The rows of dbt's nodes in the run's page."""
+        rows = self.all("task_runs", flow_runs={"id": {"any_": [run]}})
+        return [row for row in rows if row["task_key"] == "dbt-node"]
+
+    def page(self, run: str) -> str:
+        """What a person would read in the run's page."""
+        found = self.flow_run(run)
+        lines = "\n".join(message for _, message in self.log(run)[-30:])
+        return f"{found['name']}: {found['state']['name']} {found['state']['message']}\n{lines}"

@@ -1,0 +1,61 @@
+"""A second image: the same, with a project that waits or fails on demand, and a shorter prefect.yaml.
+
+What a model does depends on CASE, so that each run chooses by its job variables:
+fails   broken.sql selects from a table that does not exist
+waits   waiting.sql goes on for ever while there is no file /data/gate; DuckDB stops it when dbt asks
+"""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from kube import IMAGE, REPO, command
+
+TAG = "for-tests"
+TEST_IMAGE = f"dbtpod:{TAG}"
+REMOVED = "dbt-fact-orders-full-refresh"
+UNSCHEDULED = "dbt-smoke-hourly"
+
+_FILES = {
+    "Dockerfile": f"""
+FROM {IMAGE}
+COPY models dbt_project/models/for_tests
+COPY prefect.yaml ./
+USER root
+RUN python -m dbtpod.parse_state
+USER 10001:10001
+""",
+    "models/broken.sql": """
+select * from {{ 'no_such_table' if env_var('CASE', '') == 'fails' else '(values (1)) as one(id)' }}
+""",
+    "models/waiting.sql": """
+{% set closed = env_var('CASE', '') == 'waits' and execute and not run_query("from glob('/data/gate')").rows %}
+{{ config(materialized='table') }}
+select count(*) as n from range({{ 10 ** 12 if closed else 1 }}) a, range({{ 1000000 if closed else 1 }}) b
+where a.range * b.range = 7
+""",
+}
+
+
+def build(folder: Path) -> None:
+    """Build the second image on top of the first."""
+    (folder / "models").mkdir()
+    for name, text in _FILES.items():
+        (folder / name).write_text(text.lstrip())
+    (folder / "prefect.yaml").write_text(yaml.safe_dump(shortened(), sort_keys=False))
+    command("docker", "build", "--tag", TEST_IMAGE, str(folder), seconds=300, DOCKER_BUILDKIT="1")
+
+
+def shortened() -> dict[str, Any]:
+    """prefect.yaml without one deployment and without one schedule."""
+    file: dict[str, Any] = yaml.safe_load((REPO / "prefect.yaml").read_text())
+    file["deployments"] = [each for each in file["deployments"] if each["name"] != REMOVED]
+    for each in file["deployments"]:
+        if each["name"] == UNSCHEDULED:
+            del each["schedules"]
+    return file
+
+
+def case(name: str) -> dict[str, Any]:
+    """The job variables of a run whose project does this."""
+    return {"image": TEST_IMAGE, "env": {"CASE": name}}

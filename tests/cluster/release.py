@@ -1,0 +1,107 @@
+"""One running system: installed by Helm or by kubectl, with its Prefect, its pods, and a shell on its volume."""
+
+import base64
+import json
+import re
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+from api import Prefect
+from kube import REPO, Cluster, pod
+
+OURS = "app.kubernetes.io/instance=dbtpod,app.kubernetes.io/component="
+# What a person's notebook would do: it lists the folder over HTTP too, so that there is a pod to be reached.
+SHELL = ("python", "-m", "http.server", "8000", "--directory", "/data")
+
+
+@dataclass
+class Release:
+    """The release `dbtpod` of one namespace."""
+
+    cluster: Cluster
+    namespace: str
+    _connection: ExitStack = field(default_factory=ExitStack)
+    _prefect: Prefect | None = None
+
+    def install(self, *options: str) -> str:
+        """Install or upgrade as the README says, on a small cluster's values; return what Helm said."""
+        values = ["--values", str(REPO / "k8s/values-kind.yaml")]
+        said = self.cluster.helm(
+            *("upgrade", "--install", "dbtpod", "charts/dbtpod", "--namespace", self.namespace, *values),
+            *("--wait", "--timeout", "4m", *options),
+        )
+        self.disconnect()
+        return said
+
+    def uninstall(self) -> None:
+        self.disconnect()
+        self.cluster.helm("uninstall", "dbtpod", "--namespace", self.namespace, "--wait", "--timeout", "2m")
+
+    @property
+    def prefect(self) -> Prefect:
+        """Its server; a new connection after each install, which may start another pod with another password."""
+        if self._prefect is None:
+            secret = json.loads(self.kubectl("get", "secret", "dbtpod-auth", "--output", "json"))
+            auth = base64.b64decode(secret["data"]["auth-string"]).decode()
+            address = self._connection.enter_context(self.cluster.forwarded(self.namespace, "dbtpod-server", 4200))
+            self._prefect = self._connection.enter_context(Prefect.connected(address, auth))
+        return self._prefect
+
+    def disconnect(self) -> None:
+        self._connection.close()
+        self._prefect = None
+
+    def kubectl(self, *args: str, stdin: str | None = None, seconds: float = 120) -> str:
+        return self.cluster.kubectl("--namespace", self.namespace, *args, stdin=stdin, seconds=seconds)
+
+    def pods(self, component: str) -> list[dict[str, Any]]:
+        return self.cluster.objects("pods", self.namespace, OURS + component)
+
+    def pods_of(self, run: str) -> list[dict[str, Any]]:
+        """The pods of one flow run, the oldest first."""
+        found = self.cluster.objects("pods", self.namespace, f"prefect.io/flow-run-id={run}")
+        return sorted(found, key=lambda each: each["metadata"]["creationTimestamp"])
+
+    def pod_log(self, run: str) -> str:
+        [one] = self.pods_of(run)
+        return self.kubectl("logs", one["metadata"]["name"])
+
+    def totals(self, run: str) -> dict[str, int]:
+        """The counts of dbt's last line, such as `Done. PASS=28 WARN=0 ERROR=0 SKIP=0 NO-OP=0 TOTAL=28`."""
+        line = [line for line in self.pod_log(run).splitlines() if "Done. PASS=" in line][-1]
+        return {key: int(count) for key, count in re.findall(r"([A-Z-]+)=(\d+)", line)}
+
+    def registration(self) -> str:
+        """The log of the newest registration."""
+        newest = max(self.pods("register"), key=lambda each: each["metadata"]["creationTimestamp"])
+        return self.kubectl("logs", newest["metadata"]["name"])
+
+    def start_shell(self) -> None:
+        """Start the pod that `shell` runs in: on the warehouse's volume, and none of the release's pods."""
+        shell = pod("shell", SHELL, {"app": "shell"}, {"/data": "dbtpod-warehouse"})
+        self.start_pod(shell)
+
+    def start_pod(self, manifest: dict[str, Any]) -> None:
+        manifest["metadata"]["namespace"] = self.namespace
+        self.cluster.apply(manifest)
+        self.kubectl("wait", "pod", manifest["metadata"]["name"], "--for=condition=Ready", "--timeout=90s")
+
+    def shell(self, script: str, *args: str, stdin: str | None = None, name: str = "shell") -> str:
+        """Run Python in a pod of ours and return what it printed."""
+        return self.kubectl("exec", "--stdin", name, "--", "python", "-c", script, *args, stdin=stdin)
+
+    def rows(self, sql: str) -> list[list[Any]]:
+        """Query the published DuckDB file from another pod, as a report would."""
+        script = """
+import duckdb, json, sys
+with duckdb.connect("/data/published/current/warehouse.duckdb", read_only=True) as db:
+    print(json.dumps(db.execute(sys.argv[1]).fetchall(), default=float))
+"""
+        found: list[list[Any]] = json.loads(self.shell(script, sql))
+        return found
+
+    def generation(self) -> str:
+        """The name of the generation that readers see; empty before the first."""
+        link = "import os; print(os.path.realpath('/data/published/current').removeprefix('/data/published/'))"
+        return self.shell(link).strip().removesuffix("current")

@@ -1,0 +1,109 @@
+"""What a mistake says, in the place where the user looks."""
+
+import base64
+import gzip
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from kube import REPO, CommandFailed
+from release import Release
+
+pytestmark = pytest.mark.cluster
+
+SMOKE = "dbt-smoke/dbt-smoke-hourly"
+NEWER = gzip.decompress((REPO / "tests/data/written-by-duckdb-2.0.0.duckdb.gz").read_bytes())
+BRING = "import base64, pathlib, sys; pathlib.Path(sys.argv[1]).write_bytes(base64.b64decode(sys.stdin.read()))"
+READ = "import pathlib, sys; print(len(pathlib.Path(sys.argv[1]).read_bytes()))"
+REMOVE = "import pathlib, sys; pathlib.Path(sys.argv[1]).unlink()"
+WORKING_FILE, OWNER = "/data/work/warehouse.duckdb", "/data/work/owner.json"
+
+
+@contextmanager
+def brought(release: Release, content: bytes) -> Iterator[None]:
+    """A file that a user put where runs build, in place of what a run left."""
+    release.shell("import pathlib, sys; pathlib.Path(sys.argv[1]).unlink(missing_ok=True)", OWNER)
+    release.shell(BRING, WORKING_FILE, stdin=base64.b64encode(content).decode())
+    try:
+        yield
+    finally:
+        release.shell(REMOVE, WORKING_FILE)
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [(NEWER, "newer DuckDB"), (b"id,name\n1,not a database\n" * 1000, "cannot open")],
+    ids=["written by DuckDB 2.0", "a CSV file"],
+)
+def test_a_working_file_that_cannot_be_used_fails_the_run_and_is_kept(
+    warehouse: Release, content: bytes, what: str
+) -> None:
+    before = warehouse.generation()
+
+    with brought(warehouse, content):
+        run = warehouse.prefect.run(SMOKE)
+        kept = int(warehouse.shell(READ, WORKING_FILE))
+
+    assert run["state"]["name"] == "Failed"
+    assert what in run["state"]["message"]
+    assert WORKING_FILE in run["state"]["message"]
+    assert kept == len(content)
+    assert warehouse.generation() == before
+
+
+def test_a_volume_that_cannot_be_written_to_fails_the_run_and_says_how_to_mend_it(warehouse: Release) -> None:
+    warehouse.cluster.apply(*root_owned_volume(warehouse.namespace))
+
+    with pool_claim(warehouse, "root-owned"):
+        run = warehouse.prefect.run(SMOKE)
+
+    assert run["state"]["name"] == "Failed"
+    assert "uid 10001 may not write to /data" in run["state"]["message"]
+    assert "fsGroup" in run["state"]["message"]
+
+
+def test_an_api_that_cannot_be_reached_fails_the_release_and_names_the_address(release: Release) -> None:
+    elsewhere = Release(release.cluster, release.cluster.namespace("no-server"))
+    nowhere = "http://prefect.nowhere.svc:4200/api"
+    options = ("server.enabled=false", f"prefect.apiUrl={nowhere}", "register.waitSeconds=3")
+
+    with pytest.raises(CommandFailed):
+        elsewhere.install(*(part for option in options for part in ("--set", option)), "--wait=hookOnly")
+
+    assert f"Prefect's API at {nowhere}/ could not be reached within 3 s" in elsewhere.registration()
+
+
+@contextmanager
+def pool_claim(release: Release, claim: str) -> Iterator[None]:
+    """The pool's template with another claim, as warehouse.existingClaim gives it."""
+    pool = release.prefect.call("GET", "work_pools/dbtpod")
+    template: dict[str, Any] = pool["base_job_template"]
+    changed = release.prefect.call("GET", "work_pools/dbtpod")["base_job_template"]
+    spec = changed["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]
+    [volume] = [each for each in spec["volumes"] if each["name"] == "warehouse"]
+    volume["persistentVolumeClaim"]["claimName"] = claim
+    release.prefect.call("PATCH", "work_pools/dbtpod", base_job_template=changed)
+    try:
+        yield
+    finally:
+        release.prefect.call("PATCH", "work_pools/dbtpod", base_job_template=template)
+
+
+def root_owned_volume(namespace: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A volume as an NFS export or a hostPath often is: root's, and fsGroup does not change that."""
+    shared = {"accessModes": ["ReadWriteOnce"], "storageClassName": "root-owned"}
+    size = {"storage": "1Gi"}
+    volume = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": "root-owned"},
+        "spec": {**shared, "capacity": size, "hostPath": {"path": "/var/root-owned", "type": "DirectoryOrCreate"}},
+    }
+    claim = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "root-owned", "namespace": namespace},
+        "spec": {**shared, "resources": {"requests": size}},
+    }
+    return volume, claim

@@ -1,0 +1,86 @@
+"""`helm upgrade` brings values and prefect.yaml to the server, also what is no longer in them; uninstall keeps data."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from images import REMOVED, TAG, UNSCHEDULED
+from release import Release
+
+pytestmark = pytest.mark.cluster
+
+SMOKE = f"dbt-smoke/{UNSCHEDULED}"
+FULL_REFRESH = f"{REMOVED}/{REMOVED}"
+
+
+@pytest.fixture(scope="module")
+def upgraded(warehouse: Release, second_image: str) -> Iterator[Release]:
+    """Another memory limit, a claim that nobody made, and an image whose prefect.yaml is shorter."""
+    changes = ("image.tag=" + TAG, "jobs.resources.limits.memory=1234Mi", "warehouse.existingClaim=nowhere")
+    warehouse.install(*(option for change in changes for option in ("--set", change)))
+    yield warehouse
+    warehouse.install()
+
+
+def test_a_changed_value_reaches_the_pools_template(upgraded: Release) -> None:
+    template = upgraded.prefect.call("GET", "work_pools/dbtpod")["base_job_template"]
+
+    assert template["variables"]["properties"]["memory_limit"]["default"] == "1234Mi"
+
+
+def test_a_deployment_that_left_the_file_leaves_the_server(upgraded: Release) -> None:
+    assert FULL_REFRESH not in upgraded.prefect.deployments()
+    assert f"deployment {FULL_REFRESH}: removed" in upgraded.registration()
+
+
+def test_a_schedule_that_left_the_file_leaves_the_server_with_its_runs(upgraded: Release) -> None:
+    deployment = upgraded.prefect.deployments()[SMOKE]
+
+    assert deployment["schedules"] == []
+    assert runs_to_come(upgraded, deployment) == []
+
+
+def test_a_claim_that_does_not_exist_and_an_image_that_does_not_exist_end_the_run_with_the_reason(
+    upgraded: Release,
+) -> None:
+    prefect = upgraded.prefect
+    claim = prefect.start("dbt-build/dbt-build-daily")
+    image = prefect.start("dbt-source-freshness/dbt-source-freshness", image="dbtpod:nobody-built-this")
+
+    without_claim, without_image = prefect.ended(claim, 120), prefect.ended(image, 120)
+
+    assert (without_claim["state"]["name"], without_image["state"]["name"]) == ("Crashed", "Crashed")
+    assert 'persistentvolumeclaim "nowhere" not found' in without_claim["state"]["message"]
+    assert "warehouse.existingClaim" in without_claim["state"]["message"]
+    assert "dbtpod:nobody-built-this" in without_image["state"]["message"]
+    assert "image.tag" in without_image["state"]["message"]
+
+
+def test_what_comes_back_into_the_file_comes_back_to_the_server(upgraded: Release) -> None:
+    upgraded.install()
+
+    deployments = upgraded.prefect.deployments()
+
+    assert FULL_REFRESH in deployments
+    assert [each["schedule"]["cron"] for each in deployments[SMOKE]["schedules"]] == ["0 * * * *"]
+
+
+def test_uninstall_and_install_again_finds_the_data(warehouse: Release) -> None:
+    before = warehouse.generation()
+    orders = warehouse.rows("select count(*) from fct_orders")
+
+    warehouse.uninstall()
+    claims = [claim["metadata"]["name"] for claim in warehouse.cluster.objects("pvc", warehouse.namespace)]
+    warehouse.install()
+
+    assert claims == ["dbtpod-warehouse"]
+    assert warehouse.generation() == before
+    warehouse.prefect.completed("dbt-build/dbt-build-daily")
+    assert warehouse.generation() > before
+    assert warehouse.rows("select count(*) from fct_orders") == orders
+
+
+def runs_to_come(release: Release, deployment: dict[str, Any]) -> list[str]:
+    scheduled = {"state": {"type": {"any_": ["SCHEDULED"]}}}
+    of_it = {"id": {"any_": [deployment["id"]]}}
+    return [run["id"] for run in release.prefect.all("flow_runs", deployments=of_it, flow_runs=scheduled)]
