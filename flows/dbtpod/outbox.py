@@ -83,7 +83,8 @@ class Outbox:
     def _take(self) -> list[Maker]:
         makers: list[Maker] = []
         maker = self._queue.get()
-        self._left.wait(PAUSE_SECONDS)
+        if self._queue.qsize() < BATCH_EVENTS:
+            self._left.wait(PAUSE_SECONDS)
         try:
             while maker is not None and len(makers) < BATCH_EVENTS:
                 makers.append(maker)

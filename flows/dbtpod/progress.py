@@ -6,11 +6,10 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 
 from dbtpod.events import Event, NodeFinished, NodeStarted, NodeStatus
 from dbtpod.outbox import impatient_client
@@ -36,7 +35,7 @@ class Progress:
         context = contextvars.copy_context()  # Prefect's settings and its server's address are in it
         self._thread = threading.Thread(target=context.run, args=(self._run,), name="dbtpod-progress", daemon=True)
         self._logged_at, self._logged_done = time.monotonic(), 0
-        self._bar: UUID | None = None
+        self._bar: str | None = None
         self._shown = ""
 
     def __enter__(self) -> Self:
@@ -93,8 +92,10 @@ class Progress:
         if not self._total or text == self._shown:
             return
         self._shown, percent = text, min(100.0, round(100 * self._done / self._total, 1))
+        artifact: dict[str, Any] = {"data": percent, "description": text}
+        # Not client.create_artifact(), which has an event sent for each change, by a worker that a slow API holds up.
         if self._bar:
-            client.update_artifact(self._bar, ArtifactUpdate(data=percent, description=text))
+            client.request("PATCH", "/artifacts/{id}", path_params={"id": self._bar}, json=artifact)
         else:
-            bar = ArtifactCreate(type="progress", flow_run_id=self._flow_run_id, data=percent, description=text)
-            self._bar = client.create_artifact(bar).id
+            artifact |= {"type": "progress", "flow_run_id": str(self._flow_run_id)}
+            self._bar = client.request("POST", "/artifacts/", json=artifact).json()["id"]
