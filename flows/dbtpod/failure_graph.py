@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from dbtpod.events import NodeStatus
+from dbtpod.events import NodeStatus, kind_of
 from dbtpod.results import NodeResult, RunReport
 
 # Each node's direct parents, from dbt's manifest; what the report lacks (a source, ephemeral) is stepped over.
@@ -18,7 +18,10 @@ _CLASSES = (
 
 
 def causes(report: RunReport, parents: Parents) -> dict[str, list[NodeResult]]:
-    """For each skipped node, the failed ones above it: themselves parents, or tests of a parent, as in `dbt build`."""
+    """For each skipped node, the failed ones above it: themselves parents, or, in `dbt build`, tests of a parent.
+
+    A unit test of the node itself, which `dbt build` runs before it, counts too.
+    """
     found = {node.node_id: node for node in report.nodes}
     tests = _failed_tests(report, parents)
     result: dict[str, list[NodeResult]] = {}
@@ -57,11 +60,19 @@ def _edges(report: RunReport, parents: Parents) -> list[tuple[str, str]]:
     tests = _failed_tests(report, parents)
     edges: dict[tuple[str, str], None] = {}
     for node in report.nodes:
+        skipped = node.status is NodeStatus.SKIPPED and node.kind not in _TESTS
+        if skipped:
+            edges.update(dict.fromkeys((test, node.node_id) for test in _unit(tests.get(node.node_id, ()))))
         for parent in _nearest(node.node_id, parents, known):
             # A test that failed stands between the tested node and what is built on it.
-            between = tests.get(parent, []) if node.status is NodeStatus.SKIPPED and node.kind not in _TESTS else []
+            between = tests.get(parent, []) if skipped else []
             edges.update(dict.fromkeys((above, node.node_id) for above in between or [parent]))
-    return list(edges)
+    # A unit test that failed comes before the model that it tests, not after it.
+    return [edge for edge in edges if edge[::-1] not in edges or kind_of(edge[0]) == "unit_test"]
+
+
+def _unit(tests: Iterable[str]) -> list[str]:
+    return [test for test in tests if kind_of(test) == "unit_test"]
 
 
 def _failed_tests(report: RunReport, parents: Parents) -> dict[str, list[str]]:

@@ -42,7 +42,7 @@ def completed_text(report: RunReport) -> str:
 def failure_text(report: RunReport, args: Sequence[str], exit_code: int, advice: str = "") -> str:
     """The state message of a run that failed: the command, the counts, what failed and why, and what to do."""
     head = f"dbt {' '.join(args)} failed with exit code {exit_code}: {counted(report) or 'no node ran'}."
-    failed = [f"  {node.node_id}: {cut(told(node), 300)}" for node in report.nodes if _told_as_failed(node)]
+    failed = [f"  {node.node_id}: {cut(told(node), 300)}" for node in _failed(report)]
     room = _LONGEST_STATE - len(advice) - 30
     shown: list[str] = [cut(head, 300)]
     for line in failed[:_MOST_NAMED]:
@@ -65,9 +65,10 @@ def markdown(report: RunReport, parents: Parents) -> str:
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
-# A node that is skipped with a message stands for an ephemeral model that failed: that has no result of its own.
-def _told_as_failed(node: NodeResult) -> bool:
-    return node.failed or (node.status is NodeStatus.SKIPPED and bool(node.message))
+# An ephemeral model that does not compile has no result of its own: dbt puts its error on what it skips.
+def _failed(report: RunReport) -> list[NodeResult]:
+    failed = [node for node in report.nodes if node.failed]
+    return failed or [node for node in report.nodes if node.status is NodeStatus.SKIPPED and node.message]
 
 
 def _freshness(report: RunReport) -> str:
@@ -80,7 +81,7 @@ def _freshness(report: RunReport) -> str:
 
 
 def _failures(report: RunReport) -> str:
-    failed = [node for node in report.nodes if _told_as_failed(node)]
+    failed = _failed(report)
     parts = [_failure(node) for node in failed[:_MOST_NAMED]]
     if len(failed) > _MOST_NAMED:
         parts.append(f"And {listed([f'`{node.node_id}`' for node in failed[_MOST_NAMED:]], ', ', 50)}.")
