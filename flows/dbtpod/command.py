@@ -97,12 +97,17 @@ class Dbt:
             )
         command = again or [*args, *options]
         log.info("Starting %s", shlex.join(("dbt", *command)))
-        log.info("Using DUCKDB_PATH=%s", self._settings.duckdb_path)
+        log.info("Using %s", self._database())
         code, seen = self._run(name, command)
         resume.record(self.target_dir, code)
         found = _report(seen, self.target_dir)
         self._add(found)
         _raise_for(args, code, seen, found, self.target_dir)
+
+    def _database(self) -> str:
+        if self._target == parse_state.READER:
+            return f"{self._settings.readable_path}, read-only"
+        return f"DUCKDB_PATH={self._settings.duckdb_path}"
 
     def _add(self, found: RunReport | None) -> None:
         self.report = results.merge(self.report, found) or self.report

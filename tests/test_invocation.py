@@ -1,0 +1,231 @@
+"""A flow run's story, from the lock to the published generation: real dbt on a small project, a real Prefect API."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from prefect import State, flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.objects import TaskRun
+from prefect.testing.utilities import prefect_test_harness
+
+from dbtpod.errors import DbtFailed, DbtUnusable, SettingsError, WarehouseUnusable
+from dbtpod.invocation import reader, writer
+
+PROFILE = """
+shop:
+  target: writer
+  outputs:
+    writer: {type: duckdb, path: "{{ env_var('DUCKDB_PATH') }}", threads: 2}
+    reader:
+      type: duckdb
+      path: "{{ env_var('DBTPOD_READABLE_PATH') }}"
+      config_options: {access_mode: read_only}
+"""
+SOURCES = """
+sources:
+  - name: raw
+    schema: main
+    tables:
+      - name: orders
+        config:
+          loaded_at_field: loaded_at
+          freshness: {warn_after: {count: 1, period: hour}, error_after: {count: 2, period: hour}}
+"""
+
+HOLD_UNTIL_AN_ATTEMPT_FAILED = """
+import duckdb, pathlib, sys, time
+connection = duckdb.connect(sys.argv[1])
+print(flush=True)
+for _ in range(600):
+    if list(pathlib.Path(sys.argv[2]).glob("*/1-source/attempt-1/exit_code")):
+        break
+    time.sleep(0.1)
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def api() -> Iterator[None]:
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    project = tmp_path / "project"
+    (project / "models").mkdir(parents=True)
+    (project / "dbt_project.yml").write_text("name: shop\nprofile: shop\nmodels: {+materialized: table}\n")
+    (project / "profiles.yml").write_text(PROFILE)
+    (project / "models" / "orders.sql").write_text("select 1 as id, now() - interval 1 second as loaded_at")
+    (project / "models" / "totals.sql").write_text("select count(*) as n from {{ ref('orders') }}")
+    (tmp_path / "volume").mkdir()
+    monkeypatch.setenv("DBT_PROJECT_DIR", str(project))
+    monkeypatch.setenv("DUCKDB_PATH", str(tmp_path / "volume" / "work" / "warehouse.duckdb"))
+    return project
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> Path:
+    return tmp_path / "volume" / "published" / "current" / "warehouse.duckdb"
+
+
+@flow
+def building(*args: str, retries: int = 0) -> State[Any]:
+    with writer(retries=retries, retry_delay_seconds=1) as dbt:
+        dbt(*(args or ("build",)))
+    return dbt.state
+
+
+@flow
+def seeding_then_building() -> State[Any]:
+    with writer() as dbt:
+        dbt("seed")
+        dbt("build")
+    return dbt.state
+
+
+@flow
+def checking_freshness() -> State[Any]:
+    with reader(retries=3, retry_delay_seconds=1) as dbt:
+        dbt("source", "freshness")
+    return dbt.state
+
+
+def run(function: Callable[..., State[Any]], *args: Any, **kwargs: Any) -> State[Any]:
+    return function(*args, return_state=True, **kwargs)
+
+
+def commands_of(state: State[Any]) -> list[TaskRun]:
+    with get_client(sync_client=True) as client:
+        this_run = FlowRunFilter(id=FlowRunFilterId(any_=[state.state_details.flow_run_id]))
+        return [run for run in client.read_task_runs(flow_run_filter=this_run) if run.name.startswith("dbt ")]
+
+
+def query(path: Path, sql: str) -> Any:
+    with duckdb.connect(path, read_only=True) as connection:
+        return connection.sql(sql).fetchall()
+
+
+def test_a_build_that_passes_is_published_and_its_counts_are_the_state(project: Path, published: Path) -> None:
+    state = run(building)
+
+    assert state.is_completed()
+    assert state.message == "2 nodes: 2 success"
+    assert query(published, "select n from totals") == [(1,)]
+    assert {file.name for file in published.parent.iterdir()} >= {"manifest.json", "run_results.json"}
+
+
+def test_a_failed_model_fails_the_run_is_not_tried_again_and_publishes_nothing(project: Path, published: Path) -> None:
+    run(building)
+    (project / "models" / "totals.sql").write_text("select amout from {{ ref('orders') }}")
+    (project / "models" / "orders.sql").write_text("select 2 as id, now() as loaded_at")
+
+    state = run(building, retries=2)
+
+    assert state.is_failed()
+    assert "model.shop.totals" in str(state.message)
+    assert '"amout" not found' in str(state.message)
+    assert isinstance(state.result(raise_on_failure=False), DbtFailed)
+    assert [command.run_count for command in commands_of(state)] == [1]
+    assert query(published, "select id from orders") == [(1,)]
+
+
+def test_a_failed_seed_ends_the_flow_before_the_next_command(project: Path) -> None:
+    (project / "seeds").mkdir()
+    (project / "seeds" / "raw_orders.csv").write_text("id\nnot a number\n")
+    (project / "seeds" / "seeds.yml").write_text("seeds: [{name: raw_orders, config: {column_types: {id: integer}}}]")
+
+    state = run(seeding_then_building)
+
+    assert state.is_failed()
+    assert [command.name for command in commands_of(state)] == ["dbt seed"]
+
+
+def test_an_unknown_selector_is_dbts_own_word_and_no_reason_to_try_again(project: Path) -> None:
+    state = run(building, "build", "--selector", "smok", retries=2)
+
+    assert isinstance(state.result(raise_on_failure=False), DbtUnusable)
+    assert "Could not find selector named smok" in str(state.message)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("profiles.yml", ""), ("dbt_project.yml", "name: shop\nprofile: nobody\n"), ("models/orders.sql", "{{ ref( }}")],
+)
+def test_a_project_that_dbt_cannot_read_is_told_in_its_words(project: Path, name: str, text: str) -> None:
+    (project / name).write_text(text)
+
+    state = run(building)
+
+    assert isinstance(state.result(raise_on_failure=False), DbtUnusable)
+    assert "exit code 2" in str(state.message)
+
+
+def test_freshness_reads_what_is_published_while_a_writer_has_the_working_copy_open(
+    project: Path, published: Path, tmp_path: Path
+) -> None:
+    (project / "models" / "sources.yml").write_text(SOURCES)
+    run(building)
+
+    with duckdb.connect(tmp_path / "volume" / "work" / "warehouse.duckdb"):
+        state = run(checking_freshness)
+
+    assert state.is_completed()
+
+
+def test_a_freshness_warning_is_in_the_state_of_a_run_that_completes(project: Path) -> None:
+    (project / "models" / "sources.yml").write_text(SOURCES)
+    (project / "models" / "orders.sql").write_text("select 1 as id, now() - interval 90 minute as loaded_at")
+    run(building)
+
+    state = run(checking_freshness)
+
+    assert state.is_completed()
+    assert "1 warn" in str(state.message)
+    assert "raw.orders" in str(state.message)
+
+
+def test_freshness_before_the_first_build_says_what_to_run(project: Path) -> None:
+    state = run(checking_freshness)
+
+    assert isinstance(state.result(raise_on_failure=False), WarehouseUnusable)
+    assert "run dbt-build or dbt-smoke first" in str(state.message)
+
+
+def test_a_database_that_is_locked_is_tried_again_until_it_is_free(project: Path, published: Path) -> None:
+    (project / "models" / "sources.yml").write_text(SOURCES)
+    run(building)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD_UNTIL_AN_ATTEMPT_FAILED, published, published.parents[2] / "runs"],
+        stdout=subprocess.PIPE,
+    )
+    assert holder.stdout is not None
+    holder.stdout.readline()
+
+    state = run(checking_freshness)
+
+    holder.wait(timeout=30)
+    assert state.is_completed()
+    assert [command.run_count > 1 for command in commands_of(state)] == [True]
+
+
+def test_a_file_that_is_not_a_database_is_named_and_left_as_it_is(project: Path, tmp_path: Path) -> None:
+    path = tmp_path / "volume" / "work" / "warehouse.duckdb"
+    path.parent.mkdir()
+    path.write_bytes(b"not a database, but somebody's" * 300)
+
+    state = run(building, retries=2)
+
+    assert isinstance(state.result(raise_on_failure=False), WarehouseUnusable)
+    assert str(path) in str(state.message)
+    assert path.read_bytes().startswith(b"not a database")
+
+
+def test_writer_belongs_inside_a_flow(project: Path) -> None:
+    with pytest.raises(SettingsError, match="decorate the function with @flow"), writer():
+        pass
