@@ -25,6 +25,11 @@ def check_out(settings: Settings, run_id: str, log: Log) -> None:
 
     What another run left there goes. With `publish` off the file that is there is kept and built on in place.
     """
+    with durable.room(settings.volume, 0, "a new working copy"):
+        _check_out(settings, run_id, log)
+
+
+def _check_out(settings: Settings, run_id: str, log: Log) -> None:
     work = settings.duckdb_path.parent
     work.mkdir(exist_ok=True)
     if settings.duckdb_path.exists():

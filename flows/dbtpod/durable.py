@@ -33,10 +33,11 @@ def room(folder: Path, needed: int, purpose: str) -> Iterator[None]:
 
 def volume_full(folder: Path, needed: int, purpose: str) -> VolumeFull:
     """Make the error that names both sizes, the folder, and the ways out."""
+    amount = size_text(needed) if needed else "more"
     return VolumeFull(
-        f"No space left on the volume of {folder}: {purpose} needs {size_text(needed)}, and {size_text(free(folder))} "
-        "is free. The published build is as it was. Enlarge the claim, keep fewer generations "
-        "(warehouse.keepGenerations), or build in place (warehouse.publish: false)."
+        f"No space left on the volume of {folder}: {purpose} needs {amount}, and {size_text(free(folder))} is free. "
+        "The published build is as it was. Enlarge the claim, keep fewer generations (warehouse.keepGenerations), or "
+        "build in place (warehouse.publish: false)."
     )
 
 
@@ -63,11 +64,15 @@ def sync(path: Path) -> None:
 def write_json(path: Path, values: Mapping[str, object]) -> None:
     """Replace a small file as a whole: after a crash it is the old one or the new one."""
     fresh = path.with_name(f".{path.name}.tmp")
-    with fresh.open("w") as file:
-        json.dump(values, file, indent=2)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
+    try:
+        with fresh.open("w") as file:
+            json.dump(values, file, indent=2)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
     sync(path.parent)
 
 
@@ -95,4 +100,6 @@ def copy(source: Path, target: Path) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOSYS, errno.EXDEV, errno.EOPNOTSUPP, errno.EINVAL):
             raise
+    # Some filesystems have no such call, and a few answer it with nothing copied.
+    if target.stat().st_size != source.stat().st_size:
         shutil.copyfile(source, target)

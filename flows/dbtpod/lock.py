@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from dbtpod import durable
 from dbtpod.errors import WarehouseBusy, WarehouseUnusable
 
 # Often enough that a hand-over is not felt; each try is one system call.
@@ -38,7 +39,8 @@ def hold(path: Path, holder: Holder, timeout: float) -> Iterator[None]:
 
     A holder that dies, by whatever signal, frees the lock at once. A signal's exception ends the waiting.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o664)
+    with durable.room(path.parent, 0, f"the lock {path}"):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o664)
     try:
         _wait(descriptor, path, timeout)
         _write(descriptor, holder)

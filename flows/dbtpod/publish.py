@@ -184,7 +184,8 @@ def roll_back(settings: Settings, number: int, timeout: float = 30) -> Generatio
     with lock.hold(settings.lock_path, holder, timeout):
         chosen = find(settings, number)
         database.check_database(chosen.database)
-        _switch(_link(settings, number))
+        with durable.room(settings.published_dir, 0, "the link to a generation"):
+            _switch(_link(settings, number))
     return chosen
 
 
