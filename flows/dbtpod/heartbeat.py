@@ -1,6 +1,6 @@
-"""The automation that ends a run whose pod vanished: no heartbeat for a while, so the run is marked Crashed.
+"""The automations that end a run whose pod vanished: Crashed without a heartbeat, Cancelled where it was cancelling.
 
-It is the second line: the worker's observer reports a failed Job at once, but never sees one that failed and was
+They are the second line: the worker's observer reports a failed Job at once, but never sees one that failed and was
 removed while the worker was down. Such a run would stay Running, and hold the writers' queue, for ever.
 """
 
@@ -18,45 +18,62 @@ from prefect.exceptions import PrefectHTTPStatusError
 
 # Three of the pods' heartbeats, which come every 30 s. A server that is away for less loses no run.
 SILENCE = timedelta(seconds=90)
-# After these no heartbeat is due: the run ended, or waits without a pod. Cancelling is not among them: a pod that dies
-# while it cancels would leave its run Cancelling for ever. Prefect itself never makes an ended run Crashed.
+# After these no heartbeat is due: the run ended, or waits without a pod. A state of another name does no harm where it
+# ends the run: the server never makes an ended run Crashed, nor a cancelling one, which has its own automation.
 QUIET_STATES = (
     *("Completed", "Failed", "TimedOut", "Cancelled", "Crashed", "Cached", "RolledBack"),
     *("AwaitingRetry", "Scheduled", "Late", "Pending", "AwaitingConcurrencySlot", "Paused", "Suspended", "Resuming"),
+    "Cancelling",
 )
 
 log = logging.getLogger("dbtpod.register")
 
 
-def automation(pool: str, deployments: Iterable[UUID], silence: timedelta = SILENCE) -> AutomationCore:
-    """The automation for the runs of these deployments only: pods of others may send fewer heartbeats."""
-    return AutomationCore(
-        name=f"{pool}: end runs whose pod is gone",
-        description="Made by dbtpod.register, which writes it anew when it differs.",
-        trigger=EventTrigger(
-            posture=Posture.Proactive,
-            after={"prefect.flow-run.heartbeat"},
-            expect={"prefect.flow-run.heartbeat", *(f"prefect.flow-run.{state}" for state in QUIET_STATES)},
-            match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
-            match_related=ResourceSpecification(
-                {
-                    "prefect.resource.role": ["deployment"],
-                    "prefect.resource.id": sorted(f"prefect.deployment.{key}" for key in deployments),
-                }
-            ),
-            for_each={"prefect.resource.id"},
-            threshold=1,
-            within=silence,
+def automations(pool: str, deployments: Iterable[UUID], silence: timedelta = SILENCE) -> list[AutomationCore]:
+    """The automations for the runs of these deployments only: pods of others may send fewer heartbeats."""
+    seconds = f"{silence.total_seconds():.0f} s"
+    ids = sorted(f"prefect.deployment.{key}" for key in deployments)
+    quiet = {f"prefect.flow-run.{state}" for state in QUIET_STATES}
+    beat = "prefect.flow-run.heartbeat"
+    return [
+        AutomationCore(
+            name=f"{pool}: end runs whose pod is gone",
+            description=_DESCRIPTION,
+            trigger=_absence({beat}, {beat} | quiet, ids, silence),
+            actions=[_change(StateType.CRASHED, f"No heartbeat for {seconds}: the pod is gone. The next run goes on.")],
         ),
-        actions=[
-            ChangeFlowRunState(
-                name=None,
-                force=False,
-                state=StateType.CRASHED,
-                message=f"No heartbeat for {silence.total_seconds():.0f} s: the pod is gone. The next run goes on.",
-            )
-        ],
+        AutomationCore(
+            name=f"{pool}: end cancelled runs whose pod is gone",
+            description=_DESCRIPTION,
+            # The server lets a cancelling run go nowhere else.
+            trigger=_absence({"prefect.flow-run.Cancelling"}, {"prefect.flow-run.Cancelled"}, ids, silence),
+            actions=[
+                _change(StateType.CANCELLED, f"Not stopped within {seconds} of being cancelled: the pod is gone.")
+            ],
+        ),
+    ]
+
+
+_DESCRIPTION = "Made by dbtpod.register, which writes it anew when it differs."
+
+
+def _absence(after: set[str], expect: set[str], deployments: list[str], silence: timedelta) -> EventTrigger:
+    return EventTrigger(
+        posture=Posture.Proactive,
+        after=after,
+        expect=expect,
+        match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
+        match_related=ResourceSpecification(
+            {"prefect.resource.role": ["deployment"], "prefect.resource.id": deployments}
+        ),
+        for_each={"prefect.resource.id"},
+        threshold=1,
+        within=silence,
     )
+
+
+def _change(state: StateType, message: str) -> ChangeFlowRunState:
+    return ChangeFlowRunState(name=None, state=state, message=message, force=False)
 
 
 async def ensure(client: PrefectClient, wanted: AutomationCore) -> None:

@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 async def register(file: PrefectFile, template: dict[str, Any] | None, wait_seconds: float) -> None:
-    """Bring the server's pool, queues, deployments and automation in line with the file, and log what changed.
+    """Bring the server's pool, queues, deployments and automations in line with the file, and log what changed.
 
     Without a job template the pool must exist, and keeps its own. Deployments of this pool that the file does not
     have are removed: the pool belongs to the file.
@@ -65,7 +65,8 @@ async def register(file: PrefectFile, template: dict[str, Any] | None, wait_seco
         await schedules.keep_pauses(client, file, before)
         after = await _registered(client, file.pool)
         schedules.tell_changes(file, before, after)
-        await heartbeat.ensure(client, heartbeat.automation(file.pool, [found.id for found in after.values()]))
+        for automation in heartbeat.automations(file.pool, [found.id for found in after.values()]):
+            await heartbeat.ensure(client, automation)
         await schedules.tell_table(client, file, after)
 
 

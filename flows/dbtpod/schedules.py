@@ -12,6 +12,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterState,
     FlowRunFilterStateType,
+    FlowRunFilterTags,
 )
 from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.responses import DeploymentResponse
@@ -26,7 +27,7 @@ log = logging.getLogger("dbtpod.register")
 
 
 async def keep_pauses(client: PrefectClient, file: PrefectFile, before: Mapping[str, DeploymentResponse]) -> None:
-    """Pause again what was paused on Prefect's page and the file says nothing of: `prefect deploy` ends such a pause."""
+    """Pause again what Prefect's page paused and the file says nothing of: `prefect deploy` ends such a pause."""
     for entry in file.deployments:
         for name, item in before.items():
             if entry.paused is None and item.paused and entry.is_called(name):
@@ -86,6 +87,7 @@ async def _first_scheduled(client: PrefectClient, item: DeploymentResponse) -> d
         deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[item.id])),
         flow_run_filter=FlowRunFilter(
             state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
+            tags=FlowRunFilterTags(all_=["auto-scheduled"]),  # Prefect's own mark, so no run made by hand
         ),
         sort=FlowRunSort.NEXT_SCHEDULED_START_TIME_ASC,
         limit=1,
