@@ -22,7 +22,7 @@ import pytest
 import warehouse
 from warehouse import LOG
 
-from dbtpod import checkout, housekeeping, lock, publish
+from dbtpod import checkout, durable, housekeeping, lock, publish
 from dbtpod.errors import VolumeFull, WarehouseBusy, WarehouseUnusable
 from dbtpod.settings import Settings
 
@@ -443,7 +443,11 @@ def test_a_working_copy_that_a_shell_writes_to_is_not_taken_away(settings: Setti
         (b"", "not a valid DuckDB database file"),
     ],
 )
-def test_a_file_that_this_duckdb_cannot_read_is_named_and_kept(settings: Settings, content: bytes, said: str) -> None:
+@pytest.mark.parametrize("publishing", [True, False])
+def test_a_file_that_this_duckdb_cannot_read_is_named_and_kept(
+    tmp_path: Path, content: bytes, said: str, publishing: bool
+) -> None:
+    settings = warehouse.new(tmp_path, publish=publishing)
     settings.duckdb_path.parent.mkdir()
     settings.duckdb_path.write_bytes(content)
 
@@ -452,6 +456,19 @@ def test_a_file_that_this_duckdb_cannot_read_is_named_and_kept(settings: Setting
 
     assert "Nothing was deleted" in str(caught.value)
     assert settings.duckdb_path.read_bytes() == content
+
+
+def test_a_damaged_published_build_is_not_built_on_and_the_error_names_the_way_back(settings: Settings) -> None:
+    warehouse.build(settings, 1)
+    damaged = warehouse.build(settings, 2).database
+    damaged.write_bytes(damaged.read_bytes()[:5000])
+
+    with pytest.raises(WarehouseUnusable, match=r"generations rollback N"):
+        checkout.check_out(settings, "run", LOG)
+
+    publish.roll_back(settings, 1)
+    checkout.check_out(settings, "run", LOG)
+    assert warehouse.rows(settings.duckdb_path) == 1
 
 
 # --- building in place ---
@@ -506,12 +523,16 @@ def fill(settings: Settings, leave: int) -> Path:
     return filler
 
 
-def test_without_room_for_the_working_copy_the_error_says_how_much_is_needed(small_volume: Settings) -> None:
+def test_without_room_for_the_working_copy_nothing_is_copied_and_the_error_says_how_much_is_needed(
+    small_volume: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     size = warehouse.build(small_volume, 1).size
     filler = fill(small_volume, leave=size // 2)
 
-    with pytest.raises(VolumeFull, match=rf"needs {size / 1e6:.1f} MB, and 0\.\d MB is free"):
-        checkout.check_out(small_volume, "run", LOG)
+    with monkeypatch.context() as patch:
+        patch.setattr(durable, "copy", lambda *_: pytest.fail("copied though there is no room"))
+        with pytest.raises(VolumeFull, match=rf"needs {size / 1e6:.1f} MB, and 0\.\d MB is free"):
+            checkout.check_out(small_volume, "run", LOG)
 
     assert warehouse.rows(small_volume.readable_path) == 1
     assert not list(small_volume.volume.rglob(".*.tmp"))
@@ -575,13 +596,17 @@ def test_on_a_volume_without_a_byte_left_every_step_says_that_it_is_full(small_v
     assert not list(small_volume.volume.rglob(".*.tmp"))
 
 
-def test_a_limit_on_the_size_of_files_counts_as_a_full_volume(settings: Settings) -> None:
-    warehouse.build(settings, 1)
+@pytest.mark.parametrize(("limit", "said"), [(100_000, "the working copy of"), (10, "a new working copy")])
+def test_a_limit_on_the_size_of_files_counts_as_a_full_volume(tmp_path: Path, limit: int, said: str) -> None:
+    """The first dies in the copy; the second, which has nothing to copy, in writing owner.json."""
+    settings = warehouse.new(tmp_path)
+    if limit > 10:
+        warehouse.build(settings, 1)
 
     def limited() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        with pytest.raises(VolumeFull, match="the working copy of"):
+        with pytest.raises(VolumeFull, match=said):
             checkout.check_out(settings, "run", LOG)
 
     assert _dies_at(0, limited)
