@@ -27,10 +27,10 @@ def causes(report: RunReport, parents: Parents) -> dict[str, list[NodeResult]]:
     result: dict[str, list[NodeResult]] = {}
     for node in report.nodes:
         if node.status is NodeStatus.SKIPPED:
-            above = [
-                step for ancestor in _ancestors(node.node_id, parents) for step in (ancestor, *tests.get(ancestor, ()))
-            ]
-            result[node.node_id] = [found[step] for step in above if step in found and found[step].failed]
+            steps = _unit(tests.get(node.node_id, ()))
+            for ancestor in _ancestors(node.node_id, parents):
+                steps += [ancestor, *tests.get(ancestor, ())]
+            result[node.node_id] = [found[step] for step in steps if step in found and found[step].failed]
     return result
 
 

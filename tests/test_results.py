@@ -1,0 +1,178 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import record
+from test_events import RUNS, parsed
+
+from dbtpod import results
+from dbtpod.events import NodeStatus
+from dbtpod.results import NodeResult, RunReport
+
+SUCCESS, WARN, ERROR, FAIL, SKIPPED = NodeStatus
+
+
+def artifact(name: str, tmp_path: Path) -> str:
+    """Put the recorded artifact where dbt does; its invocation's id."""
+    source = record.DATA / f"{name}.json"
+    found = json.loads(source.read_text())
+    kind = "sources.json" if "sources" in found["metadata"]["dbt_schema_version"] else "run_results.json"
+    shutil.copy(source, tmp_path / kind)
+    return str(found["metadata"]["invocation_id"])
+
+
+def read(name: str, tmp_path: Path) -> RunReport:
+    report = results.read(tmp_path, artifact(name, tmp_path))
+    assert report
+    return report
+
+
+def node(name: str, status: NodeStatus = SUCCESS, seconds: float = 1.0) -> NodeResult:
+    return NodeResult(f"model.shop.{name}", "model", name, status, seconds, None, "")
+
+
+def ended(report: RunReport) -> dict[str, NodeStatus]:
+    return {result.name: result.status for result in report.nodes}
+
+
+@pytest.mark.parametrize("name", [path.stem for path in sorted(record.DATA.glob("*.json"))])
+def test_the_log_and_the_artifact_tell_the_same_of_a_run(name: str, tmp_path: Path) -> None:
+    from_log = results.from_events(parsed(name))
+
+    report = results.merge(from_log, read(name, tmp_path))
+
+    begun = {key: status for key, status in ended(report).items() if key in RUNS[name][1]} if report else {}
+    assert begun == RUNS[name][1]
+
+
+def test_a_node_carries_what_dbt_says_of_it(tmp_path: Path) -> None:
+    nodes = {result.name: result for result in read("success", tmp_path).nodes}
+
+    assert (nodes["raw_orders"].kind, nodes["raw_orders"].rows, nodes["raw_orders"].message) == ("seed", 3, "INSERT 3")
+    assert nodes["raw_orders"].seconds > 0
+    assert "from" in (nodes["stg_orders"].sql or "")
+
+
+def test_names_are_short_for_people(tmp_path: Path) -> None:
+    names = ended(read("success", tmp_path))
+
+    assert {"not_null_stg_orders_id", "fct_orders::big_orders_only", "orders_history"} <= set(names)
+
+
+def test_what_fail_fast_left_out_is_skipped(tmp_path: Path) -> None:
+    nodes = {result.name: result for result in read("fail_fast", tmp_path).nodes}
+
+    assert nodes["top_customer"].status is SKIPPED
+    assert nodes["top_customer"].message == "Skipping due to fail_fast"
+
+
+def test_freshness_has_ages_and_thresholds_in_seconds(tmp_path: Path) -> None:
+    sources = {result.name: result for result in read("freshness_error", tmp_path).nodes}
+
+    assert {name: source.status for name, source in sources.items()} == {
+        "raw.fresh": SUCCESS,
+        "raw.late": WARN,
+        "raw.stale": ERROR,
+    }
+    assert sources["raw.late"].age == pytest.approx(30 * 3600 + 300, abs=120)
+    assert (sources["raw.late"].warn_after, sources["raw.late"].error_after) == (24 * 3600, 72 * 3600)
+
+
+def test_a_source_that_could_not_be_asked_is_known_from_the_log_only(tmp_path: Path) -> None:
+    report = results.merge(results.from_events(parsed("freshness_error")), read("freshness_error", tmp_path))
+
+    assert report
+    [missing] = [result for result in report.nodes if result.name == "raw.missing"]
+    assert missing.status is ERROR
+    assert "missing does not exist" in missing.message
+
+
+def test_the_compiled_file_of_a_failed_node_is_found(tmp_path: Path) -> None:
+    invocation = artifact("failed_model", tmp_path)
+    [failed] = [
+        result
+        for result in json.loads((tmp_path / "run_results.json").read_text())["results"]
+        if result["status"] == "error"
+    ]
+    path = tmp_path / "compiled/shop/models/fct_orders.sql"
+    path.parent.mkdir(parents=True)
+    path.write_text(failed["compiled_code"])
+
+    report = results.read(tmp_path, invocation)
+
+    assert report
+    paths = {result.name: result.compiled_path for result in report.nodes if result.compiled_path}
+    assert paths == {"fct_orders": "compiled/shop/models/fct_orders.sql"}
+
+
+def test_the_file_of_another_invocation_is_not_read(tmp_path: Path) -> None:
+    artifact("success", tmp_path)
+
+    assert results.read(tmp_path, "another") is None
+
+
+def test_no_file_and_no_folder_are_no_report(tmp_path: Path) -> None:
+    assert results.read(tmp_path, "any") is None
+    assert results.read(tmp_path / "nowhere", "any") is None
+
+
+def test_a_file_cut_short_anywhere_is_no_report(tmp_path: Path) -> None:
+    invocation = artifact("success", tmp_path)
+    path = tmp_path / "run_results.json"
+    whole = path.read_text()
+
+    for end in range(0, len(whole) - 2, 53):
+        path.write_text(whole[:end])
+        assert results.read(tmp_path, invocation) is None
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "7", '{"metadata": {"invocation_id": "a"}, "results": [{}]}'])
+def test_a_file_of_another_form_is_no_report(text: str, tmp_path: Path) -> None:
+    (tmp_path / "run_results.json").write_text(text)
+
+    assert results.read(tmp_path, "a") is None
+
+
+def test_a_killed_run_is_told_from_its_log() -> None:
+    report = results.from_events(parsed("killed"))
+
+    assert report
+    assert ended(report) == {"raw_orders": SUCCESS, "stg_orders": SUCCESS}
+    assert report.elapsed > 0
+
+
+def test_a_dbt_that_did_not_come_up_has_no_report() -> None:
+    assert results.from_events([]) is None
+
+
+def test_the_later_result_of_a_node_wins_in_the_earlier_place() -> None:
+    earlier = RunReport("1", (node("a"), node("b", ERROR), node("c", SKIPPED)), 10.0)
+    later = RunReport("2", (node("b"), node("c"), node("d")), 4.0)
+
+    merged = results.merge(earlier, later)
+
+    assert merged == RunReport("2", (node("a"), node("b"), node("c"), node("d")), 14.0)
+
+
+def test_the_log_and_the_artifact_of_one_invocation_count_its_time_once() -> None:
+    merged = results.merge(RunReport("1", (), 10.0), RunReport("1", (), 9.0))
+
+    assert merged == RunReport("1", (), 9.0)
+
+
+def test_merging_with_nothing_changes_nothing() -> None:
+    report = RunReport("1", (node("a"),), 1.0)
+
+    assert results.merge(report, None) == results.merge(None, report) == report
+    assert results.merge(None, None) is None
+
+
+def test_a_retry_mends_the_run_before_it(tmp_path: Path) -> None:
+    failed, retried = read("failed_model", tmp_path), read("retry", tmp_path)
+
+    merged = results.merge(failed, retried)
+
+    assert merged
+    assert results.counts(merged) == {SUCCESS: 6, WARN: 0, ERROR: 0, FAIL: 0, SKIPPED: 0}
+    assert list(ended(merged)) == list(ended(failed))
