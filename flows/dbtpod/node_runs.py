@@ -61,6 +61,7 @@ class NodeRuns:
         self._related = task_events.related(context.flow_run, context.flow.name if context.flow else "")
         self._latest: dict[str, UUID] = {}  # each node's newest task run in this flow run
         self._blind = False
+        self._warned: set[str] = set()
 
     @contextmanager
     def command(self, target_dir: Path, name: str = "dbt") -> Iterator[None]:
@@ -74,8 +75,8 @@ class NodeRuns:
         self._parents: Parents | None = None
         self._rows: dict[str, TaskRun] = {}  # those of this command
         self._open: dict[str, TaskRun] = {}
-        warn, say = self._log.warning, self._log.info
-        with Outbox(warn) as self._outbox, Progress(name, self._flow_run.id, say) as self._progress:
+        say = self._log.info
+        with Outbox(self._warn) as self._outbox, Progress(name, self._flow_run.id, say) as self._progress:
             self._outbox.put(self._adopt)
             try:
                 yield
@@ -100,7 +101,7 @@ class NodeRuns:
         if row is None:
             row = self._row(event.node_id)
             self._link(row, event.node_id)
-            self._enter(row, StateType.PENDING, "Pending", event.at)
+            self._enter(row, StateType.PENDING, "Pending", event.at - task_events.TICK)
         if isinstance(event, NodeStarted):
             self._open[event.node_id] = row
             self._enter(row, StateType.RUNNING, "Running", event.at)
@@ -166,7 +167,12 @@ class NodeRuns:
             change()
         except Exception as error:  # whatever Prefect's next version breaks
             self._blind = True
-            self._log.warning("dbt's nodes are not shown in Prefect from here on, only logged: %r", error)
+            self._warn(f"dbt's nodes are not shown in Prefect from here on, only logged: {error!r}")
+
+    def _warn(self, text: str) -> None:
+        if text not in self._warned:  # once for all commands of the flow run
+            self._warned.add(text)
+            self._log.warning("%s", text)
 
 
 def _message(event: NodeFinished) -> str:

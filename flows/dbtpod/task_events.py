@@ -11,7 +11,7 @@ from prefect.client.schemas.objects import FlowRun, State, TaskRun
 from prefect.events import Event
 
 # The server takes a state only if it is later than the one it has.
-_TICK = timedelta(microseconds=1)
+TICK = timedelta(microseconds=1)
 # What the server takes from elsewhere in the event, or makes itself.
 _NOT_SENT = {
     *("id", "created", "updated", "flow_run_id", "state_id", "state_type", "state_name", "state"),
@@ -65,7 +65,7 @@ def state_change(run: TaskRun, state: State[Any], belongs_to: list[dict[str, str
 
 def _enter(run: TaskRun, state: State[Any]) -> None:
     if run.state and state.timestamp <= run.state.timestamp:
-        state.timestamp = run.state.timestamp + _TICK
+        state.timestamp = run.state.timestamp + TICK
     changes: dict[str, Any] = {
         "state": state,
         "state_id": state.id,
@@ -84,4 +84,4 @@ def _enter(run: TaskRun, state: State[Any]) -> None:
 
 def _state(state: State[Any]) -> dict[str, Any]:
     details = state.state_details.model_dump(mode="json", exclude_none=True, exclude_unset=True)
-    return {"type": state.type.value, "name": state.name, "message": state.message, "state_details": details}
+    return {"type": state.type.value, "name": state.name, "message": state.message or "", "state_details": details}
