@@ -17,7 +17,7 @@ from prefect.client.schemas.objects import TaskRun
 from prefect.states import Completed
 from prefect.tasks import Task
 
-from dbtpod import events, failures, parse_state, process, report, results, resume
+from dbtpod import durable, events, failures, parse_state, process, report, results, resume
 from dbtpod.errors import ConnectionLost, DbtFailed, DbtKilled, DbtPodError, DbtUnusable
 from dbtpod.events import Event, InvocationStarted, LogLine
 from dbtpod.node_runs import NodeRuns
@@ -88,8 +88,9 @@ class Dbt:
         options = parse_state.target_options(self._target)
         before = resume.attempts(folder)
         self.target_dir = folder / f"attempt-{len(before) + 1}"
-        self.target_dir.mkdir(parents=True)
-        parse_state.give(self._settings, self._target, self.target_dir)
+        with durable.room(self._settings.volume, 0, "dbt's artifacts"):
+            self.target_dir.mkdir(parents=True)
+            parse_state.give(self._settings, self._target, self.target_dir)
         again = resume.command(self._settings, args, options, before[-1]) if before else None
         if before:
             log.info(

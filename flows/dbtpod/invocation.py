@@ -29,12 +29,13 @@ def writer(*, retries: int = 0, retry_delay_seconds: float = 0) -> Iterator[Dbt]
     settings = from_environment()
     lock.check_filesystem(settings.volume, settings.allow_network_filesystem)
     with lock.hold(settings.lock_path, _holder(), LOCK_SECONDS):
+        # First of all: what a crash left may take the room that the working copy needs.
+        housekeeping.clean(settings, _flow_run_id())
         run_dir = resume.begin(settings, _flow_run_id(), flow_run.run_count, get_run_logger())
         dbt = Dbt(settings, run_dir, parse_state.WRITER, Retries(retries, retry_delay_seconds))
         with _reported(dbt):
             yield dbt
             _publish(settings, dbt)
-        housekeeping.clean(settings, _flow_run_id())
 
 
 @contextmanager

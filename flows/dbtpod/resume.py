@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dbtpod import checkout, parse_state, process, results
+from dbtpod import checkout, durable, parse_state, process, results
 from dbtpod.errors import RunGivenUp
 from dbtpod.results import RunReport
 from dbtpod.settings import Settings
@@ -52,8 +52,9 @@ def begin(settings: Settings, run_id: str, starts: int, log: logging.Logger | lo
         log.info("Start %d of this run: starting over, because %s", starts, obstacle)
         shutil.rmtree(run_dir)
     checkout.check_out(settings, run_id, log)
-    run_dir.mkdir(parents=True)
-    (run_dir / _PROJECT).write_text(project)
+    with durable.room(settings.volume, 0, "the run's folder"):
+        run_dir.mkdir(parents=True)
+        (run_dir / _PROJECT).write_text(project)
     return run_dir
 
 
