@@ -20,6 +20,7 @@ small:
     reader: {type: duckdb, path: "{{ env_var('DUCKDB_PATH') }}", threads: 2}
 """,
     "models/plain.sql": "select 1 as id",
+    "models/plain_too.sql": "select 2 as id",
     "models/failing.sql": "select * from nowhere",
     # Interruptible: DuckDB stops a query when dbt asks it to.
     "models/endless.sql": "select count(*) as n from range(1000000) a, range(1000000) b where a.range * b.range = 7",

@@ -1,8 +1,8 @@
-"""Becomes the program it is given, which the kernel ends if our process dies: `python leash.py PARENT_PID PROGRAM …`.
+"""Ends a child with its parent, by the kernel: a call after a fork, or `python leash.py PARENT_PID PROGRAM …`.
 
-A file of its own, run by path, because the wish must be made in the child, after the fork and before the program:
-Popen's preexec_fn would do that too, but is unsafe beside Prefect's threads. On systems other than Linux it is a
-plain exec.
+The second form becomes the program; it is a file of its own because the wish must be made in the child, before the
+program: Popen's preexec_fn would do that too, but is unsafe beside Prefect's threads. On systems other than Linux
+there is no such wish.
 """
 
 import ctypes
@@ -13,14 +13,14 @@ import sys
 _PR_SET_PDEATHSIG = 1  # prctl(2); the wish survives execve
 
 
-def main(parent: int, command: list[str]) -> None:
-    """Replace this process by `command`, leashed to `parent`."""
+def fasten(parent: int) -> None:
+    """Let the kernel kill this process when `parent` dies; exits where that has happened already."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before the wish was made
-            sys.exit(f"{command[0]}: the flow that started it is gone")
-    os.execv(command[0], command)  # noqa: S606
+        if os.getppid() != parent:
+            sys.exit(f"process {parent}, which started this one, is gone")
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2:])
+    fasten(int(sys.argv[1]))
+    os.execv(sys.argv[2], sys.argv[2:])  # noqa: S606

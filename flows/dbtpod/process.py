@@ -1,76 +1,126 @@
 """The one seam to dbt: argv in, lines of its JSON log out, artifacts in its target folder; dbt is never imported.
 
 dbt runs in a process group of its own, so that a signal to the flow reaches it once, from here, and in order: SIGINT,
-which lets dbt end its queries and write its results, a bounded wait, then SIGKILL.
+which lets dbt end its queries and write its results, a bounded wait, then SIGKILL. Where `boot` started one, it is a
+process that has imported dbt already; else, and for a dbt that is no Python package, it is the `dbt` executable.
 """
 
 import os
+import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from shutil import which
+from typing import IO
 
-from dbtpod import leash
+from dbtpod import leash, warm
 from dbtpod.errors import SettingsError
 from dbtpod.settings import Settings
 
 STOP_SECONDS = 10.0
+# The variable by which boot tells of the warm dbt.
+WARM = "DBTPOD_WARM"
+
+
+class _Executable:
+    """The `dbt` executable, running."""
+
+    def __init__(self, args: Sequence[str], environment: Mapping[str, str], folder: Path) -> None:
+        self._popen = subprocess.Popen(
+            [sys.executable, "-I", "-S", leash.__file__, str(os.getpid()), executable(), *args],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+            process_group=0,
+        )
+        assert self._popen.stdout is not None  # noqa: S101
+        self.stdout: IO[str] = self._popen.stdout
+
+    def wait(self, seconds: float | None = None) -> int | None:
+        """Return the exit code, or None if it still runs after that time."""
+        with suppress(subprocess.TimeoutExpired):
+            return self._popen.wait(seconds)
+        return None
+
+    def interrupt(self) -> None:
+        """Ask dbt to stop as Ctrl-C does."""
+        self._popen.send_signal(signal.SIGINT)
+
+    def kill(self) -> None:
+        """End dbt and what it started."""
+        os.killpg(self._popen.pid, signal.SIGKILL)
 
 
 class DbtProcess:
     """A running dbt."""
 
-    def __init__(self, popen: "subprocess.Popen[str]") -> None:
-        self._popen = popen
+    def __init__(self, running: _Executable | warm.Command) -> None:
+        self._running = running
 
     def lines(self) -> Iterator[str]:
         """Yield what dbt prints, standard error included, line by line until it ends."""
-        assert self._popen.stdout is not None  # noqa: S101
-        for line in self._popen.stdout:
+        for line in self._running.stdout:
             yield line.rstrip("\n")
 
     def wait(self) -> int:
         """Wait for dbt's end; its exit code, negative for a signal's number."""
-        return self._popen.wait()
+        code = self._running.wait()
+        assert code is not None  # noqa: S101
+        return code
 
     def stop(self) -> None:
         """End dbt if it still runs: SIGINT, `STOP_SECONDS` for it to write its results, then SIGKILL."""
-        if self._popen.poll() is not None:
-            return
-        self._popen.send_signal(signal.SIGINT)
-        try:
-            # Its output goes on being read: dbt would otherwise wait for room in the pipe.
-            self._popen.communicate(timeout=STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            os.killpg(self._popen.pid, signal.SIGKILL)
-            self._popen.wait()
+        if self._running.wait(0) is None:
+            self._running.interrupt()
+            if self._running.wait(_read_away(self._running.stdout, STOP_SECONDS)) is None:
+                self._running.kill()
+                self._running.wait()
+        self._running.stdout.close()
 
 
 @contextmanager
 def start(args: Sequence[str], settings: Settings, target_dir: Path) -> Iterator[DbtProcess]:
     """Start `dbt *args` with its artifacts in `target_dir`; leaving the block ends it, whatever the reason."""
-    command = [sys.executable, "-I", "-S", leash.__file__, str(os.getpid()), executable(), *args]
-    popen = subprocess.Popen(
-        command,
-        cwd=settings.project_dir,
-        env=environment(settings, target_dir),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        errors="replace",
-        process_group=0,
-    )
-    dbt = DbtProcess(popen)
+    warm_dbt = _take_warm()
+    what = (args, environment(settings, target_dir), settings.project_dir)
+    command = warm_dbt and warm_dbt.run(*what)
+    dbt = DbtProcess(command or _Executable(*what))
     try:
         yield dbt
     finally:
         dbt.stop()
-        if popen.stdout:
-            popen.stdout.close()
+        if warm_dbt and command and command.is_reusable:
+            _idle.append(warm_dbt)
+        elif warm_dbt:
+            warm_dbt.close()
+
+
+# At most one: the warm dbt while no command has it. A second command beside it gets the executable.
+_idle: list[warm.Warm] = []
+
+
+def _take_warm() -> warm.Warm | None:
+    if address := os.environ.pop(WARM, None):
+        _idle.append(warm.Warm(address))
+        if not _idle[0].is_ready():
+            _idle.pop().close()
+    return _idle.pop() if _idle else None
+
+
+def _read_away(output: IO[str], seconds: float) -> float:
+    """Read what dbt still prints, or it would wait for room in the pipe; the time that is left when it closes it."""
+    deadline = time.monotonic() + seconds
+    while select.select([output], [], [], max(0, deadline - time.monotonic()))[0] and os.read(output.fileno(), 65536):
+        pass
+    return max(0, deadline - time.monotonic())
 
 
 def executable() -> str:

@@ -1,0 +1,48 @@
+"""What the pod of a flow run runs, by path, instead of `prefect flow-run execute`: dbt and Prefect import side by side.
+
+dbt's process comes first, from an interpreter that has imported next to nothing: its import is the longest. Where
+Prefect is not the version that `supervise` knows, Prefect's own command takes over, and dbt is started when needed.
+"""
+
+import gc
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+
+def main() -> int:
+    """Run the flow run of PREFECT__FLOW_RUN_ID; the exit code, of the supervisor and of the forked engine alike."""
+    # By path, Python puts this folder first, where modules such as `lock` would hide others; -m puts the work folder.
+    sys.path[0] = os.getcwd()  # noqa: PTH109
+    # Kept until someone can act on it; the first process of a container would never see it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    flow_end, pid = _start_warm()
+    # What an import makes is there to stay: looking through it for garbage costs a tenth of the time.
+    gc.disable()
+    try:
+        from dbtpod import supervise
+    except ImportError as error:
+        print(f"dbtpod: {error}; this Prefect is started the slow way.", file=sys.stderr, flush=True)  # noqa: T201
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+        os.execv(sys.executable, [sys.executable, "-m", "prefect", "flow-run", "execute"])  # noqa: S606
+    gc.freeze()
+    gc.enable()
+    return supervise.run(flow_end, pid)
+
+
+def _start_warm() -> tuple[socket.socket, int]:
+    """Start dbt's process; the flow's end of its wire, and its process id."""
+    flow_end, dbts_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with dbts_end:
+        dbts_end.set_inheritable(True)
+        # Each command brings its whole environment; this is what the import sees.
+        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH" and not k.startswith("PREFECT_")}
+        command = [sys.executable, "-P", str(Path(__file__).with_name("warm.py")), str(dbts_end.fileno())]
+        pid = os.posix_spawn(sys.executable, command, environment, setpgroup=0, setsigmask=[])
+    return flow_end, pid
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""The process of Prefect's engine for one flow run: what `python -m prefect.engine` does, forked from `supervise`."""
+
+import json
+import os
+from typing import Any
+from uuid import UUID
+
+from prefect._internal.control_listener import configure_from_env
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.engine import _drive_run_flow_result, handle_engine_signals
+from prefect.flow_engine import load_flow, load_flow_run, run_flow
+from prefect.flows import Flow, load_flow_from_entrypoint
+from prefect.logging.loggers import flow_run_logger
+
+_SET_WORKING_DIRECTORY = "prefect.deployments.steps.set_working_directory"
+
+
+def run(flow_run_id: UUID, control: int) -> int:
+    """Run the flow once the supervisor says over `control` how it will be heard; a run that fails exits by itself."""
+    os.environ["PREFECT__ENABLE_CANCELLATION_AND_CRASHED_HOOKS"] = "false"  # the supervisor runs them
+    with handle_engine_signals(flow_run_id):
+        flow_run = load_flow_run(flow_run_id)
+        logger = flow_run_logger(flow_run)
+        try:
+            flow = _load_flow(flow_run)
+        except Exception:
+            logger.exception("Unexpected exception encountered when trying to load flow")
+            raise
+        with os.fdopen(control, "rb") as file:
+            told = file.read()
+        if not told:  # the supervisor found that the run is not to start
+            return 0
+        os.environ.update(json.loads(told))
+        configure_from_env()
+        result = run_flow(flow, flow_run=flow_run, error_logger=logger)  # type: ignore[arg-type]
+        _drive_run_flow_result(flow, result)
+    return 0
+
+
+def _load_flow(flow_run: FlowRun) -> Flow[..., Any]:
+    """Load the flow where it is, if pulling it means no more than entering its folder; else as Prefect does."""
+    with get_client(sync_client=True) as client:
+        deployment = client.read_deployment(flow_run.deployment_id) if flow_run.deployment_id else None
+    steps = deployment and deployment.pull_steps
+    if (
+        not deployment
+        or not deployment.entrypoint
+        or not steps
+        or any(list(s) != [_SET_WORKING_DIRECTORY] for s in steps)
+    ):
+        return load_flow(flow_run)
+    for step in steps:
+        os.chdir(step[_SET_WORKING_DIRECTORY]["directory"])
+    return load_flow_from_entrypoint(deployment.entrypoint, use_placeholder_flow=False)

@@ -1,0 +1,181 @@
+"""dbt imported before it is needed: a process that runs the commands handed to it, one after another.
+
+Run by path, so that it imports dbt and nothing of ours. A Unix socket carries, for each command, its arguments,
+environment and folder with the descriptor to print to; back comes the exit code. The output is dbt's alone: its end
+is the end of that descriptor, as with a process per command.
+
+Each command parses by dbt's own partial parse. A manifest passed on would save its loading, but one that was run
+holds compiled SQL, which dbt takes for current: of a full refresh, in an incremental run after it.
+"""
+
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Mapping, Sequence
+from multiprocessing import resource_tracker
+from pathlib import Path
+from typing import TextIO
+
+# What a flow waits for an import that began before its own, and for the word how a process ended.
+IMPORT_SECONDS, DEATH_SECONDS = 60.0, 5.0
+_READY = b"ready"
+
+
+class Warm:
+    """The flow's end: a dbt process that it may use, until one of its commands ends in any way but its own."""
+
+    def __init__(self, address: str) -> None:
+        wire, self._process, self._status = (int(part) for part in address.split(","))
+        self._wire = socket.socket(fileno=wire)
+
+    def is_ready(self) -> bool:
+        """Wait for dbt to be imported; False if it cannot be."""
+        return self._receive(IMPORT_SECONDS) == _READY
+
+    def run(self, args: Sequence[str], environment: Mapping[str, str], folder: Path) -> "Command | None":
+        """Start `dbt *args`; None where the process is gone, or the environment too large for one message."""
+        request = json.dumps({"args": list(args), "environment": dict(environment), "folder": str(folder)}).encode()
+        reader, writer = os.pipe()
+        try:
+            socket.send_fds(self._wire, [request], [writer])
+        except OSError:
+            os.close(reader)
+            return None
+        finally:
+            os.close(writer)
+        return Command(self, open(reader, encoding="utf-8", errors="replace"))  # noqa: PTH123
+
+    def exit_code(self, seconds: float | None) -> int | None:
+        """Wait for the running command's exit code, negative for the signal that ended its process; None: it runs."""
+        message = self._receive(seconds)
+        if message is None:
+            return None
+        if message:
+            return int(message)
+        # Only its parent can learn how a process ended; it tells us here.
+        told = select.select([self._status], [], [], DEATH_SECONDS)[0] and os.read(self._status, 8)
+        return -(int(told or b"0") or signal.SIGKILL)
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal, to nobody if the process is gone."""
+        try:
+            signal.pidfd_send_signal(self._process, number)
+        except ProcessLookupError:
+            return
+
+    def close(self) -> None:
+        """End the process, which is not to be used again."""
+        self.send_signal(signal.SIGKILL)
+        self._wire.close()
+
+    def _receive(self, seconds: float | None) -> bytes | None:
+        if not select.select([self._wire], [], [], seconds)[0]:
+            return None
+        try:
+            return self._wire.recv(16)
+        except ConnectionResetError:
+            return b""
+
+
+class Command:
+    """One command of a warm dbt, to look at as at a process."""
+
+    def __init__(self, warm: Warm, stdout: TextIO) -> None:
+        self.stdout = stdout
+        self.returncode: int | None = None
+        self.is_reusable = True
+        self._warm = warm
+
+    def wait(self, seconds: float | None = None) -> int | None:
+        """Return the exit code, or None if it still runs after that time."""
+        if self.returncode is None:
+            self.returncode = self._warm.exit_code(seconds)
+            self.is_reusable &= (self.returncode or 0) >= 0
+        return self.returncode
+
+    def interrupt(self) -> None:
+        """Ask dbt to stop as Ctrl-C does."""
+        self.is_reusable = False
+        self._warm.send_signal(signal.SIGINT)
+
+    def kill(self) -> None:
+        """End the process."""
+        self.is_reusable = False
+        self._warm.send_signal(signal.SIGKILL)
+
+
+def serve(wire: socket.socket) -> None:
+    """Import dbt, then run commands until the other end is closed; one that is running then dies with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_die_with_flow, args=(wire.fileno(),), daemon=True).start()
+    # What an import makes is there to stay: looking through it for garbage costs a tenth of the time.
+    gc.disable()
+    import dbt.adapters.duckdb
+    import dbt.cli.main
+    import dbt.task.build  # noqa: F401
+
+    gc.freeze()
+    gc.enable()
+    _silence()
+    # dbt makes this helper process in its first command, where it would keep that command's output open.
+    resource_tracker.ensure_running()
+    wire.send(_READY)
+    while True:
+        message, (output, *_), *_ = socket.recv_fds(wire, 1 << 20, 1)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        os.close(output)
+        code = _run(**json.loads(message))
+        wire.send(str(code).encode())
+        _silence()
+
+
+def _silence() -> None:
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)
+    os.dup2(nothing, 2)
+    os.close(nothing)
+
+
+def _die_with_flow(wire: int) -> None:
+    hung_up = select.poll()
+    hung_up.register(wire, 0)
+    hung_up.poll()
+    # Not an exit: dbt's threads and DuckDB's would be waited for.
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _run(args: list[str], environment: dict[str, str], folder: str) -> int:
+    """Do what the `dbt` executable does, and leave the process as it was."""
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+    from dbt.cli.main import cli
+
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    sys.argv = ["dbt", *args]
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        cli.main(args, prog_name="dbt")
+        return 0
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(bool(end.code))
+    except BaseException:  # what an interpreter does with it
+        traceback.print_exc()
+        return 1
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # dbt leaves that to the interpreter's exit; an open file could be neither copied nor opened by the flow.
+        DuckDBConnectionManager.close_all_connections()  # type: ignore[no-untyped-call]
+        sys.stdout.flush()
+        sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    serve(socket.socket(fileno=int(sys.argv[1])))

@@ -1,0 +1,253 @@
+"""What a flow run's pod runs, beside what `prefect flow-run execute` gives: real server, real engine, real dbt."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import gated_project as small
+import httpx
+import pytest
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.states import Cancelling, Pending
+
+from dbtpod import boot, process
+from dbtpod.settings import Settings
+
+_FLOWS = """
+import json, os
+from pathlib import Path
+
+from prefect import flow
+
+from dbtpod import process
+from dbtpod.settings import from_environment
+
+
+def dbt(*args):
+    target = Path(os.environ["TARGET"]) / args[-1]
+    with process.start(args, from_environment(), target) as running:
+        pids = [json.loads(line)["info"].get("pid") for line in running.lines() if line.startswith("{")]
+        assert running.wait() == 0
+    return pids[0]
+
+
+@flow
+def gated():
+    Path(os.environ["GATE"] + ".flow").write_text(str(os.getpid()))
+    dbt("run", "--select", "gate")
+
+
+@flow
+def two_commands():
+    first, second = dbt("run", "--select", "plain"), dbt("run", "--select", "plain_too")
+    Path(os.environ["GATE"] + ".pids").write_text(json.dumps([os.getpid(), first, second]))
+"""
+
+
+class Server:
+    """A Prefect server of the tests' own."""
+
+    def __init__(self, home: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        self.api = f"http://127.0.0.1:{port}/api"
+        self.environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")} | {
+            "PREFECT_HOME": str(home),
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "DO_NOT_TRACK": "1",
+        }
+        command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+        with (home / "server.log").open("w") as log:
+            self.process = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log, process_group=0)
+        try:
+            small.until(self._is_up, seconds=300)
+        except BaseException:
+            self.stop()
+            raise
+        self.client = SyncPrefectClient(self.api)
+
+    def stop(self) -> None:
+        """End the server and its services."""
+        os.killpg(self.process.pid, signal.SIGTERM)
+        self.process.wait(30)
+
+    def _is_up(self) -> bool:
+        try:
+            return httpx.get(f"{self.api}/health").status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def state(self, run: UUID) -> str:
+        """Return the name of a flow run's state."""
+        return str(self.client.read_flow_run(run).state_name)
+
+    def events(self, run: UUID, name: str) -> list[Any]:
+        """Return the events of that name about a flow run."""
+        resource = {"id": [f"prefect.flow-run.{run}"]}
+        query = {"filter": {"event": {"name": [name]}, "any_resource": resource}}
+        found: list[Any] = httpx.post(f"{self.api}/events/filter", json=query).json()["events"]
+        return found
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("prefect"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return small.create(tmp_path_factory.mktemp("boot"))
+
+
+class Pod:
+    """A flow run whose pod has started: `boot` as its first process."""
+
+    def __init__(self, server: Server, settings: Settings, folder: Path, flow: str) -> None:
+        (folder / "flows.py").write_text(_FLOWS)
+        self.target = folder / "target"
+        for model in ("gate", "plain", "plain_too"):
+            small.target_dir(settings, self.target / model)
+        self.gate = folder / "gate"
+        self.run = self._flow_run(server, folder, flow)
+        self.environment = server.environment | {
+            "PREFECT_API_URL": server.api,
+            "PREFECT__FLOW_RUN_ID": str(self.run),
+            "PREFECT_FLOW_RUN_EXECUTE_SIGTERM_BEHAVIOR": "reschedule",
+            "DUCKDB_PATH": str(settings.duckdb_path),
+            "DBT_PROJECT_DIR": str(settings.project_dir),
+            "GATE": str(self.gate),
+            "TARGET": str(self.target),
+        }
+        self.boot = subprocess.Popen([sys.executable, boot.__file__], cwd=folder, env=self.environment)
+
+    @staticmethod
+    def _flow_run(server: Server, folder: Path, flow: str) -> UUID:
+        deployment = server.client.create_deployment(
+            flow_id=server.client.create_flow_from_name(flow),
+            name="test",
+            entrypoint=f"flows.py:{flow}",
+            pull_steps=[{"prefect.deployments.steps.set_working_directory": {"directory": str(folder)}}],
+        )
+        run = server.client.create_flow_run_from_deployment(deployment).id
+        server.client.set_flow_run_state(run, Pending(), force=True)
+        return run
+
+    def pids(self) -> list[int]:
+        """Wait for dbt to run; the processes of supervisor, engine and dbt."""
+        dbt = small.seen(self.gate)["pid"]
+        return [self.boot.pid, int(Path(f"{self.gate}.flow").read_text()), dbt]
+
+    def close(self) -> None:
+        """End what a failed test left."""
+        if self.boot.poll() is None:
+            self.boot.kill()
+            self.boot.wait()
+
+
+@pytest.fixture
+def pod(server: Server, settings: Settings, tmp_path: Path) -> Iterator[Pod]:
+    pod = Pod(server, settings, tmp_path, "gated")
+    yield pod
+    pod.close()
+
+
+def test_a_run_completes_with_heartbeats_and_one_dbt_for_its_commands(
+    server: Server, settings: Settings, tmp_path: Path
+) -> None:
+    pod = Pod(server, settings, tmp_path, "two_commands")
+
+    assert pod.boot.wait(120) == 0
+
+    assert server.state(pod.run) == "Completed"
+    engine, first, second = json.loads(Path(f"{pod.gate}.pids").read_text())
+    assert first == second
+    assert len({pod.boot.pid, engine, first}) == 3
+    assert not any(small.is_alive(pid) for pid in (engine, first))
+    small.until(lambda: server.events(pod.run, "prefect.flow-run.heartbeat"), seconds=20)
+
+
+def test_sigterm_puts_the_run_back_into_the_queue_and_ends_dbt(server: Server, pod: Pod) -> None:
+    _, engine, dbt = pod.pids()
+
+    pod.boot.send_signal(signal.SIGTERM)
+
+    assert pod.boot.wait(60) == 0
+    assert server.state(pod.run) == "AwaitingRetry"
+    assert not small.is_alive(engine)
+    assert not small.is_alive(dbt)
+
+
+def test_a_run_cancelled_on_the_page_ends_as_cancelled_and_ends_dbt(server: Server, pod: Pod) -> None:
+    _, _, dbt = pod.pids()
+
+    server.client.set_flow_run_state(pod.run, Cancelling())
+
+    small.until(lambda: not small.is_alive(dbt), seconds=15)
+    small.until(lambda: server.state(pod.run) == "Cancelled")
+    assert pod.boot.wait(60) == 0
+
+
+def test_an_engine_that_is_killed_is_reported_as_crashed(server: Server, pod: Pod) -> None:
+    _, engine, dbt = pod.pids()
+
+    os.kill(engine, signal.SIGKILL)
+
+    assert pod.boot.wait(60) == 0
+    assert server.state(pod.run) == "Crashed"
+    assert not small.is_alive(dbt)
+
+
+def test_nothing_outlives_a_supervisor_that_is_killed(pod: Pod) -> None:
+    _, engine, dbt = pod.pids()
+
+    pod.boot.kill()
+
+    small.until(lambda: not small.is_alive(engine) and not small.is_alive(dbt), seconds=10)
+
+
+def test_a_prefect_without_the_private_names_is_started_by_its_own_command(
+    server: Server, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A package of that name hides the one installed, as the names are hidden where Prefect has moved them.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\nif sys.argv[0].endswith('boot.py') or not sys.argv[0]: sys.modules['dbtpod.supervise'] = None\n"
+    )
+    monkeypatch.setitem(server.environment, "PYTHONPATH", str(tmp_path))
+    pod = Pod(server, settings, tmp_path, "two_commands")
+
+    assert pod.boot.wait(120) == 0
+
+    assert server.state(pod.run) == "Completed"
+
+
+def test_prefect_has_the_private_names_that_the_supervisor_uses() -> None:
+    from prefect.runner._flow_run_executor import FlowRunExecutorContext
+    from prefect.runner._process_manager import ProcessHandle, ProcessManager
+
+    advice = "Prefect changed its runner: compare dbtpod/supervise.py with prefect/cli/flow_run.py, `execute`."
+    assert {"control_channel", "process_manager", "client"} <= set(dir(FlowRunExecutorContext)) | {
+        *FlowRunExecutorContext.__annotations__,
+        *FlowRunExecutorContext.__aenter__.__code__.co_names,
+    }, advice
+    assert FlowRunExecutorContext.create_executor.__code__.co_varnames[1:6] == (
+        "flow_run",
+        "starter",
+        "resolve_flow",
+        "propose_submitting",
+        "hook_runner",
+    ), advice
+    assert {"_process", "termination_scope"} <= set(ProcessHandle.__dataclass_fields__), advice
+    assert {"flow_run_id", "grace_seconds", "force"} <= set(ProcessManager.kill.__code__.co_varnames), advice
+
+
+def test_the_address_of_dbt_is_kept_from_dbt_itself() -> None:
+    assert not process.WARM.startswith("PREFECT_")

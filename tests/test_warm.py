@@ -1,0 +1,142 @@
+"""The dbt process that runs several commands: each as if it were alone, and none left hanging."""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import gated_project as small
+import pytest
+
+from dbtpod import boot, process
+from dbtpod.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return small.create(tmp_path_factory.mktemp("warm"))
+
+
+@pytest.fixture
+def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("GATE", str(tmp_path / "gate"))
+    return tmp_path / "gate"
+
+
+@pytest.fixture
+def warm_pid(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    flow_end, pid = boot._start_warm()
+    status, to_flow = os.pipe()
+    monkeypatch.setenv(process.WARM, f"{flow_end.detach()},{os.pidfd_open(pid)},{status}")
+    yield pid
+    while process._idle:
+        process._idle.pop().close()
+    os.waitpid(pid, 0)
+    os.close(status)
+    os.close(to_flow)
+
+
+def run(settings: Settings, folder: Path, *args: str) -> tuple[int, list[str]]:
+    with process.start(args, settings, small.target_dir(settings, folder)) as dbt:
+        lines = list(dbt.lines())
+        return dbt.wait(), lines
+
+
+def pid_of(lines: list[str]) -> int:
+    return int(json.loads(lines[0])["info"]["pid"])
+
+
+def test_commands_of_one_process_are_each_as_if_alone(settings: Settings, tmp_path: Path, warm_pid: int) -> None:
+    everything = ["build", "--exclude", "gate", "killed", "endless"]
+    code, cold = run(settings, tmp_path / "usage", "run", "--no-such-option")
+    assert (code, pid_of(run(settings, tmp_path / "one", "run", "--select", "plain")[1])) == (2, warm_pid), cold
+
+    code, lines = run(settings, tmp_path / "warm", *everything)
+
+    # The file is closed: another process may write it.
+    with duckdb.connect(str(settings.duckdb_path)) as connection:
+        connection.execute("checkpoint")
+    assert pid_of(lines) == warm_pid
+    process._idle.pop().close()
+    plain_code, plain_lines = run(settings, tmp_path / "plain", *everything)
+    assert pid_of(plain_lines) != warm_pid
+    assert code == plain_code == 1
+    assert small.node_statuses(tmp_path / "warm") == small.node_statuses(tmp_path / "plain")
+    assert names(lines) == names(plain_lines)
+
+
+def names(lines: list[str]) -> list[str]:
+    """Return the kinds of dbt's events, but those that depend on which thread was quicker."""
+    found = [json.loads(line)["info"]["name"] for line in lines if line.startswith("{")]
+    return sorted(name for name in found if "Connection" not in name)
+
+
+def test_a_command_that_is_left_is_interrupted_and_its_process_not_used_again(
+    settings: Settings, tmp_path: Path, warm_pid: int
+) -> None:
+    target = small.target_dir(settings, tmp_path / "left")
+
+    with process.start(["run", "--select", "endless"], settings, target) as dbt:
+        for line in dbt.lines():
+            if '"NodeStart"' in line:
+                break
+
+    assert dbt.wait() == 2
+    assert (target / "run_results.json").is_file()
+    assert not process._idle
+    small.until(lambda: not small.is_alive(warm_pid), seconds=10)
+
+
+def test_a_crash_is_the_end_of_the_command_by_a_signal(
+    settings: Settings, tmp_path: Path, warm_pid: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process.warm, "DEATH_SECONDS", 0.2)
+
+    code, _ = run(settings, tmp_path / "crash", "run", "--select", "killed")
+
+    assert code == -signal.SIGKILL
+    assert not process._idle
+
+
+def test_a_second_command_beside_the_first_gets_a_process_of_its_own(
+    settings: Settings, tmp_path: Path, gate: Path, warm_pid: int
+) -> None:
+    target = small.target_dir(settings, tmp_path / "target")
+    with process.start(["run", "--select", "gate"], settings, target) as dbt:
+        small.seen(gate)
+
+        _, lines = run(settings, tmp_path / "beside", "ls")
+
+        assert pid_of(lines) != warm_pid
+        gate.touch()
+        list(dbt.lines())
+        assert dbt.wait() == 0
+
+
+def test_a_dbt_that_cannot_be_imported_is_run_as_the_executable(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare = tmp_path / "bin" / "python"
+    bare.parent.mkdir()
+    bare.symlink_to(Path(sys.base_prefix) / "bin" / "python3")
+    monkeypatch.setattr(boot.sys, "executable", str(bare))
+    flow_end, pid = boot._start_warm()
+    monkeypatch.undo()
+    monkeypatch.setenv(process.WARM, f"{flow_end.detach()},{os.pidfd_open(pid)},0")
+
+    code, lines = run(settings, tmp_path / "target", "ls")
+
+    assert code == 0
+    assert pid_of(lines) != pid
+    os.waitpid(pid, 0)
+
+
+def test_an_idle_dbt_ends_with_its_flow(warm_pid: int) -> None:
+    wire = int(os.environ[process.WARM].split(",")[0])
+
+    os.close(wire)
+
+    small.until(lambda: not small.is_alive(warm_pid), seconds=10)
