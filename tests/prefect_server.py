@@ -1,0 +1,130 @@
+"""A real Prefect server of a test's own, and a way to it that can be made slow or silent."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+T = TypeVar("T")
+
+
+class Server:
+    """Where it answers, and its process."""
+
+    def __init__(self, port: int, process: subprocess.Popen[bytes]) -> None:
+        self.port = port
+        self.process = process
+        self.url = f"http://127.0.0.1:{port}/api"
+
+    def get(self, path: str) -> Any:
+        return httpx.get(f"{self.url}{path}", timeout=30).raise_for_status().json()
+
+    def filter(self, what: str, flow_run_id: str) -> list[dict[str, Any]]:
+        """All task_runs, logs or artifacts of a flow run."""
+        body: dict[str, Any] = {"flow_runs": {"id": {"any_": [flow_run_id]}}, "limit": 200}
+        if what == "logs":
+            body = {"logs": {"flow_run_id": {"any_": [flow_run_id]}}, "limit": 200}
+        found: list[dict[str, Any]] = []
+        while True:
+            answer = httpx.post(f"{self.url}/{what}/filter", json=body | {"offset": len(found)}, timeout=30)
+            page = answer.raise_for_status().json()
+            found += page
+            if len(page) < 200:
+                return found
+
+    def count(self, what: str, flow_run_id: str, state: str) -> int:
+        """How many of a flow run's task_runs are in a state of that type."""
+        body = {"flow_runs": {"id": {"any_": [flow_run_id]}}, "task_runs": {"state": {"type": {"any_": [state]}}}}
+        return int(httpx.post(f"{self.url}/{what}/count", json=body, timeout=30).raise_for_status().json())
+
+
+@contextmanager
+def running(home: Path) -> Iterator[Server]:
+    port = free_port()
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")},
+        "PREFECT_HOME": str(home),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    }
+    command = [sys.executable, "-m", "prefect", "server", "start", "--no-ui", "--host", "127.0.0.1"]
+    with (home / "server.log").open("w") as log:
+        process = subprocess.Popen([*command, "--port", str(port)], env=environment, stdout=log, stderr=log)
+    server = Server(port, process)
+    try:
+
+        def healthy() -> bool:
+            assert process.poll() is None, (home / "server.log").read_text()
+            try:
+                return bool(server.get("/health"))
+            except httpx.HTTPError:
+                return False
+
+        eventually(healthy, 240)
+        yield server
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(10)
+
+
+class Proxy:
+    """Passes on what comes; `delay` is how many seconds each answer is held back."""
+
+    def __init__(self, upstream_port: int) -> None:
+        self.delay = 0.0
+        self._upstream_port = upstream_port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/api"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            server = socket.create_connection(("127.0.0.1", self._upstream_port))
+            for source, sink, held in ((client, server, False), (server, client, True)):
+                threading.Thread(target=self._pass, args=(source, sink, held), daemon=True).start()
+
+    def _pass(self, source: socket.socket, sink: socket.socket, held: bool) -> None:
+        try:
+            while data := source.recv(65536):
+                if held:
+                    time.sleep(self.delay)
+                sink.sendall(data)
+        except OSError:
+            pass
+        finally:
+            for end in (source, sink):
+                with suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+
+
+def eventually(condition: Callable[[], T], seconds: float = 60) -> T:
+    """The condition's first true value; the last one is part of the failure's text."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not within {seconds} s: {value!r}"
+        time.sleep(0.3)
+    return value
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
