@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -17,7 +17,7 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.states import Cancelling, Pending
 
-from dbtpod import boot, process
+from dbtpod import boot
 from dbtpod.settings import Settings
 
 _FLOWS = """
@@ -154,16 +154,27 @@ class Pod:
 
 
 @pytest.fixture
-def pod(server: Server, settings: Settings, tmp_path: Path) -> Iterator[Pod]:
-    pod = Pod(server, settings, tmp_path, "gated")
-    yield pod
-    pod.close()
+def start(server: Server, settings: Settings, tmp_path: Path) -> Iterator[Callable[[str], Pod]]:
+    pods: list[Pod] = []
+
+    def start_pod(flow: str) -> Pod:
+        pods.append(Pod(server, settings, tmp_path, flow))
+        return pods[0]
+
+    yield start_pod
+    for pod in pods:
+        pod.close()
+
+
+@pytest.fixture
+def pod(start: Callable[[str], Pod]) -> Pod:
+    return start("gated")
 
 
 def test_a_run_completes_with_heartbeats_and_one_dbt_for_its_commands(
-    server: Server, settings: Settings, tmp_path: Path
+    server: Server, start: Callable[[str], Pod]
 ) -> None:
-    pod = Pod(server, settings, tmp_path, "two_commands")
+    pod = start("two_commands")
 
     assert pod.boot.wait(120) == 0
 
@@ -215,18 +226,21 @@ def test_nothing_outlives_a_supervisor_that_is_killed(pod: Pod) -> None:
 
 
 def test_a_prefect_without_the_private_names_is_started_by_its_own_command(
-    server: Server, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Server,
+    start: Callable[[str], Pod],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    # A package of that name hides the one installed, as the names are hidden where Prefect has moved them.
-    (tmp_path / "sitecustomize.py").write_text(
-        "import sys\nif sys.argv[0].endswith('boot.py') or not sys.argv[0]: sys.modules['dbtpod.supervise'] = None\n"
-    )
+    # Hides the module, as the names it imports are hidden where Prefect has moved them.
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['dbtpod.supervise'] = None\n")
     monkeypatch.setitem(server.environment, "PYTHONPATH", str(tmp_path))
-    pod = Pod(server, settings, tmp_path, "two_commands")
+    pod = start("two_commands")
 
     assert pod.boot.wait(120) == 0
 
     assert server.state(pod.run) == "Completed"
+    assert "this Prefect is started the slow way" in capfd.readouterr().err
 
 
 def test_prefect_has_the_private_names_that_the_supervisor_uses() -> None:
@@ -247,7 +261,3 @@ def test_prefect_has_the_private_names_that_the_supervisor_uses() -> None:
     ), advice
     assert {"_process", "termination_scope"} <= set(ProcessHandle.__dataclass_fields__), advice
     assert {"flow_run_id", "grace_seconds", "force"} <= set(ProcessManager.kill.__code__.co_varnames), advice
-
-
-def test_the_address_of_dbt_is_kept_from_dbt_itself() -> None:
-    assert not process.WARM.startswith("PREFECT_")
