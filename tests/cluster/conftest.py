@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 
 import images
 import pytest
@@ -11,6 +11,7 @@ from kube import IMAGE, Cluster, CommandFailed, command
 from release import Release
 
 NAME = "dbtpod-test"
+KEEP = os.environ.get("DBTPOD_KEEP_CLUSTER") == "1"
 TOOLS = ("docker", "kind", "kubectl", "helm", "make")
 
 
@@ -27,42 +28,36 @@ def missing() -> str:
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A fresh cluster with both images on its node; one that was kept is taken as it is."""
     if reason := missing():
         if os.environ.get("CI") == "true":
             pytest.fail(f"the cluster tests cannot run: {reason}")
         pytest.skip(f"no cluster tests: {reason}")
-    keep = os.environ.get("DBTPOD_KEEP_CLUSTER") == "1"
     one = Cluster(NAME, tmp_path_factory.mktemp("kind") / "kubeconfig")
-    at = ("--name", NAME, "--kubeconfig", str(one.kubeconfig))
-    up = NAME in command("kind", "get", "clusters").split()
-    if up and not keep:
-        command("kind", "delete", "cluster", *at)
-    if up and keep:
-        command("kind", "export", "kubeconfig", *at)
-    else:
-        command("kind", "create", "cluster", *at, "--config", "k8s/kind.yaml", "--wait", "90s", seconds=300)
+    with ThreadPoolExecutor() as beside:
+        built = beside.submit(images.build, tmp_path_factory.mktemp("image"))
+        start(one)
+        built.result()
+    # Together, so that the layers they share are copied once.
+    one.load(IMAGE, images.TEST_IMAGE)
     yield one
-    if not keep:
+    if not KEEP:
+        command("kind", "delete", "cluster", "--name", NAME, "--kubeconfig", str(one.kubeconfig))
+
+
+def start(one: Cluster) -> None:
+    at = ("--name", one.name, "--kubeconfig", str(one.kubeconfig))
+    up = one.name in command("kind", "get", "clusters").split()
+    if up and KEEP:
+        command("kind", "export", "kubeconfig", *at)
+        return
+    if up:
         command("kind", "delete", "cluster", *at)
+    command("kind", "create", "cluster", *at, "--config", "k8s/kind.yaml", "--wait", "90s", seconds=300)
 
 
 @pytest.fixture(scope="session")
-def image(cluster: Cluster) -> str:
-    command("make", "image", f"IMAGE={IMAGE}", seconds=580)
-    cluster.load(IMAGE)
-    return IMAGE
-
-
-@pytest.fixture(scope="session")
-def second_image(cluster: Cluster, image: str, tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder: Path = tmp_path_factory.mktemp("image")
-    images.build(folder)
-    cluster.load(images.TEST_IMAGE)
-    return images.TEST_IMAGE
-
-
-@pytest.fixture(scope="session")
-def release(cluster: Cluster, image: str) -> Iterator[Release]:
+def release(cluster: Cluster) -> Iterator[Release]:
     """The chart, installed with its defaults on a small cluster's values."""
     one = Release(cluster, cluster.namespace("warehouse"))
     one.install()

@@ -2,7 +2,11 @@
 
 What a model does depends on CASE, so that each run chooses by its job variables:
 fails   broken.sql selects from a table that does not exist
-waits   waiting.sql goes on for ever while there is no file /data/gate; DuckDB stops it when dbt asks
+waits   waiting.sql goes on for ever unless there is a file /data/gate; DuckDB stops it when dbt asks
+pauses  pausing.py goes on until there is a file /data/gate; only a kill stops it
+hungry  hungry.sql takes all the memory it gets
+
+The build's pauses between two tries are shorter than in our own flows.
 """
 
 from pathlib import Path
@@ -22,6 +26,7 @@ FROM {IMAGE}
 COPY models dbt_project/models/for_tests
 COPY prefect.yaml ./
 USER root
+RUN sed -i s/retry_delay_seconds=60/retry_delay_seconds=5/ flows/flows.py
 RUN python -m dbtpod.parse_state
 USER 10001:10001
 """,
@@ -34,11 +39,24 @@ select * from {{ 'no_such_table' if env_var('CASE', '') == 'fails' else '(values
 select count(*) as n from range({{ 10 ** 12 if closed else 1 }}) a, range({{ 1000000 if closed else 1 }}) b
 where a.range * b.range = 7
 """,
+    "models/pausing.py": """
+import os, time
+
+def model(dbt, session):
+    while os.environ.get("CASE") == "pauses" and not os.path.exists("/data/gate"):
+        time.sleep(0.1)
+    return session.sql("select 1 as id")
+""",
+    "models/hungry.sql": """
+{{ config(materialized='table') }}
+select len(list(range)) as n from range({{ 10 ** 9 if env_var('CASE', '') == 'hungry' else 1 }})
+""",
 }
 
 
 def build(folder: Path) -> None:
-    """Build the second image on top of the first."""
+    """Build the image as a user does, and the second one on top of it."""
+    command("make", "image", f"IMAGE={IMAGE}", seconds=580)
     (folder / "models").mkdir()
     for name, text in _FILES.items():
         (folder / name).write_text(text.lstrip())

@@ -62,8 +62,8 @@ class Cluster:
     def helm(self, *args: str, seconds: float = 300) -> str:
         return command("helm", *args, seconds=seconds, KUBECONFIG=str(self.kubeconfig))
 
-    def load(self, image: str) -> None:
-        command("kind", "load", "docker-image", image, "--name", self.name, seconds=300)
+    def load(self, *images: str) -> None:
+        command("kind", "load", "docker-image", *images, "--name", self.name, seconds=300)
 
     def namespace(self, name: str) -> str:
         """Make a namespace that admits only pods of the restricted standard; one that is there is kept."""

@@ -4,20 +4,34 @@ import base64
 import gzip
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from kube import REPO, CommandFailed
+from kube import REPO, CommandFailed, until
 from release import Release
 
 pytestmark = pytest.mark.cluster
 
 SMOKE = "dbt-smoke/dbt-smoke-hourly"
+FRESHNESS = "dbt-source-freshness/dbt-source-freshness"
 NEWER = gzip.decompress((REPO / "tests/data/written-by-duckdb-2.0.0.duckdb.gz").read_bytes())
 BRING = "import base64, pathlib, sys; pathlib.Path(sys.argv[1]).write_bytes(base64.b64decode(sys.stdin.read()))"
 READ = "import pathlib, sys; print(len(pathlib.Path(sys.argv[1]).read_bytes()))"
 REMOVE = "import pathlib, sys; pathlib.Path(sys.argv[1]).unlink()"
 WORKING_FILE, OWNER = "/data/work/warehouse.duckdb", "/data/work/owner.json"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cannot_start(warehouse: Release) -> dict[str, str]:
+    """Runs whose pod can never start; the other tests of this file pass while the watchdog has patience with them."""
+    prefect = warehouse.prefect
+    image = prefect.start(FRESHNESS, image="dbtpod:nobody-built-this")
+    until(lambda: warehouse.pods_of(image), 30, "the pod")
+    with pool_claim(warehouse, "nobody-made-this"):
+        claim = prefect.start(FRESHNESS)
+        until(lambda: warehouse.pods_of(claim), 30, "the pod")
+    return {"image": image, "claim": claim}
 
 
 @contextmanager
@@ -55,8 +69,11 @@ def test_a_working_file_that_cannot_be_used_fails_the_run_and_is_kept(
 def test_a_volume_that_cannot_be_written_to_fails_the_run_and_says_how_to_mend_it(warehouse: Release) -> None:
     warehouse.cluster.apply(*root_owned_volume(warehouse.namespace))
 
-    with pool_claim(warehouse, "root-owned"):
-        run = warehouse.prefect.run(SMOKE)
+    try:
+        with pool_claim(warehouse, "root-owned"):
+            run = warehouse.prefect.run(SMOKE)
+    finally:
+        warehouse.kubectl("delete", "pvc/root-owned", "pv/root-owned", "--wait=false")
 
     assert run["state"]["name"] == "Failed"
     assert "uid 10001 may not write to /data" in run["state"]["message"]
@@ -68,10 +85,33 @@ def test_an_api_that_cannot_be_reached_fails_the_release_and_names_the_address(r
     nowhere = "http://prefect.nowhere.svc:4200/api"
     options = ("server.enabled=false", f"prefect.apiUrl={nowhere}", "register.waitSeconds=3")
 
-    with pytest.raises(CommandFailed):
-        elsewhere.install(*(part for option in options for part in ("--set", option)), "--wait=hookOnly")
+    try:
+        with pytest.raises(CommandFailed):
+            elsewhere.install(*(part for option in options for part in ("--set", option)), "--wait=hookOnly")
+        said = elsewhere.registration()
+    finally:
+        release.cluster.kubectl("delete", "namespace", "no-server", "--wait=false")
 
-    assert f"Prefect's API at {nowhere}/ could not be reached within 3 s" in elsewhere.registration()
+    assert f"Prefect's API at {nowhere}/ could not be reached within 3 s" in said
+
+
+@pytest.mark.parametrize(
+    ("what", "reason", "advice"),
+    [
+        ("image", '"dbtpod:nobody-built-this"', "image.tag"),
+        ("claim", 'persistentvolumeclaim "nobody-made-this" not found', "warehouse.existingClaim"),
+    ],
+)
+def test_a_pod_that_cannot_start_ends_the_run_with_the_reason_within_two_minutes(
+    warehouse: Release, cannot_start: dict[str, str], what: str, reason: str, advice: str
+) -> None:
+    run = warehouse.prefect.ended(cannot_start[what], 120)
+
+    assert run["state"]["name"] == "Crashed"
+    assert reason in run["state"]["message"]
+    assert advice in run["state"]["message"]
+    waited = datetime.fromisoformat(run["end_time"]) - datetime.fromisoformat(run["created"])
+    assert waited < timedelta(minutes=2)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ def before(warehouse: Release) -> tuple[str, Rows]:
 
 
 @pytest.fixture(scope="module")
-def failed(warehouse: Release, second_image: str, before: tuple[str, Rows]) -> Run:
+def failed(warehouse: Release, before: tuple[str, Rows]) -> Run:
     return warehouse.prefect.run(BUILD, **case("fails"))
 
 

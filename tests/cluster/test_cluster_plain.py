@@ -10,7 +10,7 @@ pytestmark = pytest.mark.cluster
 
 
 @pytest.fixture(scope="module")
-def plain(cluster: Cluster, image: str) -> Iterator[Release]:
+def plain(cluster: Cluster) -> Iterator[Release]:
     one = Release(cluster, "dbtpod")
     apply(one)
     yield one

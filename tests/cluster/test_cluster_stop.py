@@ -24,7 +24,7 @@ with open("/data/writer.lock", "r+") as file:
 
 
 @pytest.fixture
-def waiting(warehouse: Release, second_image: str) -> Iterator[str]:
+def waiting(warehouse: Release) -> Iterator[str]:
     """A run whose model `waiting` goes on until the gate is open."""
     run = warehouse.prefect.start(BUILD, **case("waits"))
     warehouse.prefect.logged(run, "START sql table model main.waiting", 90)
