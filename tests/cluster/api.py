@@ -32,9 +32,14 @@ class Prefect:
         return {"PREFECT_API_URL": self.url, "PREFECT_API_AUTH_STRING": self.auth}
 
     def call(self, method: str, path: str, **body: Any) -> Any:
-        answer = self.http.request(method, path, json=body or None)
+        answer = until(lambda: self._answer(method, path, body), 30, f"an answer to {method} {path}")
         assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
         return answer.json() if answer.content else None
+
+    def _answer(self, method: str, path: str, body: dict[str, Any]) -> httpx.Response | None:
+        """None where SQLite is too busy; Prefect's own client tries again then, too."""
+        answer = self.http.request(method, path, json=body or None)
+        return None if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE else answer
 
     def all(self, kind: str, **filters: Any) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
