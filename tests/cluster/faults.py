@@ -1,0 +1,100 @@
+"""What the tests of faults share: a run caught in the middle, and what has to be true after whatever happened to it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from images import case
+from kube import command, until
+from release import Release
+
+BUILD = "dbt-build/dbt-build-daily"
+SMOKE = "dbt-smoke/dbt-smoke-hourly"
+FRESHNESS = "dbt-source-freshness/dbt-source-freshness"
+CONTENT = "select count(*), sum(net_amount), max(order_id) from fct_orders"
+LOCK = """
+import fcntl
+with open("/data/writer.lock", "a") as file:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        print("free")
+    except BlockingIOError:
+        print("held")
+"""
+GATE = "import pathlib, sys; pathlib.Path('/data/gate').{}"
+PUBLISHED_BY = """
+import json, pathlib
+for facts in pathlib.Path("/data/published").glob("0*/generation.json"):
+    print(json.loads(facts.read_text())["run"])
+"""
+# Ends dbt, be it the executable or the process that had imported it before.
+KILL_DBT = """
+import os, pathlib, signal
+for process in pathlib.Path("/proc").glob("[0-9]*"):
+    line = (process / "cmdline").read_bytes()
+    if (b"/bin/dbt\\0" in line or b"/warm.py\\0" in line) and int(process.name) != os.getpid():
+        os.kill(int(process.name), signal.SIGKILL)
+        print(process.name)
+"""
+# Ends each process of a pod at once, as when its node dies: nobody in it hears a signal.
+VANISH = 'for p in /proc/[0-9]*; do grep -qsE "pod$0" $p/cgroup && kill -9 ${p#/proc/}; done; true'
+
+Run = dict[str, Any]
+Content = list[list[Any]]
+
+
+@contextmanager
+def in_the_middle(release: Release, what: str = "pauses") -> Iterator[str]:
+    """A run in the middle of a model, where it stays until the gate is opened, or the block ends."""
+    run = release.prefect.start(BUILD, **case(what))
+    model = {"pauses": "START python table model main.pausing", "waits": "START sql table model main.waiting"}[what]
+    try:
+        release.prefect.logged(run, model, 90)
+        yield run
+    finally:
+        open_gate(release)
+        release.prefect.ended(run, 180)
+        release.shell(GATE.format("unlink(missing_ok=True)"))
+
+
+def open_gate(release: Release) -> None:
+    release.shell(GATE.format("touch()"))
+
+
+def kill_dbt(release: Release, run: str) -> list[str]:
+    """Kill -9 dbt in the run's pod; the processes that were."""
+    pod = release.pods_of(run)[-1]["metadata"]["name"]
+    return release.shell(KILL_DBT, name=pod).split()
+
+
+def vanish(release: Release, run: str) -> None:
+    """End all processes of the run's pod from its node."""
+    pod = release.pods_of(run)[-1]
+    uid = pod["metadata"]["uid"].replace("-", "[-_]")
+    command("docker", "exec", pod["spec"]["nodeName"], "sh", "-c", VANISH, uid)
+
+
+def state(release: Release, run: str) -> str:
+    return str(release.prefect.flow_run(run)["state"]["name"])
+
+
+def is_settled(release: Release, content: Content, *, published: str = "", unpublished: str = "") -> None:
+    """No run is Running, no pod of one and no lock is left, and readers have what they had before."""
+    until(lambda: not _busy_pods(release), 60, "the end of all pods of runs")
+    assert release.prefect.all("flow_runs", flow_runs={"state": {"type": {"any_": ["RUNNING", "CANCELLING"]}}}) == []
+    assert release.shell(LOCK).strip() == "free"
+    assert release.rows(CONTENT) == content
+    made_by = release.shell(PUBLISHED_BY).split()
+    assert not published or published in made_by
+    assert unpublished not in made_by
+
+
+def goes_on_by_itself(release: Release, content: Content) -> None:
+    """The next run completes, with nothing done by hand, and its build is like the last."""
+    run = release.prefect.completed(BUILD)
+    is_settled(release, content, published=run["id"])
+
+
+def _busy_pods(release: Release) -> list[str]:
+    pods = release.cluster.objects("pods", release.namespace, "prefect.io/flow-run-id")
+    return [pod["metadata"]["name"] for pod in pods if pod["status"]["phase"] in ("Pending", "Running")]
