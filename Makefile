@@ -59,3 +59,8 @@ down: ## removes that cluster, its data with it
 .PHONY: manifests
 manifests: ## renders k8s/ from the chart
 	k8s/render > k8s/dbtpod.yaml
+
+.PHONY: bench
+bench: $(UV) ## the performance table, into bench/RESULTS.md
+	@$(UV) sync --quiet --locked --all-groups
+	PYTHONPATH=.:tests $(UV) run --no-sync python -m bench

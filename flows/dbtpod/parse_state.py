@@ -43,16 +43,18 @@ def give(settings: Settings, target: str, target_dir: Path) -> None:
 
 
 def bake(settings: Settings) -> None:
-    """Parse the project for each target; DbtUnusable has dbt's own lines where it cannot."""
+    """Parse the project for each target that the profile has; DbtUnusable has dbt's own lines where it cannot."""
     for target in (WRITER, READER):
         with tempfile.TemporaryDirectory() as folder:
-            with process.start(
-                ["--log-format", "text", "parse", *target_options(target)], settings, Path(folder)
-            ) as dbt:
-                lines = list(dbt.lines())
+            args = ["--log-format", "text", "--log-level", "info", "parse", *target_options(target)]
+            with process.start(args, settings, Path(folder)) as dbt:
+                said = "\n".join(dbt.lines())
                 code = dbt.wait()
+            if target == READER and "does not have a target named" in said:
+                print("The profile has no target `reader`: flows that use reader() will fail.", file=sys.stderr)
+                continue
             if code:
-                raise DbtUnusable(f"dbt parse for the {target} ended with exit code {code}:\n" + "\n".join(lines))
+                raise DbtUnusable(f"dbt parse for the {target} ended with exit code {code}:\n{said}")
             baked_path(settings, target).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(Path(folder) / FILE, baked_path(settings, target))
 

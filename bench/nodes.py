@@ -1,0 +1,138 @@
+"""What it costs to see every node: a flow's `dbt build` beside the bare one, for projects of several sizes."""
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+
+from prefect_server import Proxy, Server, running
+
+from bench import measure, project
+from bench.measure import Cost, ratio, spread
+from dbtpod import parse_state, process, settings
+
+SIZES = (10, 200, 1000)
+# For a server that answers late or not at all: large enough that waiting for it would show.
+TROUBLED_SIZE = 200
+ROUNDS = 5
+HEADER = (
+    "| models | wall, ratio to bare | CPU, ratio to bare | bare, s | flow's dbt, s | whole flow process, s "
+    "| flow process, peak MiB | API calls per node |\n|---|---|---|---|---|---|---|---|"
+)
+
+Flow = Mapping[str, float]
+
+
+def table(rounds: int = ROUNDS) -> str:
+    """Measure everything, and return it as markdown."""
+    with tempfile.TemporaryDirectory() as folder, _server(Path(folder) / "server") as server:
+        rows = [_size(Path(folder) / str(size), size, server, rounds) for size in SIZES]
+        troubled = _troubled(Path(folder) / "troubled", server, rounds)
+    return "\n".join([HEADER, *rows, "", *troubled])
+
+
+def _size(folder: Path, models: int, server: Server, rounds: int) -> str:
+    bench = _Bench(folder, models)
+    bare, flows, whole = [], [], []
+    for _ in range(rounds):
+        bare.append(bench.bare())
+        flow, process_cost = bench.flow(server.url)
+        flows.append(flow)
+        whole.append(process_cost)
+    return _row(models, bare, flows, whole)
+
+
+def _row(models: int, bare: Sequence[Cost], flows: Sequence[Flow], whole: Sequence[Cost]) -> str:
+    walls, cpus = [cost.wall for cost in bare], [cost.cpu for cost in bare]
+    cells = (
+        models,
+        ratio([flow["wall"] for flow in flows], walls),
+        ratio([flow["cpu"] for flow in flows], cpus),
+        spread(walls),
+        spread([flow["wall"] for flow in flows]),
+        spread([cost.wall for cost in whole]),
+        f"{median(flow['memory'] for flow in flows):.0f}",
+        f"{median(flow['requests'] for flow in flows) / models:.2f}",
+    )
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def _troubled(folder: Path, server: Server, rounds: int) -> list[str]:
+    bench = _Bench(folder, TROUBLED_SIZE)
+    slow = Proxy(server.port)
+    costs: dict[str, list[float]] = {"healthy": [], "answers after 5 s": [], "killed when dbt starts": []}
+
+    def late() -> None:
+        slow.delay = 5.0
+
+    for number in range(rounds):
+        slow.delay = 0.0
+        costs["healthy"].append(bench.flow(server.url)[0]["wall"])
+        costs["answers after 5 s"].append(bench.flow(slow.url, when_dbt_starts=late)[0]["wall"])
+        with _server(folder / f"server-{number}") as dying:
+            kill = dying.process.kill
+            costs["killed when dbt starts"].append(bench.flow(dying.url, when_dbt_starts=kill)[0]["wall"])
+    slow.close()
+    rows = [f"| {name} | {ratio(walls, costs['healthy'])} | {spread(walls)} |" for name, walls in costs.items()]
+    return [f"| API, {TROUBLED_SIZE} models | flow's dbt, ratio to healthy | s |", "|---|---|---|", *rows]
+
+
+@contextmanager
+def _server(home: Path) -> Iterator[Server]:
+    home.mkdir(parents=True, exist_ok=True)
+    with running(home) as server:
+        yield server
+
+
+class _Bench:
+    """One generated project, with a volume for the bare dbt and one for the flow."""
+
+    def __init__(self, folder: Path, models: int) -> None:
+        project.write(folder / "project", models)
+        self._folder = folder
+        self._bare, self._flow = (self._environment(folder / name) for name in ("bare", "flow"))
+        parse_state.bake(settings.for_project(self._flow))
+        self.bare()  # dbt keeps its parse state in its target folder
+
+    def _environment(self, volume: Path) -> dict[str, str]:
+        (volume / "work").mkdir(parents=True)
+        return dict(os.environ) | {
+            "DUCKDB_PATH": str(volume / "work" / "warehouse.duckdb"),
+            "DBT_PROJECT_DIR": str(self._folder / "project"),
+            "DBT_PROFILES_DIR": str(self._folder / "project"),
+            "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+        }
+
+    def bare(self) -> Cost:
+        """Run `dbt build` as it comes, from its kept parse state as the flow does."""
+        target = str(self._folder / "bare" / "target")
+        environment = self._bare | {"DBT_TARGET_PATH": target, "DBT_LOG_PATH": target}
+        return measure.command([process.executable(), "build"], environment, self._folder / "bare.log")
+
+    def flow(self, api: str, when_dbt_starts: Callable[[], None] | None = None) -> tuple[Flow, Cost]:
+        """Run the flow against that API; what its dbt command took, and what the whole process took."""
+        log = self._folder / "flow.log"
+        log.write_bytes(b"")
+        if when_dbt_starts:
+            threading.Thread(target=_once, args=(log, "Running with dbt", when_dbt_starts), daemon=True).start()
+        environment = self._flow | {"PREFECT_API_URL": api, "PREFECT_HOME": str(self._folder / "home")}
+        cost = measure.command([sys.executable, "-m", "bench.one_flow"], environment, log)
+        shutil.rmtree(self._folder / "flow" / "runs")
+        [told] = [line for line in log.read_text().splitlines() if line.startswith('{"wall"')]
+        return json.loads(told), cost
+
+
+def _once(log: Path, text: str, act: Callable[[], None], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if text in log.read_text():
+            act()
+            return
+        time.sleep(0.05)

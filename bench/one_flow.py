@@ -1,0 +1,49 @@
+"""One flow run of `dbt build`, and what it took, as the last line of its output; started by bench.nodes."""
+
+import json
+import resource
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+from prefect import State, flow
+
+from dbtpod.invocation import writer
+
+_requests = 0
+
+
+def _count(send: Callable[..., Any]) -> Callable[..., Any]:
+    def counting(*args: Any, **kwargs: Any) -> Any:
+        global _requests
+        _requests += 1
+        return send(*args, **kwargs)
+
+    return counting
+
+
+def _cpu() -> float:
+    return sum(
+        usage.ru_utime + usage.ru_stime
+        for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    )
+
+
+@flow(name="dbt-build")
+def dbt_build() -> State[Any]:
+    """Build, with the time and the CPU that the dbt command took beside it."""
+    with writer() as dbt:
+        requests, cpu, started = _requests, _cpu(), time.perf_counter()
+        dbt("build")
+        cost.update(wall=time.perf_counter() - started, cpu=_cpu() - cpu, requests=_requests - requests)
+    return dbt.state
+
+
+if __name__ == "__main__":
+    cost: dict[str, float] = {}
+    httpx.Client.send = _count(httpx.Client.send)  # type: ignore[method-assign]
+    httpx.AsyncClient.send = _count(httpx.AsyncClient.send)  # type: ignore[method-assign]
+    dbt_build()
+    cost["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps(cost), flush=True)
