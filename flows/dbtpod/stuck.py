@@ -51,7 +51,7 @@ def obstacle_of_pod(pod: Mapping[str, Any]) -> Obstacle | None:
 def obstacle_of_job(job: Mapping[str, Any]) -> Obstacle | None:
     """Tell that this Job has made no pod; None when it has one, has ended, or is being removed."""
     status = job.get("status", {})
-    if any(status.get(key) for key in ("active", "succeeded", "failed", "conditions")):
+    if any(status.get(key) for key in ("active", "terminating", "succeeded", "failed", "conditions")):
         return None
     if "deletionTimestamp" in job["metadata"]:
         return None
