@@ -23,7 +23,9 @@ class Prefect:
     @contextmanager
     def connected(cls, address: str, auth: str) -> Iterator["Prefect"]:
         user, _, password = auth.partition(":")
-        with httpx.Client(base_url=f"{address}/api/", auth=(user, password), timeout=30) as http:
+        # A new connection each time: one kept for the next call may be closed by the server as that is sent.
+        limits = httpx.Limits(max_keepalive_connections=0)
+        with httpx.Client(base_url=f"{address}/api/", auth=(user, password), timeout=30, limits=limits) as http:
             yield cls(f"{address}/api", auth, http)
 
     @property
