@@ -17,7 +17,26 @@ from dbtpod import database, durable, publish
 from dbtpod.errors import WarehouseBusy
 from dbtpod.settings import Settings
 
+# A shell or a dbt by hand is looked at as often while a run waits for it.
+PAUSE_SECONDS = 0.5
+
 Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
+
+
+def wait_until_unused(settings: Settings, timeout: float, log: Log) -> None:
+    """Wait for a person's shell or dbt to close the file where runs build; WarehouseBusy after `timeout` seconds.
+
+    The writer's lock keeps runs apart; such a process knows nothing of it.
+    """
+    deadline = time.monotonic() + timeout
+    told = False
+    while settings.duckdb_path.exists() and (pid := database.writer(settings.duckdb_path)) is not None:
+        if time.monotonic() >= deadline:
+            raise WarehouseBusy(f"{_in_use_text(settings.duckdb_path, pid)} Close it, then run this again.")
+        if not told:
+            log.info("%s Waiting %.0f s at most for it to close.", _in_use_text(settings.duckdb_path, pid), timeout)
+        told = True
+        time.sleep(PAUSE_SECONDS)
 
 
 def check_out(settings: Settings, run_id: str, log: Log) -> None:
@@ -33,7 +52,7 @@ def _check_out(settings: Settings, run_id: str, log: Log) -> None:
     work = settings.duckdb_path.parent
     work.mkdir(exist_ok=True)
     if settings.duckdb_path.exists():
-        _check_unused(settings.duckdb_path)
+        wait_until_unused(settings, 0, log)
         if not settings.owner_path.exists():
             database.check_database(settings.duckdb_path)
             if not settings.publish:
@@ -74,13 +93,9 @@ def _owner(settings: Settings) -> dict[str, object]:
     return owner
 
 
-def _check_unused(path: Path) -> None:
-    pid = database.writer(path)
-    if pid is not None:
-        raise WarehouseBusy(
-            f"{path} is open for writing in DuckDB by {f'process {pid}' if pid else 'a process of another pod'}, such "
-            "as a shell or a dbt started by hand. Close it, then run this again."
-        )
+def _in_use_text(path: Path, pid: int) -> str:
+    by = f"process {pid}" if pid else "a process of another pod"
+    return f"{path} is open for writing in DuckDB by {by}, such as a shell or a dbt started by hand."
 
 
 def _adopt(settings: Settings, log: Log) -> None:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from prefect import get_run_logger
 from prefect.runtime import flow_run
 
-from dbtpod import artifacts, housekeeping, lock, parse_state, publish, report, resume
+from dbtpod import artifacts, checkout, housekeeping, lock, parse_state, publish, report, resume
 from dbtpod.command import Dbt, Retries
 from dbtpod.errors import SettingsError, WarehouseUnusable
 from dbtpod.lineage import read_parents
@@ -26,12 +26,14 @@ def writer(*, retries: int = 0, retry_delay_seconds: float = 0) -> Iterator[Dbt]
     What fails publishes nothing. `retries` count for each dbt command, after a lock or a connection error only.
     Raises SettingsError, WarehouseBusy, WarehouseUnusable or VolumeFull where dbt cannot start.
     """
-    settings = from_environment()
+    settings, run_id = from_environment(), _flow_run_id()
+    log = get_run_logger()
     lock.check_filesystem(settings.volume, settings.allow_network_filesystem)
-    with lock.hold(settings.lock_path, _holder(), LOCK_SECONDS):
+    with lock.hold(settings.lock_path, _holder(), LOCK_SECONDS, log.info):
         # First of all: what a crash left may take the room that the working copy needs.
-        housekeeping.clean(settings, _flow_run_id())
-        run_dir = resume.begin(settings, _flow_run_id(), flow_run.run_count, get_run_logger())
+        housekeeping.clean(settings, run_id)
+        checkout.wait_until_unused(settings, LOCK_SECONDS, log)
+        run_dir = resume.begin(settings, run_id, flow_run.run_count, log)
         dbt = Dbt(settings, run_dir, parse_state.WRITER, Retries(retries, retry_delay_seconds))
         with _reported(dbt):
             yield dbt

@@ -8,7 +8,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -34,15 +34,16 @@ class Holder:
 
 
 @contextmanager
-def hold(path: Path, holder: Holder, timeout: float) -> Iterator[None]:
+def hold(path: Path, holder: Holder, timeout: float, tell: Callable[[str], None] | None = None) -> Iterator[None]:
     """Be the one writer until the block ends; WarehouseBusy names the other one after `timeout` seconds.
 
-    A holder that dies, by whatever signal, frees the lock at once. A signal's exception ends the waiting.
+    A holder that dies, by whatever signal, frees the lock at once. A signal's exception ends the waiting. `tell` gets
+    one line about the other one where there is a wait.
     """
     with durable.room(path.parent, 0, f"the lock {path}"):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o664)
     try:
-        _wait(descriptor, path, timeout)
+        _wait(descriptor, path, timeout, tell)
         _write(descriptor, holder)
         try:
             yield
@@ -54,7 +55,7 @@ def hold(path: Path, holder: Holder, timeout: float) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _wait(descriptor: int, path: Path, timeout: float) -> None:
+def _wait(descriptor: int, path: Path, timeout: float, tell: Callable[[str], None] | None) -> None:
     deadline = time.monotonic() + timeout
     while True:
         try:
@@ -63,6 +64,9 @@ def _wait(descriptor: int, path: Path, timeout: float) -> None:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise WarehouseBusy(_busy_text(descriptor, path, timeout)) from error
+            if tell:
+                tell(f"Waiting for the warehouse, {timeout:.0f} s at most. {_holder_text(descriptor)}.")
+                tell = None
         time.sleep(min(PAUSE_SECONDS, left))
 
 
@@ -76,14 +80,17 @@ def _write(descriptor: int, holder: Holder) -> None:
         return
 
 
-def _busy_text(descriptor: int, path: Path, timeout: float) -> str:
+def _holder_text(descriptor: int) -> str:
     try:
         by = json.loads(os.pread(descriptor, 4096, 0))
-        who = f"The run {by['run']!r} (pod {by['pod']}) has been writing since {by['since']}"
+        return f"The run {by['run']!r} (pod {by['pod']}) has been writing since {by['since']}"
     except (ValueError, KeyError, TypeError):
-        who = "Another run is writing"
+        return "Another run is writing"
+
+
+def _busy_text(descriptor: int, path: Path, timeout: float) -> str:
     return (
-        f"{who}: it holds {path}, and {timeout:.0f} s of waiting did not see it end. "
+        f"{_holder_text(descriptor)}: it holds {path}, and {timeout:.0f} s of waiting did not see it end. "
         "Let it finish or cancel it, then run this again; the lock goes with its holder, there is no file to remove."
     )
 

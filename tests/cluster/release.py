@@ -3,7 +3,8 @@
 import base64
 import json
 import re
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +22,8 @@ class Release:
 
     cluster: Cluster
     namespace: str
+    # The pod in which `shell` runs what it is given.
+    shell_pod: str = "shell"
     _connection: ExitStack = field(default_factory=ExitStack)
     _prefect: Prefect | None = None
 
@@ -87,9 +90,9 @@ class Release:
         self.cluster.apply(manifest)
         self.kubectl("wait", "pod", manifest["metadata"]["name"], "--for=condition=Ready", "--timeout=90s")
 
-    def shell(self, script: str, *args: str, stdin: str | None = None, name: str = "shell") -> str:
+    def shell(self, script: str, *args: str, stdin: str | None = None, name: str = "") -> str:
         """Run Python in a pod of ours and return what it printed."""
-        return self.kubectl("exec", "--stdin", name, "--", "python", "-c", script, *args, stdin=stdin)
+        return self.kubectl("exec", "--stdin", name or self.shell_pod, "--", "python", "-c", script, *args, stdin=stdin)
 
     def rows(self, sql: str) -> list[list[Any]]:
         """Query the published DuckDB file from another pod, as a report would."""
@@ -105,3 +108,38 @@ with duckdb.connect("/data/published/current/warehouse.duckdb", read_only=True) 
         """The name of the generation that readers see; empty before the first."""
         link = "import os; print(os.path.realpath('/data/published/current').removeprefix('/data/published/'))"
         return self.shell(link).strip().removesuffix("current")
+
+
+@contextmanager
+def on_another_claim(release: Release, claim: str) -> Iterator[None]:
+    """The pool's template with another claim, as warehouse.existingClaim gives it."""
+    pool = release.prefect.call("GET", "work_pools/dbtpod")
+    template: dict[str, Any] = pool["base_job_template"]
+    changed = release.prefect.call("GET", "work_pools/dbtpod")["base_job_template"]
+    spec = changed["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]
+    [volume] = [each for each in spec["volumes"] if each["name"] == "warehouse"]
+    volume["persistentVolumeClaim"]["claimName"] = claim
+    release.prefect.call("PATCH", "work_pools/dbtpod", base_job_template=changed)
+    try:
+        yield
+    finally:
+        release.prefect.call("PATCH", "work_pools/dbtpod", base_job_template=template)
+
+
+def static_volume(name: str, path: str, namespace: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A volume in a folder of the node, which is made where it is missing, and its claim, both of that name."""
+    shared = {"accessModes": ["ReadWriteOnce"], "storageClassName": name}
+    size = {"storage": "1Gi"}
+    volume = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": name},
+        "spec": {**shared, "capacity": size, "hostPath": {"path": path, "type": "DirectoryOrCreate"}},
+    }
+    claim = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {**shared, "resources": {"requests": size}},
+    }
+    return volume, claim

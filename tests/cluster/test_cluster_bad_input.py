@@ -5,11 +5,10 @@ import gzip
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Any
 
 import pytest
 from kube import REPO, CommandFailed, until
-from release import Release
+from release import Release, on_another_claim, static_volume
 
 pytestmark = pytest.mark.cluster
 
@@ -28,7 +27,7 @@ def cannot_start(warehouse: Release) -> dict[str, str]:
     prefect = warehouse.prefect
     image = prefect.start(FRESHNESS, image="dbtpod:nobody-built-this")
     until(lambda: warehouse.pods_of(image), 30, "the pod")
-    with pool_claim(warehouse, "nobody-made-this"):
+    with on_another_claim(warehouse, "nobody-made-this"):
         claim = prefect.start(FRESHNESS)
         until(lambda: warehouse.pods_of(claim), 30, "the pod")
     return {"image": image, "claim": claim}
@@ -67,10 +66,11 @@ def test_a_working_file_that_cannot_be_used_fails_the_run_and_is_kept(
 
 
 def test_a_volume_that_cannot_be_written_to_fails_the_run_and_says_how_to_mend_it(warehouse: Release) -> None:
-    warehouse.cluster.apply(*root_owned_volume(warehouse.namespace))
+    # As an NFS export or a hostPath often is: root's, and fsGroup does not change that.
+    warehouse.cluster.apply(*static_volume("root-owned", "/var/root-owned", warehouse.namespace))
 
     try:
-        with pool_claim(warehouse, "root-owned"):
+        with on_another_claim(warehouse, "root-owned"):
             run = warehouse.prefect.run(SMOKE)
     finally:
         warehouse.kubectl("delete", "pvc/root-owned", "pv/root-owned", "--wait=false")
@@ -112,38 +112,3 @@ def test_a_pod_that_cannot_start_ends_the_run_with_the_reason_within_two_minutes
     assert advice in run["state"]["message"]
     waited = datetime.fromisoformat(run["end_time"]) - datetime.fromisoformat(run["created"])
     assert waited < timedelta(minutes=2)
-
-
-@contextmanager
-def pool_claim(release: Release, claim: str) -> Iterator[None]:
-    """The pool's template with another claim, as warehouse.existingClaim gives it."""
-    pool = release.prefect.call("GET", "work_pools/dbtpod")
-    template: dict[str, Any] = pool["base_job_template"]
-    changed = release.prefect.call("GET", "work_pools/dbtpod")["base_job_template"]
-    spec = changed["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]
-    [volume] = [each for each in spec["volumes"] if each["name"] == "warehouse"]
-    volume["persistentVolumeClaim"]["claimName"] = claim
-    release.prefect.call("PATCH", "work_pools/dbtpod", base_job_template=changed)
-    try:
-        yield
-    finally:
-        release.prefect.call("PATCH", "work_pools/dbtpod", base_job_template=template)
-
-
-def root_owned_volume(namespace: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A volume as an NFS export or a hostPath often is: root's, and fsGroup does not change that."""
-    shared = {"accessModes": ["ReadWriteOnce"], "storageClassName": "root-owned"}
-    size = {"storage": "1Gi"}
-    volume = {
-        "apiVersion": "v1",
-        "kind": "PersistentVolume",
-        "metadata": {"name": "root-owned"},
-        "spec": {**shared, "capacity": size, "hostPath": {"path": "/var/root-owned", "type": "DirectoryOrCreate"}},
-    }
-    claim = {
-        "apiVersion": "v1",
-        "kind": "PersistentVolumeClaim",
-        "metadata": {"name": "root-owned", "namespace": namespace},
-        "spec": {**shared, "resources": {"requests": size}},
-    }
-    return volume, claim
