@@ -4,7 +4,9 @@ Each attempt has a target folder of its own under runs/<flow run>/<n>-<command>/
 before it left: `dbt retry` reads there which nodes are still to be run.
 """
 
+import errno
 import logging
+import os
 import shlex
 import signal
 from collections.abc import Sequence
@@ -18,11 +20,14 @@ from prefect.states import Completed
 from prefect.tasks import Task
 
 from dbtpod import durable, events, failures, parse_state, process, report, results, resume
-from dbtpod.errors import ConnectionLost, DbtFailed, DbtKilled, DbtPodError, DbtUnusable
+from dbtpod.errors import ConnectionLost, DbtFailed, DbtKilled, DbtPodError, DbtUnusable, VolumeFull
 from dbtpod.events import Event, InvocationStarted, LogLine
 from dbtpod.node_runs import NodeRuns
 from dbtpod.results import RunReport
 from dbtpod.settings import Settings
+
+# How DuckDB and Python tell of a volume that became full in the middle.
+_FULL = os.strerror(errno.ENOSPC)
 
 
 @dataclass(frozen=True)
@@ -100,7 +105,8 @@ class Dbt:
         log.info("Starting %s", shlex.join(("dbt", *command)))
         log.info("Using %s", self._database())
         code, seen = self._run(name, command)
-        resume.record(self.target_dir, code)
+        with durable.room(self._settings.volume, 0, "dbt's exit code"):
+            resume.record(self.target_dir, code)
         found = _report(seen, self.target_dir)
         self._add(found)
         _raise_for(args, code, seen, found, self.target_dir)
@@ -153,4 +159,6 @@ def _raise_for(args: Sequence[str], code: int, seen: Sequence[Event], found: Run
     text = report.failure_text(found, args, code, advice if failed else "\n".join([*said[-5:], advice]))
     if all(failures.is_connection_error(message) for message in failed or said or [""]):
         raise ConnectionLost(text)
+    if any(_FULL in message for message in failed or said):
+        raise VolumeFull(f"{durable.volume_full(target_dir, 0, shlex.join(('dbt', *args)))}\n{text}")
     raise DbtFailed(text) if failed else DbtUnusable(text)

@@ -125,11 +125,13 @@ def completed(found: Mapping[str, Any], selected: Iterable[str]) -> dict[str, An
 
 def _read(target_dir: Path) -> Attempt:
     code = target_dir / _EXIT_CODE
+    # Empty where the volume was full.
+    ended = code.read_text() if code.is_file() else ""
     try:
         found = json.loads((target_dir / _RUN_RESULTS).read_text())
     except (FileNotFoundError, json.JSONDecodeError):
         found = None
-    return Attempt(target_dir, int(code.read_text()) if code.is_file() else None, found)
+    return Attempt(target_dir, int(ended) if ended else None, found)
 
 
 def _selected(settings: Settings, args: Mapping[str, Any], options: Sequence[str], target_dir: Path) -> list[str]:

@@ -1,0 +1,218 @@
+"""Faults without a cluster, in one process tree: real flows, real dbt, real locks, a real Prefect server."""
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import duckdb
+import gated_project as small
+import prefect_server
+import pytest
+from conftest import Render
+from prefect_server import Server
+
+from dbtpod import heartbeat, parse_state
+from dbtpod.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+# A release was tested with 20.
+ROUNDS = int(os.environ.get("DBTPOD_MEETING_ROUNDS", "5"))
+# A process that does what a pod does at its time: it runs a flow each time that it is told a line.
+ATTENDANT = """
+import sys
+from prefect.flows import load_flow_from_entrypoint
+
+flow = load_flow_from_entrypoint(f"flows/flows.py:{sys.argv[1]}", use_placeholder_flow=False)
+for line in sys.stdin:
+    state = flow(return_state=True)
+    print("OUTCOME", state.name, state.state_details.flow_run_id, state.message, flush=True)
+"""
+CONTENT = "select count(*), sum(net_amount) from fct_orders"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with prefect_server.running(tmp_path_factory.mktemp("prefect")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Our own dbt project, parsed as in the image, and an empty volume."""
+    folder = tmp_path_factory.mktemp("faults")
+    shutil.copytree(ROOT / "dbt_project", folder / "dbt_project", ignore=shutil.ignore_patterns("target", "logs"))
+    (folder / "volume").mkdir()
+    settings = Settings(folder / "volume" / "work" / "warehouse.duckdb", folder / "dbt_project")
+    parse_state.bake(settings)
+    return settings
+
+
+class Attendant:
+    """One flow's process."""
+
+    def __init__(self, flow: str, server: Server, settings: Settings) -> None:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")} | {
+            "PREFECT_API_URL": server.url,
+            "PREFECT_HOME": str(settings.volume.parent / "prefect"),
+            "DUCKDB_PATH": str(settings.duckdb_path),
+            "DBT_PROJECT_DIR": str(settings.project_dir),
+        }
+        self.log = settings.volume.parent / f"{flow}.log"
+        with self.log.open("a") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", ATTENDANT, flow],
+                cwd=ROOT,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+
+    def begin(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write("now\n")
+        self.process.stdin.flush()
+
+    def outcome(self) -> str:
+        """Wait for the end of the flow; its state's name."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.startswith("OUTCOME"):
+                return line.split()[1]
+        raise AssertionError(self.log.read_text()[-4000:])
+
+    def run(self) -> str:
+        self.begin()
+        return self.outcome()
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+@contextmanager
+def attending(server: Server, settings: Settings, *flows: str) -> Iterator[list[Attendant]]:
+    attendants = [Attendant(flow, server, settings) for flow in flows]
+    try:
+        yield attendants
+    finally:
+        for each in attendants:
+            each.stop()
+
+
+class Reader(threading.Thread):
+    """Opens what is published, counts, and closes it, again and again."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self.seen: set[tuple[object, ...]] = set()
+        self.looks = 0
+        self.trouble: list[Exception] = []
+        self._path = settings.readable_path
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        while not self._ended.wait(0.02):
+            try:
+                self.seen.add(content(self._path))
+                self.looks += 1
+            except Exception as error:
+                self.trouble.append(error)
+
+    def __enter__(self) -> "Reader":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self.join()
+
+
+def content(path: Path) -> tuple[object, ...]:
+    with duckdb.connect(path, read_only=True) as connection:
+        return tuple(connection.execute(CONTENT).fetchall()[0])
+
+
+@pytest.mark.timeout(120 + 60 * ROUNDS)
+def test_three_flows_that_meet_at_one_moment_all_complete_while_readers_see_whole_builds(
+    server: Server, settings: Settings
+) -> None:
+    with attending(server, settings, "dbt_build", "dbt_smoke", "dbt_source_freshness") as attendants:
+        # Freshness has nothing to read before the first build.
+        assert attendants[0].run() == "Completed"
+        whole = content(settings.readable_path)
+
+        with Reader(settings) as reader:
+            outcomes = [meet(attendants) for _ in range(ROUNDS)]
+
+    assert outcomes == [["Completed"] * 3] * ROUNDS
+    assert reader.trouble == []
+    assert reader.seen == {whole}
+    assert reader.looks > 10 * ROUNDS
+
+
+def meet(attendants: list[Attendant]) -> list[str]:
+    for each in attendants:
+        each.begin()
+    return [each.outcome() for each in attendants]
+
+
+def test_a_flow_that_is_killed_at_any_moment_takes_dbt_along_and_the_next_one_goes_on(
+    server: Server, settings: Settings
+) -> None:
+    with attending(server, settings, "dbt_build") as [attendant]:
+        assert attendant.run() == "Completed"
+    whole = content(settings.readable_path)
+
+    for seconds in (0.0, 1.5, 3.0):
+        with attending(server, settings, "dbt_build") as [attendant]:
+            attendant.begin()
+            small.until(lambda: is_held(settings.lock_path))
+            time.sleep(seconds)  # the moment is what differs, not a condition
+            attendant.process.send_signal(signal.SIGKILL)
+            small.until(lambda: not is_held(settings.lock_path), 10)
+        small.until(lambda: not dbts_of(settings), 10)
+        assert content(settings.readable_path) == whole
+
+    with attending(server, settings, "dbt_build") as [attendant]:
+        assert attendant.run() == "Completed"
+    assert content(settings.readable_path) == whole
+
+
+def is_held(path: Path) -> bool:
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def dbts_of(settings: Settings) -> list[str]:
+    """The processes of dbt that work for this volume."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if str(settings.runs_dir).encode() in (process / "environ").read_bytes():
+                found.append(process.name)
+    return found
+
+
+def test_a_pod_sends_three_heartbeats_before_its_run_is_given_up_for_gone(render: Render) -> None:
+    [work_pool] = [each for each in render(kind="ConfigMap") if "base-job-template.json" in each["data"]]
+
+    template = json.loads(work_pool["data"]["base-job-template.json"])
+
+    pod = template["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]
+    environment = {each["name"]: each.get("value") for each in pod["containers"][0]["env"]}
+    assert int(environment["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"]) * 3 <= heartbeat.SILENCE.total_seconds()
