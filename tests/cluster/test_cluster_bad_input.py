@@ -98,7 +98,7 @@ def test_an_api_that_cannot_be_reached_fails_the_release_and_names_the_address(r
 @pytest.mark.parametrize(
     ("what", "reason", "advice"),
     [
-        ("image", '"dbtpod:nobody-built-this"', "image.tag"),
+        ("image", "dbtpod:nobody-built-this", "image.tag"),
         ("claim", 'persistentvolumeclaim "nobody-made-this" not found', "warehouse.existingClaim"),
     ],
 )
