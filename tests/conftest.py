@@ -1,14 +1,16 @@
-"""What several test files share: the rendered chart."""
+"""What several test files share: the rendered chart, and a Prefect server."""
 
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect_server import Server, running
 
 ROOT = Path(__file__).parent.parent
 CHART = ROOT / "charts" / "dbtpod"
@@ -50,3 +52,17 @@ def render() -> Render:
         ]
 
     return rendered
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Start a Prefect server for the whole session: it takes longer than most tests."""
+    with running(tmp_path_factory.mktemp("prefect-server")) as server:
+        yield server
+
+
+@pytest.fixture
+def api(server: Server) -> Iterator[Server]:
+    """Have flows of this process report to that server."""
+    with temporary_settings({PREFECT_API_URL: server.url}):
+        yield server

@@ -5,15 +5,13 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
 from prefect import flow
 from prefect.runtime import flow_run
-from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect_server import Server, eventually, running
+from prefect_server import Server, eventually
 
 from dbtpod import artifacts, progress
 from dbtpod.events import NodeFinished, NodeStarted, NodeStatus
@@ -21,15 +19,6 @@ from dbtpod.progress import Progress
 
 TABLE = [{"node": "model fct_orders", "status": "success", "seconds": 0.5, "rows": 2000, "message": "OK"}]
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with (
-        running(tmp_path_factory.mktemp("prefect-server")) as server,
-        temporary_settings({PREFECT_API_URL: server.url}),
-    ):
-        yield server
 
 
 def test_the_report_is_a_table_and_a_page_whose_history_prefect_keeps(api: Server) -> None:

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ import httpx
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.states import Cancelling, Pending
+from prefect_server import Server
 
 from dbtpod import boot
 from dbtpod.settings import Settings
@@ -51,38 +51,13 @@ def two_commands():
 """
 
 
-class Server:
-    """A Prefect server of the tests' own."""
+class Api:
+    """What these tests ask the server."""
 
-    def __init__(self, home: Path) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        self.api = f"http://127.0.0.1:{port}/api"
-        self.environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")} | {
-            "PREFECT_HOME": str(home),
-            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-            "DO_NOT_TRACK": "1",
-        }
-        command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-        with (home / "server.log").open("w") as log:
-            self.process = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log, process_group=0)
-        try:
-            small.until(self._is_up, seconds=300)
-        except BaseException:
-            self.stop()
-            raise
-        self.client = SyncPrefectClient(self.api)
-
-    def stop(self) -> None:
-        """End the server and its services."""
-        os.killpg(self.process.pid, signal.SIGTERM)
-        self.process.wait(30)
-
-    def _is_up(self) -> bool:
-        try:
-            return httpx.get(f"{self.api}/health").status_code == 200
-        except httpx.HTTPError:
-            return False
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
+        self.client = SyncPrefectClient(url)
 
     def state(self, run: UUID) -> str:
         """Return the name of a flow run's state."""
@@ -92,15 +67,13 @@ class Server:
         """Return the events of that name about a flow run."""
         resource = {"id": [f"prefect.flow-run.{run}"]}
         query = {"filter": {"event": {"name": [name]}, "any_resource": resource}}
-        found: list[Any] = httpx.post(f"{self.api}/events/filter", json=query).json()["events"]
+        found: list[Any] = httpx.post(f"{self.url}/events/filter", json=query).json()["events"]
         return found
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("prefect"))
-    yield server
-    server.stop()
+def prefect(server: Server) -> Api:
+    return Api(server.url)
 
 
 @pytest.fixture(scope="module")
@@ -111,15 +84,16 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 class Pod:
     """A flow run whose pod has started: `boot` as its first process."""
 
-    def __init__(self, server: Server, settings: Settings, folder: Path, flow: str) -> None:
+    def __init__(self, prefect: Api, settings: Settings, folder: Path, flow: str) -> None:
         (folder / "flows.py").write_text(_FLOWS)
         self.target = folder / "target"
         for model in ("gate", "plain", "plain_too"):
             small.target_dir(settings, self.target / model)
         self.gate = folder / "gate"
-        self.run = self._flow_run(server, folder, flow)
-        self.environment = server.environment | {
-            "PREFECT_API_URL": server.api,
+        self.run = self._flow_run(prefect, folder, flow)
+        self.environment = prefect.environment | {
+            "PREFECT_API_URL": prefect.url,
+            "PREFECT_HOME": str(folder / "prefect"),
             "PREFECT__FLOW_RUN_ID": str(self.run),
             "PREFECT_FLOW_RUN_EXECUTE_SIGTERM_BEHAVIOR": "reschedule",
             "DUCKDB_PATH": str(settings.duckdb_path),
@@ -130,15 +104,15 @@ class Pod:
         self.boot = subprocess.Popen([sys.executable, boot.__file__], cwd=folder, env=self.environment)
 
     @staticmethod
-    def _flow_run(server: Server, folder: Path, flow: str) -> UUID:
-        deployment = server.client.create_deployment(
-            flow_id=server.client.create_flow_from_name(flow),
+    def _flow_run(prefect: Api, folder: Path, flow: str) -> UUID:
+        deployment = prefect.client.create_deployment(
+            flow_id=prefect.client.create_flow_from_name(flow),
             name="test",
             entrypoint=f"flows.py:{flow}",
             pull_steps=[{"prefect.deployments.steps.set_working_directory": {"directory": str(folder)}}],
         )
-        run = server.client.create_flow_run_from_deployment(deployment).id
-        server.client.set_flow_run_state(run, Pending(), force=True)
+        run = prefect.client.create_flow_run_from_deployment(deployment).id
+        prefect.client.set_flow_run_state(run, Pending(), force=True)
         return run
 
     def pids(self) -> list[int]:
@@ -154,11 +128,11 @@ class Pod:
 
 
 @pytest.fixture
-def start(server: Server, settings: Settings, tmp_path: Path) -> Iterator[Callable[[str], Pod]]:
+def start(prefect: Api, settings: Settings, tmp_path: Path) -> Iterator[Callable[[str], Pod]]:
     pods: list[Pod] = []
 
     def start_pod(flow: str) -> Pod:
-        pods.append(Pod(server, settings, tmp_path, flow))
+        pods.append(Pod(prefect, settings, tmp_path, flow))
         return pods[0]
 
     yield start_pod
@@ -172,48 +146,48 @@ def pod(start: Callable[[str], Pod]) -> Pod:
 
 
 def test_a_run_completes_with_heartbeats_and_one_dbt_for_its_commands(
-    server: Server, start: Callable[[str], Pod]
+    prefect: Api, start: Callable[[str], Pod]
 ) -> None:
     pod = start("two_commands")
 
     assert pod.boot.wait(120) == 0
 
-    assert server.state(pod.run) == "Completed"
+    assert prefect.state(pod.run) == "Completed"
     engine, first, second = json.loads(Path(f"{pod.gate}.pids").read_text())
     assert first == second
     assert len({pod.boot.pid, engine, first}) == 3
     assert not any(small.is_alive(pid) for pid in (engine, first))
-    small.until(lambda: server.events(pod.run, "prefect.flow-run.heartbeat"), seconds=20)
+    small.until(lambda: prefect.events(pod.run, "prefect.flow-run.heartbeat"), seconds=20)
 
 
-def test_sigterm_puts_the_run_back_into_the_queue_and_ends_dbt(server: Server, pod: Pod) -> None:
+def test_sigterm_puts_the_run_back_into_the_queue_and_ends_dbt(prefect: Api, pod: Pod) -> None:
     _, engine, dbt = pod.pids()
 
     pod.boot.send_signal(signal.SIGTERM)
 
     assert pod.boot.wait(60) == 0
-    assert server.state(pod.run) == "AwaitingRetry"
+    assert prefect.state(pod.run) == "AwaitingRetry"
     assert not small.is_alive(engine)
     assert not small.is_alive(dbt)
 
 
-def test_a_run_cancelled_on_the_page_ends_as_cancelled_and_ends_dbt(server: Server, pod: Pod) -> None:
+def test_a_run_cancelled_on_the_page_ends_as_cancelled_and_ends_dbt(prefect: Api, pod: Pod) -> None:
     _, _, dbt = pod.pids()
 
-    server.client.set_flow_run_state(pod.run, Cancelling())
+    prefect.client.set_flow_run_state(pod.run, Cancelling())
 
     small.until(lambda: not small.is_alive(dbt), seconds=15)
-    small.until(lambda: server.state(pod.run) == "Cancelled")
+    small.until(lambda: prefect.state(pod.run) == "Cancelled")
     assert pod.boot.wait(60) == 0
 
 
-def test_an_engine_that_is_killed_is_reported_as_crashed(server: Server, pod: Pod) -> None:
+def test_an_engine_that_is_killed_is_reported_as_crashed(prefect: Api, pod: Pod) -> None:
     _, engine, dbt = pod.pids()
 
     os.kill(engine, signal.SIGKILL)
 
     assert pod.boot.wait(60) == 0
-    assert server.state(pod.run) == "Crashed"
+    assert prefect.state(pod.run) == "Crashed"
     assert not small.is_alive(dbt)
 
 
@@ -226,7 +200,7 @@ def test_nothing_outlives_a_supervisor_that_is_killed(pod: Pod) -> None:
 
 
 def test_a_prefect_without_the_private_names_is_started_by_its_own_command(
-    server: Server,
+    prefect: Api,
     start: Callable[[str], Pod],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -234,12 +208,12 @@ def test_a_prefect_without_the_private_names_is_started_by_its_own_command(
 ) -> None:
     # Hides the module, as the names it imports are hidden where Prefect has moved them.
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['dbtpod.supervise'] = None\n")
-    monkeypatch.setitem(server.environment, "PYTHONPATH", str(tmp_path))
+    monkeypatch.setitem(prefect.environment, "PYTHONPATH", str(tmp_path))
     pod = start("two_commands")
 
     assert pod.boot.wait(120) == 0
 
-    assert server.state(pod.run) == "Completed"
+    assert prefect.state(pod.run) == "Completed"
     assert "this Prefect is started the slow way" in capfd.readouterr().err
 
 

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ from prefect import State, flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import TaskRun
-from prefect.testing.utilities import prefect_test_harness
 
 from dbtpod.errors import DbtFailed, DbtUnusable, SettingsError, WarehouseUnusable
 from dbtpod.invocation import reader, writer
@@ -49,10 +48,7 @@ for _ in range(600):
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
-def api() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
+pytestmark = pytest.mark.usefixtures("api")
 
 
 @pytest.fixture

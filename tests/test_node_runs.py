@@ -21,7 +21,7 @@ from prefect.client.schemas.objects import State, StateType, TaskRun
 from prefect.events import Event as PrefectEvent
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect_server import Proxy, Server, eventually, running
+from prefect_server import Proxy, Server, eventually
 
 from dbtpod import task_events
 from dbtpod.events import Event, LogLine, NodeFinished, NodeStarted, NodeStatus, kind_of, name_of, parse
@@ -48,18 +48,6 @@ PARENTS = {
     FCT: ["model.shop.ephemeral", STG],
     TEST: [FCT],
 }
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(tmp_path_factory.mktemp("prefect-server")) as server:
-        yield server
-
-
-@pytest.fixture
-def api(server: Server) -> Iterator[Server]:
-    with temporary_settings({PREFECT_API_URL: server.url}):
-        yield server
 
 
 @pytest.fixture

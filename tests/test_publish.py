@@ -197,7 +197,7 @@ def test_whatever_step_of_checking_out_a_process_dies_at_nothing_published_chang
 @pytest.fixture
 def memory(tmp_path: Path) -> Iterator[Path]:
     """A folder where fsync costs nothing, if there is one: the death of a process loses no bytes of the kernel's."""
-    shared = Path("/dev/shm")  # noqa: S108
+    shared = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=shared if os.access(shared, os.W_OK) else tmp_path) as folder:
         yield Path(folder)
 

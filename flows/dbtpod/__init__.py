@@ -12,7 +12,7 @@ running dbt
     results          run_results.json and sources.json -> RunReport
     report           RunReport -> state messages, tables, markdown (wording, failure_graph)
 the run's page in Prefect
-    node_runs        dbt's nodes as task runs (lineage: their parents; task_events: the one place of Prefect's private form)
+    node_runs        dbt's nodes as task runs (lineage: their parents; task_events: Prefect's private form of them)
     progress         "37 of 96 done", in the log and as a bar
     artifacts        the report as Prefect artifacts
     outbox           sends it all from a thread of its own, and never holds dbt up
