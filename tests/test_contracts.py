@@ -1,0 +1,128 @@
+"""Pairs that two tools must both read, and seams that code must not cross."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import CHART, ROOT, Render
+
+from dbtpod.deployment_rules import QUEUES
+
+PACKAGE = ROOT / "flows" / "dbtpod"
+DOCKERFILE = (ROOT / "image" / "Dockerfile").read_text()
+DEPLOYMENTS = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
+
+
+def image_environment(name: str) -> str:
+    [value] = re.findall(rf"^\s+{name}=(\S+)", DOCKERFILE, re.MULTILINE)
+    return str(value)
+
+
+def flow_run_environment(render: Render) -> dict[str, Any]:
+    [pool] = render(kind="ConfigMap", component="work-pool")
+    template = yaml.safe_load(pool["data"]["base-job-template.json"])
+    [container] = template["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]["containers"]
+    return {each["name"]: each.get("value") for each in container["env"]}
+
+
+def test_a_pod_has_the_path_that_the_parse_state_was_baked_with(render: Render) -> None:
+    assert flow_run_environment(render)["DUCKDB_PATH"] == image_environment("DUCKDB_PATH")
+
+
+def test_package_chart_and_image_have_one_version() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+
+    assert (chart["version"], chart["appVersion"]) == (version, version)
+    assert f"ARG VERSION={version}" in DOCKERFILE
+
+
+def test_pods_run_as_the_user_that_the_image_names() -> None:
+    context = VALUES["podSecurityContext"]
+
+    assert f"USER {context['runAsUser']}:{context['runAsGroup']}" in DOCKERFILE
+
+
+def test_the_pods_command_is_a_file_of_the_image(render: Render) -> None:
+    [pool] = render(kind="ConfigMap", component="work-pool")
+    command = yaml.safe_load(pool["data"]["base-job-template.json"])["variables"]["properties"]["command"]["default"]
+
+    assert command == "python /opt/package/dbtpod/boot.py"
+    assert "--target /opt/package ." in DOCKERFILE
+    assert (PACKAGE / "boot.py").is_file()
+
+
+def test_deployments_go_to_the_charts_pool_and_to_queues_that_registration_makes() -> None:
+    assert {each["work_pool"]["name"] for each in DEPLOYMENTS} == {VALUES["workPool"]["name"]}
+    assert {each["work_pool"]["work_queue_name"] for each in DEPLOYMENTS} <= set(QUEUES)
+
+
+def test_the_selector_that_the_smoke_flow_names_exists() -> None:
+    selectors = yaml.safe_load((ROOT / "dbt_project" / "selectors.yml").read_text())["selectors"]
+
+    assert '"--selector", "smoke"' in (ROOT / "flows" / "flows.py").read_text()
+    assert "smoke" in {selector["name"] for selector in selectors}
+
+
+@pytest.mark.parametrize(
+    ("module", "allowed"),
+    [
+        ("dbt", {"warm.py"}),
+        ("duckdb", {"database.py"}),
+        ("prefect._internal", {"supervise.py", "engine.py"}),
+        ("prefect.runner", {"supervise.py", "engine.py"}),
+        ("kubernetes_asyncio", {"watchdog.py"}),
+    ],
+)
+def test_a_dependency_is_imported_only_at_its_seam(module: str, allowed: set[str]) -> None:
+    importing = re.compile(rf"^\s*(?:from|import) {re.escape(module)}(?:[. ]|$)", re.MULTILINE)
+
+    assert {path.name for path in PACKAGE.glob("*.py") if importing.search(path.read_text())} <= allowed
+
+
+def test_no_module_of_ours_looks_like_a_plugin_of_dbt() -> None:
+    importable = [path for folder in (ROOT, ROOT / "flows", PACKAGE) for path in folder.glob("dbt_*.py")]
+
+    assert importable == []
+    assert not (ROOT / "dbt_project" / "__init__.py").exists()
+
+
+def test_the_map_of_the_package_names_every_module() -> None:
+    text = (PACKAGE / "__init__.py").read_text()
+
+    assert [path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__" and path.stem not in text] == []
+
+
+def test_the_readme_names_only_commands_and_files_that_there_are() -> None:
+    readme = (ROOT / "README.md").read_text()
+    makefile = (ROOT / "Makefile").read_text()
+
+    commands = set(re.findall(r"\bmake ([a-z]+)", readme))
+    assert {"run", "test", "up", "down", "bench", "image"} <= commands
+    assert all(f".PHONY: {command}" in makefile for command in commands)
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", readme)
+    assert links and all((ROOT / link).exists() for link in links), links
+
+
+def test_nothing_of_one_machine_is_in_the_repository() -> None:
+    lock = (ROOT / "uv.lock").read_text()
+
+    assert set(re.findall(r"https://([^/\"]+)", lock)) == {"pypi.org", "files.pythonhosted.org"}
+    assert "/root/" not in lock
+
+
+def test_the_laptops_uv_is_the_images() -> None:
+    [image] = re.findall(r"astral-sh/uv:([\d.]+)", DOCKERFILE)
+
+    assert f'"uv=={image}"' in (ROOT / "Makefile").read_text()
+
+
+def test_the_working_folder_of_the_image_has_no_project_that_prefect_would_run_with_uv() -> None:
+    runtime = DOCKERFILE[DOCKERFILE.index("AS runtime") :]
+
+    assert "pyproject.toml" not in runtime
+    assert Path("/opt/dbtpod").as_posix() in runtime
