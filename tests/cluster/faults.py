@@ -24,7 +24,7 @@ with open("/data/writer.lock", "a") as file:
 GATE = "import pathlib, sys; pathlib.Path('/data/gate').{}"
 PUBLISHED_BY = """
 import json, pathlib
-for facts in pathlib.Path("/data/published").glob("0*/generation.json"):
+for facts in sorted(pathlib.Path("/data/published").glob("0*/generation.json")):
     print(json.loads(facts.read_text())["run"])
 """
 # Ends dbt, be it the executable or the process that had imported it before.

@@ -16,7 +16,7 @@ SMALL = "/var/small"
 @pytest.fixture(scope="module")
 def small(warehouse: Release) -> Iterator[Release]:
     """The same release on a volume of 48 MB, with a shell of its own there and a published warehouse."""
-    on_node(warehouse, f"mkdir -p {SMALL} && mount -t tmpfs -o size=48m,mode=0777 tmpfs {SMALL}")
+    on_node(warehouse, f"mkdir -p {SMALL}; mountpoint -q {SMALL} || mount -t tmpfs -o size=48m,mode=0777 tmpfs {SMALL}")
     warehouse.cluster.apply(*static_volume("small", SMALL, warehouse.namespace))
     one = replace(warehouse, shell_pod="small-shell")
     one.start_pod(pod("small-shell", SHELL, {"app": "shell"}, {"/data": "small"}))
@@ -39,25 +39,28 @@ def fill(release: Release, left: int) -> None:
 def test_a_volume_that_is_full_before_the_build_fails_the_run_and_says_how_much_it_needs(small: Release) -> None:
     content = small.rows(CONTENT)
     fill(small, left=300)
-
-    run = small.prefect.run(BUILD)
+    try:
+        run = small.prefect.run(BUILD)
+    finally:
+        on_node(small, f"rm {SMALL}/filler")
 
     assert run["state"]["name"] == "Failed", small.prefect.page(run["id"])
     assert "No space left on the volume" in run["state"]["message"]
     assert "needs" in run["state"]["message"] and "is free" in run["state"]["message"]
     is_settled(small, content, unpublished=run["id"])
-    on_node(small, f"rm {SMALL}/filler")
     goes_on_by_itself(small, content)
 
 
 def test_a_volume_that_becomes_full_in_the_middle_of_a_build_fails_the_run(small: Release) -> None:
     content = small.rows(CONTENT)
 
-    with in_the_middle(small) as run:
-        fill(small, left=0)
+    try:
+        with in_the_middle(small) as run:
+            fill(small, left=0)
+    finally:
+        on_node(small, f"rm {SMALL}/filler")
 
     assert state(small, run) == "Failed", small.prefect.page(run)
     assert "No space left on the volume" in small.prefect.flow_run(run)["state"]["message"]
     is_settled(small, content, unpublished=run)
-    on_node(small, f"rm {SMALL}/filler")
     goes_on_by_itself(small, content)
