@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
+from prefect.events.worker import EventsWorker
+from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_server import Server, running
 
@@ -59,6 +61,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Start a Prefect server for the whole session: it takes longer than most tests."""
     with running(tmp_path_factory.mktemp("prefect-server")) as server:
         yield server
+        # Or the interpreter's end waits minutes for a server that is gone.
+        for worker in (EventsWorker, APILogWorker):
+            worker.drain_all(timeout=20)
 
 
 @pytest.fixture
