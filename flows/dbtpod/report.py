@@ -35,7 +35,8 @@ def summary(report: RunReport) -> str:
 def completed_text(report: RunReport) -> str:
     """The state message of a run that succeeded, with what it warns of."""
     warned = [f"{node.kind} {node.name} {told(node)}" for node in report.nodes if node.status is NodeStatus.WARN]
-    text = f"{len(report.nodes)} nodes: {counted(report)}" if report.nodes else "no node was selected"
+    number = len(report.nodes)
+    text = f"{number} node{'s' if number != 1 else ''}: {counted(report)}" if number else "no node was selected"
     return cut(f"{text} ({listed(warned, '; ', 3)})", _LONGEST_STATE) if warned else text
 
 
