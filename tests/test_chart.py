@@ -12,9 +12,9 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from conftest import CHART, ROOT, Manifest, Render, helm_template, need
 from prefect.client.schemas.objects import FlowRun
 from prefect_kubernetes.worker import KubernetesWorkerJobConfiguration
+from rendering import CHART, ROOT, Manifest, Render, helm_template, need
 
 GOLDEN = Path(__file__).parent / "golden" / "chart-default.yaml"
 KUBERNETES = "1.34"

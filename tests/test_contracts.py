@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import CHART, ROOT, Render
+from rendering import CHART, ROOT, Render
 
 from dbtpod.deployment_rules import QUEUES
 

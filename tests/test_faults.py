@@ -16,8 +16,8 @@ from pathlib import Path
 import duckdb
 import gated_project as small
 import pytest
-from conftest import Render
 from prefect_server import Server
+from rendering import Render
 
 from dbtpod import heartbeat, parse_state
 from dbtpod.settings import Settings

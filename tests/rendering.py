@@ -1,0 +1,47 @@
+"""The chart as helm renders it."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+CHART = ROOT / "charts" / "dbtpod"
+
+Manifest = dict[str, Any]
+Render = Callable[..., list[Manifest]]
+
+
+def need(tool: str) -> None:
+    """Skip the test where this program is missing, but let CI fail: there it must not go unseen."""
+    if shutil.which(tool) is None:
+        message = f"{tool} is not on PATH"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+
+
+def helm_template(values: Mapping[str, Any], *options: str) -> subprocess.CompletedProcess[str]:
+    """Render the whole chart: --show-only would hide errors."""
+    need("helm")
+    command = ["helm", "template", "dbtpod", str(CHART), "--namespace", "dbtpod", "--kube-version", "1.34.0"]
+    command += ["--values", "-", *options]
+    return subprocess.run(command, input=yaml.safe_dump(dict(values)), capture_output=True, text=True, check=False)
+
+
+def render_chart(values: Mapping[str, Any] | None = None, kind: str = "", component: str = "") -> list[Manifest]:
+    """Give the manifests of one kind and component, or all of them."""
+    done = helm_template(values or {})
+    assert done.returncode == 0, done.stderr
+    manifests = [each for each in yaml.safe_load_all(done.stdout) if each]
+    return [
+        each
+        for each in manifests
+        if kind in ("", each["kind"])
+        and component in ("", each["metadata"]["labels"].get("app.kubernetes.io/component"))
+    ]
