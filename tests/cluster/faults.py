@@ -80,8 +80,7 @@ def state(release: Release, run: str) -> str:
 
 def is_settled(release: Release, content: Content, *, published: str = "", unpublished: str = "") -> None:
     """No run is Running, no pod of one and no lock is left, and readers have what they had before."""
-    until(lambda: not _busy_pods(release), 60, "the end of all pods of runs")
-    assert release.prefect.all("flow_runs", flow_runs={"state": {"type": {"any_": ["RUNNING", "CANCELLING"]}}}) == []
+    until(lambda: not _busy_pods(release) and not _running(release), 60, "the end of all runs and their pods")
     assert release.shell(LOCK).strip() == "free"
     assert release.rows(CONTENT) == content
     made_by = release.shell(PUBLISHED_BY).split()
@@ -98,3 +97,8 @@ def goes_on_by_itself(release: Release, content: Content) -> None:
 def _busy_pods(release: Release) -> list[str]:
     pods = release.cluster.objects("pods", release.namespace, "prefect.io/flow-run-id")
     return [pod["metadata"]["name"] for pod in pods if pod["status"]["phase"] in ("Pending", "Running")]
+
+
+def _running(release: Release) -> list[str]:
+    running = {"state": {"type": {"any_": ["RUNNING", "CANCELLING"]}}}
+    return [run["name"] for run in release.prefect.all("flow_runs", flow_runs=running)]
