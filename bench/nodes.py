@@ -30,12 +30,18 @@ HEADER = (
 Flow = Mapping[str, float]
 
 
-def table(rounds: int = ROUNDS) -> str:
-    """Measure everything, and return it as markdown."""
+def cost(rounds: int = ROUNDS) -> Iterator[str]:
+    """Measure projects of each size; yield the lines of a markdown table as they come."""
+    yield HEADER
     with tempfile.TemporaryDirectory() as folder, _server(Path(folder) / "server") as server:
-        rows = [_size(Path(folder) / str(size), size, server, rounds) for size in SIZES]
-        troubled = _troubled(Path(folder) / "troubled", server, rounds)
-    return "\n".join([HEADER, *rows, "", *troubled])
+        for size in SIZES:
+            yield _size(Path(folder) / str(size), size, server, rounds)
+
+
+def trouble(rounds: int = ROUNDS) -> Iterator[str]:
+    """Measure the same with a server that answers late, and with one that dies; yield a table's lines."""
+    with tempfile.TemporaryDirectory() as folder, _server(Path(folder) / "server") as server:
+        yield from _troubled(Path(folder), server, rounds)
 
 
 def _size(folder: Path, models: int, server: Server, rounds: int) -> str:

@@ -5,7 +5,7 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import duckdb
@@ -22,9 +22,11 @@ HEADER = (
 )
 
 
-def table(rounds: int = ROUNDS) -> str:
-    """Measure everything, and return it as markdown."""
-    return "\n".join([HEADER, *(_size(gigabytes, rounds) for gigabytes in GIGABYTES)])
+def table(rounds: int = ROUNDS) -> Iterator[str]:
+    """Measure files of each size; yield the lines of a markdown table as they come."""
+    yield HEADER
+    for gigabytes in GIGABYTES:
+        yield _size(gigabytes, rounds)
 
 
 def _size(gigabytes: int, rounds: int) -> str:
