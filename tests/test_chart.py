@@ -12,6 +12,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
+from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun
 from prefect_kubernetes.worker import KubernetesWorkerJobConfiguration
 from rendering import CHART, ROOT, Manifest, Render, helm_template, need
@@ -32,8 +33,10 @@ def job_template(manifests: list[Manifest]) -> dict[str, Any]:
 
 def flow_run_job(manifests: list[Manifest], **job_variables: Any) -> Manifest:
     """The Job that Prefect's worker makes of our template, by its own code."""
+    # A client of our own, never asked: without one Prefect would start a server.
+    unasked = PrefectClient("http://127.0.0.1:1/api")
     configuration = asyncio.run(
-        KubernetesWorkerJobConfiguration.from_template_and_values(job_template(manifests), job_variables)
+        KubernetesWorkerJobConfiguration.from_template_and_values(job_template(manifests), job_variables, unasked)
     )
     configuration.prepare_for_flow_run(FlowRun(flow_id="11111111-1111-1111-1111-111111111111", name="able-otter"))
     return configuration.job_manifest
