@@ -12,8 +12,8 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_kubernetes.worker import KubernetesWorkerJobConfiguration
 from rendering import CHART, ROOT, Manifest, Render, helm_template, need
 
@@ -33,11 +33,11 @@ def job_template(manifests: list[Manifest]) -> dict[str, Any]:
 
 def flow_run_job(manifests: list[Manifest], **job_variables: Any) -> Manifest:
     """The Job that Prefect's worker makes of our template, by its own code."""
-    # A client of our own, never asked: without one Prefect would start a server.
-    unasked = PrefectClient("http://127.0.0.1:1/api")
-    configuration = asyncio.run(
-        KubernetesWorkerJobConfiguration.from_template_and_values(job_template(manifests), job_variables, unasked)
-    )
+    # An address that is never asked: without one Prefect would start a server.
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):
+        configuration = asyncio.run(
+            KubernetesWorkerJobConfiguration.from_template_and_values(job_template(manifests), job_variables)
+        )
     configuration.prepare_for_flow_run(FlowRun(flow_id="11111111-1111-1111-1111-111111111111", name="able-otter"))
     return configuration.job_manifest
 
