@@ -24,4 +24,4 @@ def _model(number: int) -> str:
         return f"select range as id, range * {number} as amount from range(1000)"
     parents = [number - 10, number - 10 - number % 10 + (number + 1) % 10]
     first, second = (f"{{{{ ref('model_{parent:04}') }}}}" for parent in parents)
-    return f"select a.id, a.amount + b.amount as amount from {first} a join {second} b using (id)"
+    return f"select a.id, greatest(a.amount, b.amount) as amount from {first} a join {second} b using (id)"
