@@ -31,9 +31,9 @@ def on_node(release: Release, script: str) -> None:
 
 
 def fill(release: Release, left: int) -> None:
-    """Leave that many kB free."""
+    """Leave that many kB free; a run that writes meanwhile may take some of them first."""
     count = f"$(( $(df --output=avail -k {SMALL} | tail -1) - {left} ))"
-    on_node(release, f"dd if=/dev/zero of={SMALL}/filler bs=1k count={count} 2>/dev/null")
+    on_node(release, f"dd if=/dev/zero of={SMALL}/filler bs=1k count={count} 2>/dev/null; test -s {SMALL}/filler")
 
 
 def test_a_volume_that_is_full_before_the_build_fails_the_run_and_says_how_much_it_needs(small: Release) -> None:
