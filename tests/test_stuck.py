@@ -1,4 +1,4 @@
-"""Why a pod does not start: what Kubernetes 1.34 said of real pods (data/pods.json), and what people are told."""
+"""Why a pod does not start: what Kubernetes 1.34 said of real pods (data/kubernetes/pods.json), and what people are told."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,8 @@ import pytest
 
 from dbtpod.stuck import Obstacle, obstacle_of_job, obstacle_of_pod
 
-RECORDED: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "data" / "pods.json").read_text())
+PODS = Path(__file__).parent / "data" / "kubernetes" / "pods.json"
+RECORDED: dict[str, dict[str, Any]] = json.loads(PODS.read_text())
 
 
 def obstacle(name: str) -> Obstacle:
