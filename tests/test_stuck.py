@@ -1,4 +1,4 @@
-"""Why a pod does not start: what Kubernetes 1.34 said of real pods (data/kubernetes/pods.json), and what people are told."""
+"""Why a pod does not start: what Kubernetes 1.34 said of real pods (data/kubernetes), and what people are told."""
 
 import json
 from pathlib import Path
