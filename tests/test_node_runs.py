@@ -231,9 +231,8 @@ def test_a_build_does_not_wait_for_an_api_that_is(
     finally:
         end()
 
-    # One wait for each of the 300 changes would be 1,500 s, and one for each node 500 s: room for a busy machine.
-    assert took[0] < 20, "observe() waited for the API"
-    assert left[0] < 20, "the end of the command waited for the API without a bound"
+    assert took[0] < 4, "observe() waited for the API"
+    assert left[0] < 12, "the end of the command waited for the API without a bound"
     assert any("has not taken" in text for text in warnings)
     final_rows(server, run, 100, seconds=240)  # what was late still came, for the process lived on
 
