@@ -1,8 +1,15 @@
-"""Runs every measurement and writes bench/RESULTS.md line by line: `make bench`."""
+"""Runs every measurement and writes bench/RESULTS.md line by line: `make bench`, or `make bench ONLY="nodes warehouse"`.
+
+A section that is not measured again stays as it was, with the day and the commit that it was measured at.
+"""
 
 import os
 import platform
+import re
 import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -11,43 +18,66 @@ from bench import nodes, warehouse
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
 HEAD = """# Results
-Written by `make bench` on {date}, at {commit}: {cores} cores, {machine}, Python {python}, {versions}; load {load} when
-it began. Each figure is a median with the smallest and the largest of {rounds} rounds; in each round what is compared
-runs one after the other, and a ratio is the median of the rounds' ratios.
+What `make bench` measured, as medians with the smallest and the largest of {rounds} rounds. In each round what is
+compared runs one after the other, and a ratio is the median of the rounds' ratios. `make bench ONLY="nodes"` measures
+one section again.
 """
-SECTIONS = (
-    (
-        """
-## Seeing every node
-The time of the flow's dbt command, with its task runs, log lines and progress in Prefect, beside a plain `dbt build`
-of the same project. The whole flow process has Prefect's own start and end in it.
-""",
+MEASURED = "Measured on {date} at {commit}: {cores} cores, {machine}, Python {python}, {versions}; load {load} before it."
+
+
+@dataclass(frozen=True)
+class Section:
+    """One heading of the page, and what measures the lines below it."""
+
+    title: str
+    text: str
+    lines: Callable[[], Iterator[str]]
+
+
+SECTIONS = {
+    "nodes": Section(
+        "Seeing every node",
+        "The time of the flow's dbt command, with its task runs, log lines and progress in Prefect, beside a plain\n"
+        "`dbt build` of the same project. The whole flow process has Prefect's own start and end in it.",
         nodes.cost,
     ),
-    ("\n## When Prefect's API is slow or gone\n", nodes.trouble),
-    (
-        """
-## Keeping the last good build
-A writing run begins with a copy of the published file and ends with a rename of its own.
-""",
+    "trouble": Section(
+        "When Prefect's API is slow or gone",
+        "The flow's dbt command, with a server that answers late from dbt's start on, and with one that is killed then.",
+        nodes.trouble,
+    ),
+    "warehouse": Section(
+        "Keeping the last good build",
+        "A writing run begins with a copy of the published file and ends with a rename of its own.",
         warehouse.table,
     ),
-)
+}
 
 
-def main() -> None:
-    """Measure, and write the page as far as it is."""
+def main(names: list[str]) -> None:
+    """Measure those sections, or all, and write the page as far as it is."""
+    if unknown := set(names) - set(SECTIONS):
+        sys.exit(f"There is no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}.")
+    kept = _sections(RESULTS.read_text()) if names else {}
     with RESULTS.open("w", buffering=1) as page:
-        page.write(_head())
-        for text, lines in SECTIONS:
-            page.write(f"{text}\n")
-            for line in lines():
+        page.write(HEAD.format(rounds=nodes.ROUNDS))
+        for name, section in SECTIONS.items():
+            if names and name not in names:
+                page.write(kept.get(section.title, ""))
+                continue
+            page.write(f"\n## {section.title}\n{section.text}\n\n{_measured()}\n\n")
+            for line in section.lines():
                 page.write(f"{line}\n")
 
 
-def _head() -> str:
+def _sections(page: str) -> dict[str, str]:
+    """Each section of the page by its title, as it is written there."""
+    return {part.split("\n", 1)[0]: f"\n## {part.rstrip()}\n" for part in re.split(r"^## ", page, flags=re.M)[1:]}
+
+
+def _measured() -> str:
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout  # noqa: S607
-    return HEAD.format(
+    return MEASURED.format(
         date=f"{datetime.now(UTC):%Y-%m-%d}",
         commit=commit.strip(),
         cores=os.cpu_count(),
@@ -55,9 +85,8 @@ def _head() -> str:
         python=platform.python_version(),
         versions=", ".join(f"{name} {version(name)}" for name in ("prefect", "dbt-core", "dbt-duckdb", "duckdb")),
         load=f"{os.getloadavg()[0]:.1f}",
-        rounds=nodes.ROUNDS,
     )
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
