@@ -47,15 +47,15 @@ class Server:
 
 
 @contextmanager
-def running(home: Path) -> Iterator[Server]:
-    port = free_port()
+def running(home: Path, port: int = 0) -> Iterator[Server]:
+    port = port or free_port()
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")},
         "PREFECT_HOME": str(home),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     }
     command = [sys.executable, "-m", "prefect", "server", "start", "--no-ui", "--host", "127.0.0.1"]
-    with (home / "server.log").open("w") as log:
+    with (home / "server.log").open("a") as log:
         process = subprocess.Popen([*command, "--port", str(port)], env=environment, stdout=log, stderr=log)
     server = Server(port, process)
     try:

@@ -7,7 +7,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -21,7 +21,7 @@ from prefect.client.schemas.objects import State, StateType, TaskRun
 from prefect.events import Event as PrefectEvent
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect_server import Proxy, Server, eventually
+from prefect_server import Proxy, Server, eventually, running
 
 from dbtpod import task_events
 from dbtpod.events import Event, LogLine, NodeFinished, NodeStarted, NodeStatus, kind_of, name_of, parse
@@ -235,6 +235,30 @@ def test_a_build_does_not_wait_for_an_api_that_is(
     assert left[0] < 12, "the end of the command waited for the API without a bound"
     assert any("has not taken" in text for text in warnings)
     final_rows(server, run, 100, seconds=240)  # what was late still came, for the process lived on
+
+
+def test_what_a_server_lost_when_it_was_killed_is_told_again(target: Path, tmp_path: Path) -> None:
+    before = [event for number in range(100) for event in node(f"model.shop.m{number}")]
+
+    @flow(name="dbt-build")
+    def build() -> str:
+        nodes = NodeRuns()
+        with nodes.command(target):
+            for event in before:
+                nodes.observe(event)
+            eventually(lambda: nodes._outbox._sent == nodes._outbox._put)
+            first.process.kill()
+            assert first.process.wait(10) == -signal.SIGKILL
+            for event in node(STG):
+                nodes.observe(event)
+            second.enter_context(running(tmp_path, first.port))
+            eventually(lambda: nodes._outbox._sent == nodes._outbox._put)
+        return str(flow_run.id)
+
+    with running(tmp_path) as first, ExitStack() as second, temporary_settings({PREFECT_API_URL: first.url}):
+        run = build()
+
+        final_rows(first, run, 101)
 
 
 def test_when_prefect_changes_under_us_one_warning_says_so_and_lines_go_on(

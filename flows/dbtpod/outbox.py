@@ -2,11 +2,13 @@
 
 import contextvars
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from httpx import HTTPError, HTTPStatusError
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -19,6 +21,9 @@ PAUSE_SECONDS = 0.5
 BATCH_EVENTS = 250
 _ANSWER_SECONDS = 20.0
 RETRY_SECONDS = 5.0
+# A server that is killed loses what it has taken and not yet written, so the newest events are told again after a
+# failure, and after a silence in which a server could have been replaced. It knows an event that it has by its id.
+REMEMBERED_SECONDS, SILENCE_SECONDS = 60.0, 10.0
 # For the events still on their way at the end of a dbt command.
 LAST_SECONDS = 6.0
 
@@ -45,6 +50,7 @@ class Outbox:
         self._put = self._sent = 0
         self._left = threading.Event()
         self._warned = False
+        self._remembered: deque[tuple[float, Any]] = deque()  # when an event was taken, and its JSON
         context = contextvars.copy_context()  # Prefect's settings and its server's address are in it
         self._thread = threading.Thread(target=context.run, args=(self._run,), name="dbtpod-outbox", daemon=True)
 
@@ -98,17 +104,33 @@ class Outbox:
         return makers
 
     def _post(self, client: SyncPrefectClient, events: list[Event]) -> None:
-        """Send until it is taken: the server knows an event that it has already by its id."""
-        body = [event.model_dump(mode="json") for event in events]
-        while body:
+        """Send until it is taken."""
+        news = [event.model_dump(mode="json") for event in events]
+        told = self._told(SILENCE_SECONDS)
+        while news:
             try:
-                client.request("POST", "/events", json=body)
-                return
+                for start in range(0, len(told) + len(news), BATCH_EVENTS):
+                    client.request("POST", "/events", json=[*told, *news][start : start + BATCH_EVENTS])
+                break
             except HTTPError as error:
                 if self._left.is_set() or (isinstance(error, HTTPStatusError) and not _can_pass(error)):
                     raise
                 self._complain(error)
             self._left.wait(RETRY_SECONDS)
+            told = self._told(0)
+        self._remember(news)
+
+    def _told(self, silence: float) -> list[Any]:
+        """The events to tell again if the last one was taken that long ago."""
+        if not self._remembered or time.monotonic() - self._remembered[-1][0] < silence:
+            return []
+        return [event for _, event in self._remembered]
+
+    def _remember(self, events: list[Any]) -> None:
+        now = time.monotonic()
+        while self._remembered and now - self._remembered[0][0] > REMEMBERED_SECONDS:
+            self._remembered.popleft()
+        self._remembered.extend((now, event) for event in events)
 
     def _complain(self, error: Exception) -> None:
         if not self._warned:

@@ -104,7 +104,7 @@ def test_a_worker_that_is_killed_loses_no_run_and_comes_back(warehouse: Release,
     goes_on_by_itself(warehouse, content)
 
 
-def test_a_server_that_is_killed_loses_no_run(warehouse: Release, content: Content) -> None:
+def test_a_server_that_is_killed_loses_neither_a_run_nor_its_rows(warehouse: Release, content: Content) -> None:
     with in_the_middle(warehouse) as run:
         [server] = warehouse.pods("server")
         warehouse.kubectl("delete", "pod", server["metadata"]["name"], "--grace-period=0", "--force")
@@ -115,6 +115,8 @@ def test_a_server_that_is_killed_loses_no_run(warehouse: Release, content: Conte
     assert state(warehouse, run) == "Completed", warehouse.prefect.page(run)
     passed = warehouse.totals(run)["PASS"]
     assert warehouse.prefect.flow_run(run)["state"]["message"].startswith(f"{passed} nodes: {passed} success")
+    completed = ["Completed"] * passed
+    until(lambda: [row["state_name"] for row in warehouse.prefect.nodes(run)] == completed, 60, "all rows")
     is_settled(warehouse, content, published=run)
 
 
