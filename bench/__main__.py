@@ -1,4 +1,4 @@
-"""Runs every measurement and writes bench/RESULTS.md line by line: `make bench`, or `make bench ONLY="nodes warehouse"`.
+"""Runs every measurement and writes bench/RESULTS.md line by line: `make bench`, or `make bench ONLY="nodes"`.
 
 A section that is not measured again stays as it was, with the day and the commit that it was measured at.
 """
@@ -22,7 +22,7 @@ What `make bench` measured, as medians with the smallest and the largest of {rou
 compared runs one after the other, and a ratio is the median of the rounds' ratios. `make bench ONLY="nodes"` measures
 one section again.
 """
-MEASURED = "Measured on {date} at {commit}: {cores} cores, {machine}, Python {python}, {versions}; load {load} before it."
+MEASURED = "Measured on {date} at {commit}: {cores} cores, {machine}, Python {python}, {versions}; load before: {load}."
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ SECTIONS = {
     ),
     "trouble": Section(
         "When Prefect's API is slow or gone",
-        "The flow's dbt command, with a server that answers late from dbt's start on, and with one that is killed then.",
+        "The flow's dbt command, with a server that answers late from dbt's start on, and with one that is killed.",
         nodes.trouble,
     ),
     "warehouse": Section(
