@@ -49,7 +49,7 @@ class Outbox:
         self._queue: SimpleQueue[Maker | None] = SimpleQueue()
         self._put = self._sent = 0
         self._left = threading.Event()
-        self._warned = False
+        self._failing = self._warned = False
         self._remembered: deque[tuple[float, Any]] = deque()  # when an event was taken, and its JSON
         context = contextvars.copy_context()  # Prefect's settings and its server's address are in it
         self._thread = threading.Thread(target=context.run, args=(self._run,), name="dbtpod-outbox", daemon=True)
@@ -65,7 +65,7 @@ class Outbox:
         """Have the thread end, and wait for it, but not for long."""
         self._queue.put(None)
         self._left.set()
-        self._thread.join(LAST_SECONDS if not self._warned else 0)
+        self._thread.join(LAST_SECONDS if not self._failing else 0)
         if self._thread.is_alive():
             self._warn(
                 f"Prefect's API has not taken {self._put - self._sent} of {self._put} changes of dbt's nodes in time: "
@@ -107,17 +107,21 @@ class Outbox:
         """Send until it is taken."""
         news = [event.model_dump(mode="json") for event in events]
         told = self._told(SILENCE_SECONDS)
+        is_last = False
         while news:
             try:
                 for start in range(0, len(told) + len(news), BATCH_EVENTS):
                     client.request("POST", "/events", json=[*told, *news][start : start + BATCH_EVENTS])
                 break
             except HTTPError as error:
-                if self._left.is_set() or (isinstance(error, HTTPStatusError) and not _can_pass(error)):
+                if is_last or (isinstance(error, HTTPStatusError) and not _can_pass(error)):
                     raise
                 self._complain(error)
+            # Once more at the end too: the server may have closed a connection that lay idle.
+            is_last = self._left.is_set()
             self._left.wait(RETRY_SECONDS)
             told = self._told(0)
+        self._failing = False
         self._remember(news)
 
     def _told(self, silence: float) -> list[Any]:
@@ -133,6 +137,7 @@ class Outbox:
         self._remembered.extend((now, event) for event in events)
 
     def _complain(self, error: Exception) -> None:
+        self._failing = True
         if not self._warned:
             self._warned = True
             self._warn(

@@ -6,11 +6,13 @@ reads (DUCKDB_PATH) is another than at baking time; so both go through `process.
 
 import hashlib
 import shutil
+import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from dbtpod import process
+from dbtpod import process, templates
 from dbtpod.errors import DbtUnusable
 from dbtpod.settings import Settings, for_project
 
@@ -44,19 +46,29 @@ def give(settings: Settings, target: str, target_dir: Path) -> None:
 
 def bake(settings: Settings) -> None:
     """Parse the project for each target that the profile has; DbtUnusable has dbt's own lines where it cannot."""
-    for target in (WRITER, READER):
-        with tempfile.TemporaryDirectory() as folder:
-            args = ["--log-format", "text", "--log-level", "info", "parse", *target_options(target)]
-            with process.start(args, settings, Path(folder)) as dbt:
-                said = "\n".join(dbt.lines())
-                code = dbt.wait()
-            if target == READER and "does not have a target named" in said:
-                print("The profile has no target `reader`: flows that use reader() will fail.", file=sys.stderr)
-                continue
-            if code:
-                raise DbtUnusable(f"dbt parse for the {target} ended with exit code {code}:\n{said}")
-            baked_path(settings, target).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(Path(folder) / FILE, baked_path(settings, target))
+    with ThreadPoolExecutor() as side_by_side:
+        list(side_by_side.map(lambda target: _bake(settings, target), (WRITER, READER)))
+
+
+def _bake(settings: Settings, target: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        args = ["--log-format", "text", "--log-level", "info", "parse", *target_options(target)]
+        with process.start(args, settings, Path(folder)) as dbt:
+            said = "\n".join(dbt.lines())
+            code = dbt.wait()
+        if target == READER and "does not have a target named" in said:
+            print("The profile has no target `reader`: flows that use reader() will fail.", file=sys.stderr)
+            return
+        if code:
+            raise DbtUnusable(f"dbt parse for the {target} ended with exit code {code}:\n{said}")
+        baked_path(settings, target).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(Path(folder) / FILE, baked_path(settings, target))
+        if target == WRITER:
+            _bake_templates(Path(folder) / "manifest.json", templates.path(settings.project_dir))
+
+
+def _bake_templates(manifest: Path, file: Path) -> None:
+    subprocess.run([sys.executable, "-P", templates.__file__, manifest, file], check=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """dbt imported before it is needed: a process that runs the commands handed to it, one after another.
 
-Run by path, so that it imports dbt and nothing of ours. A Unix socket carries, for each command, its arguments,
+Run by path, so that it imports dbt and next to nothing of ours. A Unix socket carries, for each command, its arguments,
 environment and folder with the descriptor to print to; back comes the exit code. The output is dbt's alone: its end
 is the end of that descriptor, as with a process per command.
 
@@ -120,6 +120,10 @@ def serve(wire: socket.socket) -> None:
     import dbt.cli.main
     import dbt.task.build  # noqa: F401
 
+    from dbtpod import templates
+
+    if project := os.environ.get("DBT_PROJECT_DIR"):
+        templates.use(templates.path(Path(project)))
     gc.freeze()
     gc.enable()
     _silence()
