@@ -63,4 +63,4 @@ manifests: ## renders k8s/ from the chart
 .PHONY: bench
 bench: $(UV) ## the performance table, into bench/RESULTS.md; ONLY="nodes warehouse" measures these sections
 	@$(UV) sync --quiet --locked --all-groups
-	PYTHONPATH=.:tests $(UV) run --no-sync python -m bench $(ONLY)
+	PYTHONPATH=.:tests:tests/cluster $(UV) run --no-sync python -m bench $(ONLY)

@@ -1,0 +1,71 @@
+"""A kind cluster for measuring, with the chart installed; DBTPOD_KEEP_CLUSTER=1 keeps it."""
+
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kube import IMAGE, Cluster, CommandFailed, command, until
+from release import Release
+
+NAME = "dbtpod-bench"
+NAMESPACE = "bench"
+ARTICLE_IMAGE = f"{IMAGE}-article"
+BUILD = "dbt-build/dbt-build-daily"
+# Who may reach the server beside the release's own pods.
+_VALUES = ("--set", "networkPolicy.serverFrom[0].podSelector.matchLabels.app=article")
+
+
+@contextmanager
+def installed() -> Iterator[Release]:
+    """Give a release that has run once, so that its warehouse is there; the images are built and on the node."""
+    with tempfile.TemporaryDirectory() as folder:
+        cluster = Cluster(NAME, Path(folder) / "kubeconfig")
+        at = ("--name", NAME, "--kubeconfig", str(cluster.kubeconfig))
+        command("make", "image", f"IMAGE={IMAGE}", seconds=600)
+        command(
+            "docker", "build", "--build-arg", f"IMAGE={IMAGE}", "--tag", ARTICLE_IMAGE, "bench/article", seconds=300
+        )
+        if NAME in command("kind", "get", "clusters").split():
+            command("kind", "delete", "cluster", *at)
+        try:
+            command("kind", "create", "cluster", *at, "--config", "k8s/kind.yaml", "--wait", "90s", seconds=300)
+            cluster.load(IMAGE, ARTICLE_IMAGE)
+            cluster.kubectl("create", "namespace", NAMESPACE)
+            release = Release(cluster, NAMESPACE)
+            release.install(*_VALUES)
+            # The first request of all may find the server still writing its registration down.
+            release.prefect.completed(BUILD)
+            yield release
+            release.disconnect()
+        finally:
+            if os.environ.get("DBTPOD_KEEP_CLUSTER") != "1":
+                command("kind", "delete", "cluster", *at)
+
+
+def set_query_interval(release: Release, seconds: int) -> None:
+    """Have the worker look for work that often."""
+    release.install(*_VALUES, "--set", f"worker.queryInterval={seconds}")
+
+
+def container_start(release: Release, pod: str) -> float:
+    """When the pod's container was started, in seconds since the epoch; a pod's status has whole seconds only."""
+    status = "jsonpath={.status.containerStatuses[0].containerID}"
+    container = release.kubectl("get", "pod", pod, "--output", status).partition("://")[2]
+    started = re.compile(rf'^(\d+\.\d+) .*StartContainer for \\?"{container}\\?" returns successfully', re.MULTILINE)
+
+    def found() -> re.Match[str] | None:
+        node = f"{NAME}-control-plane"
+        return started.search(command("docker", "exec", node, "journalctl", "-u", "containerd", "-o", "short-unix"))
+
+    return float(until(found, 30, f"the start of {pod}'s container in the node's journal")[1])
+
+
+def peak_memory(release: Release, pod: str) -> float:
+    """The most memory that the pod's container used, in MiB; it must have said so at its end."""
+    said = re.findall(r"^peak (\d+)$", release.kubectl("logs", pod), re.MULTILINE)
+    if not said:
+        raise CommandFailed(f"{pod} did not say its peak")
+    return int(said[-1]) / 2**20

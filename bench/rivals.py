@@ -1,0 +1,143 @@
+"""What a run is compared with, in the same cluster and image: a bare Job and CronJob of dbt, and the article's flow."""
+
+import json
+import time
+from copy import deepcopy
+from typing import Any
+
+from kube import until
+from prefect_kubernetes import KubernetesWorker
+from release import Release
+
+from bench.cluster import ARTICLE_IMAGE
+
+# The strongest that a plain Job can be: the baked parse state, no telemetry; the image has bytecode.
+BARE = """
+mkdir -p /data/work /tmp/target
+cp "$DBT_PROJECT_DIR/target/writer/partial_parse.msgpack" /tmp/target/
+DBT_TARGET_PATH=/tmp/target DBT_LOG_PATH=/tmp/target DBT_PROFILES_DIR=$DBT_PROJECT_DIR dbt build
+code=$?
+echo "ended $(date +%s.%N)"
+cat /sys/fs/cgroup/memory.peak /sys/fs/cgroup/memory/memory.max_usage_in_bytes 2>/dev/null | sed 's/^/peak /'
+exit $code
+"""
+POOL = "article"
+DEPLOYMENT = "article-build/article"
+
+
+def claim(release: Release, name: str) -> None:
+    """Make a volume of its own for a rival: nobody waits for another's lock."""
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    _apply(release, {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": spec})
+
+
+def bare_template(release: Release, claim_name: str, run: str) -> dict[str, Any]:
+    """The pod of a flow run, but with plain dbt in it, on that claim."""
+    [job] = release.cluster.objects("jobs", release.namespace, f"prefect.io/flow-run-id={run}")
+    spec = deepcopy(job["spec"]["template"]["spec"])
+    [container] = spec["containers"]
+    container.pop("args", None)
+    container["command"] = ["sh", "-c", BARE]
+    container["env"] = [each for each in container["env"] if not each["name"].startswith("PREFECT")]
+    [volume] = [each for each in spec["volumes"] if each["name"] == "warehouse"]
+    volume["persistentVolumeClaim"]["claimName"] = claim_name
+    return {"metadata": {"labels": {"app": "bare"}}, "spec": spec}
+
+
+def run_job(release: Release, template: dict[str, Any]) -> tuple[float, str]:
+    """Run a bare Job to its end; when it was asked for, and its pod's name."""
+    name = f"bare-{time.time_ns()}"
+    spec = {"backoffLimit": 0, "template": template}
+    asked = time.time()
+    _apply(release, {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": spec})
+    [pod] = until(lambda: _ended(release, f"job-name={name}"), 120, f"the end of {name}")
+    return asked, pod
+
+
+def start_cron(release: Release, template: dict[str, Any], cron: str) -> None:
+    """Have Kubernetes run bare Jobs by a schedule."""
+    spec = {
+        "schedule": cron,
+        "concurrencyPolicy": "Forbid",
+        "successfulJobsHistoryLimit": 20,
+        "jobTemplate": {"metadata": {"labels": {"app": "cron"}}, "spec": {"backoffLimit": 0, "template": template}},
+    }
+    template["metadata"]["labels"] = {"app": "cron"}
+    _apply(release, {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "bare"}, "spec": spec})
+
+
+def ended_pods(release: Release, app: str) -> list[str]:
+    """The pods of that kind that have ended, the oldest first."""
+    return _ended(release, f"app={app}")
+
+
+def end_of(release: Release, pod: str) -> float:
+    """When dbt ended in a bare pod; AssertionError where it did not build everything from its parse state."""
+    log = release.kubectl("logs", pod)
+    assert "ERROR=0 SKIP=0" in log, log
+    assert "Unable to do partial parsing" not in log, log
+    return float(log.rpartition("ended ")[2].split()[0])
+
+
+def install_article(release: Release) -> None:
+    """Give the article's flow a pool with Prefect's own template, and a worker with Prefect's own settings."""
+    template = KubernetesWorker.get_default_base_job_template()
+    defaults = {"image": ARTICLE_IMAGE, "namespace": release.namespace, "image_pull_policy": "IfNotPresent"}
+    for name, value in defaults.items():
+        template["variables"]["properties"][name]["default"] = value
+    # What nobody can do without: a volume that stays, and the way to the server.
+    manifest = template["job_configuration"]["job_manifest"]["spec"]["template"]
+    manifest["metadata"] = {"labels": {"app": "article"}}
+    manifest["spec"]["volumes"] = [{"name": "data", "persistentVolumeClaim": {"claimName": "article"}}]
+    manifest["spec"]["containers"][0]["volumeMounts"] = [{"name": "data", "mountPath": "/data"}]
+    claim(release, "article")
+    release.prefect.call("POST", "work_pools/", name=POOL, type="kubernetes", base_job_template=template)
+    flow = release.prefect.call("POST", "flows/", name="article-build")["id"]
+    release.prefect.call(
+        "POST",
+        "deployments/",
+        name="article",
+        flow_id=flow,
+        work_pool_name=POOL,
+        entrypoint="flows/article.py:build",
+        pull_steps=[{"prefect.deployments.steps.set_working_directory": {"directory": "/opt/dbtpod"}}],
+        # Its root may be written by nobody else than root, so dbt writes elsewhere.
+        job_variables={"env": {"DBT_TARGET_PATH": "/tmp/target", "DBT_LOG_PATH": "/tmp/target"}},  # noqa: S108
+    )
+    _start_worker(release)
+
+
+def _start_worker(release: Release) -> None:
+    [ours] = release.pods("worker")
+    [worker] = [each for each in ours["spec"]["containers"] if each["name"] == "worker"]
+    way = [each for each in worker["env"] if each["name"] in {"PREFECT_API_URL", "PREFECT_API_AUTH_STRING"}]
+    observed = {"name": "PREFECT_INTEGRATIONS_KUBERNETES_OBSERVER_NAMESPACES", "value": release.namespace}
+    container = {
+        "name": "worker",
+        "image": worker["image"],
+        "command": ["prefect", "worker", "start", "--pool", POOL, "--type", "kubernetes"],
+        "env": [*way, observed],
+    }
+    account = {"serviceAccountName": ours["spec"]["serviceAccountName"], "automountServiceAccountToken": True}
+    spec = {**account, "containers": [container]}
+    pod = {"metadata": {"labels": {"app": "article"}}, "spec": spec}
+    labels = {"matchLabels": {"app": "article"}}
+    _apply(
+        release,
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": "article-worker"},
+            "spec": {"selector": labels, "template": pod},
+        },
+    )
+
+
+def _ended(release: Release, labels: str) -> list[str]:
+    pods = release.cluster.objects("pods", release.namespace, labels)
+    pods.sort(key=lambda each: each["metadata"]["creationTimestamp"])
+    return [each["metadata"]["name"] for each in pods if each["status"]["phase"] in {"Succeeded", "Failed"}]
+
+
+def _apply(release: Release, manifest: dict[str, Any]) -> None:
+    release.kubectl("apply", "--filename", "-", stdin=json.dumps(manifest))
