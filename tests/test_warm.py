@@ -11,7 +11,7 @@ import duckdb
 import gated_project as small
 import pytest
 
-from dbtpod import boot, process
+from dbtpod import boot, parse_state, process
 from dbtpod.settings import Settings
 
 
@@ -133,6 +133,30 @@ def test_a_dbt_that_cannot_be_imported_is_run_as_the_executable(
     assert code == 0
     assert pid_of(lines) != pid
     os.waitpid(pid, 0)
+
+
+@pytest.mark.parametrize("called", ["in the middle", "afterwards"])
+def test_a_dbt_that_nobody_calls_rehearses_and_opens_no_database(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, called: str
+) -> None:
+    settings.duckdb_path.unlink(missing_ok=True)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    monkeypatch.setenv("DUCKDB_PATH", str(settings.duckdb_path))
+    monkeypatch.setenv("DBT_PROJECT_DIR", str(settings.project_dir))
+    warm_pid = request.getfixturevalue("warm_pid")
+    small.until(lambda: any(scratch.glob(f"*/{parse_state.FILE}")), seconds=60)
+    if called == "afterwards":
+        small.until(lambda: not any(scratch.iterdir()), seconds=60)
+        assert not settings.duckdb_path.exists()
+
+    code, lines = run(settings, tmp_path / "called", "build", "--exclude", "gate", "killed", "endless")
+
+    assert pid_of(lines) == warm_pid
+    assert code == 1
+    assert sorted(small.node_statuses(tmp_path / "called").values()) == ["error", "success", "success"]
+    assert not any(scratch.iterdir())
 
 
 def test_an_idle_dbt_ends_with_its_flow(warm_pid: int) -> None:

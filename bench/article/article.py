@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from pathlib import Path
 
 from prefect import flow, get_run_logger
 
@@ -11,6 +12,7 @@ PROJECT = os.environ["DBT_PROJECT_DIR"]
 @flow(name="article-build", retries=2, retry_delay_seconds=60)
 def build() -> None:
     """Build everything, parsing anew."""
+    Path(os.environ["DUCKDB_PATH"]).parent.mkdir(exist_ok=True)
     options = ["--project-dir", PROJECT, "--profiles-dir", PROJECT, "--no-partial-parse"]
     process = subprocess.Popen(
         ["dbt", "build", *options],  # noqa: S607

@@ -6,6 +6,9 @@ is the end of that descriptor, as with a process per command.
 
 Each command parses by dbt's own partial parse. A manifest passed on would save its loading, but one that was run
 holds compiled SQL, which dbt takes for current: of a full refresh, in an incremental run after it.
+
+A dbt that nobody calls for a moment, as in a pod that is up before its run's time or waits for another writer, does in
+the meantime what each process does once: see `_rehearse`.
 """
 
 import gc
@@ -15,9 +18,11 @@ import select
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import TextIO
@@ -25,6 +30,8 @@ from typing import TextIO
 # What a flow waits for an import that began before its own, and for the word how a process ended.
 IMPORT_SECONDS, DEATH_SECONDS = 60.0, 5.0
 _READY = b"ready"
+# A flow that starts at once has called before that; one that has not is waiting for something.
+_IDLE_SECONDS = 1.0
 
 
 class Warm:
@@ -130,6 +137,8 @@ def serve(wire: socket.socket) -> None:
     # dbt makes this helper process in its first command, where it would keep that command's output open.
     resource_tracker.ensure_running()
     wire.send(_READY)
+    if not select.select([wire], [], [], _IDLE_SECONDS)[0]:
+        _rehearse()
     while True:
         message, (output, *_), *_ = socket.recv_fds(wire, 1 << 20, 1)
         os.dup2(output, 1)
@@ -153,6 +162,22 @@ def _die_with_flow(wire: int) -> None:
     hung_up.poll()
     # Not an exit: dbt's threads and DuckDB's would be waited for.
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _rehearse() -> None:
+    """Build nothing at all: what dbt imports, compiles and generates for its first command is then there for the next.
+
+    It parses as any command does, from the baked state; without nodes it runs no hook and opens no database. What it
+    says is lost, and said again by the command that follows.
+    """
+    from dbtpod import parse_state, process
+    from dbtpod.errors import SettingsError
+    from dbtpod.settings import for_project
+
+    with tempfile.TemporaryDirectory() as folder, suppress(SettingsError, OSError):
+        settings, target_dir = for_project(), Path(folder)
+        parse_state.give(settings, parse_state.WRITER, target_dir)
+        _run(["build", "--exclude", "*"], process.environment(settings, target_dir), str(settings.project_dir))
 
 
 def _run(args: list[str], environment: dict[str, str], folder: str) -> int:
