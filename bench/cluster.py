@@ -52,15 +52,25 @@ def set_query_interval(release: Release, seconds: int) -> None:
 
 def container_start(release: Release, pod: str) -> float:
     """When the pod's container was started, in seconds since the epoch; a pod's status has whole seconds only."""
+    return _in_journal(release, pod, r'StartContainer for \\?"{container}\\?" returns successfully')
+
+
+def container_end(release: Release, pod: str) -> float:
+    """When the pod's container had ended, in seconds since the epoch."""
+    return _in_journal(release, pod, 'msg="shim disconnected" id={container}')
+
+
+def _in_journal(release: Release, pod: str, text: str) -> float:
+    """When the node's containerd said that of the pod's container."""
     status = "jsonpath={.status.containerStatuses[0].containerID}"
     container = release.kubectl("get", "pod", pod, "--output", status).partition("://")[2]
-    started = re.compile(rf'^(\d+\.\d+) .*StartContainer for \\?"{container}\\?" returns successfully', re.MULTILINE)
+    line = re.compile(rf"^(\d+\.\d+) .*{text.format(container=container)}", re.MULTILINE)
 
     def found() -> re.Match[str] | None:
         node = f"{NAME}-control-plane"
-        return started.search(command("docker", "exec", node, "journalctl", "-u", "containerd", "-o", "short-unix"))
+        return line.search(command("docker", "exec", node, "journalctl", "-u", "containerd", "-o", "short-unix"))
 
-    return float(until(found, 30, f"the start of {pod}'s container in the node's journal")[1])
+    return float(until(found, 30, f"{text!r} of {pod}'s container in the node's journal")[1])
 
 
 def peak_memory(release: Release, pod: str) -> float:

@@ -2,13 +2,12 @@
 
 import time
 from collections.abc import Iterator
-from datetime import datetime
 from typing import Any
 
 from kube import until
 from release import Release
 
-from bench import cluster, rivals
+from bench import cluster, rivals, trace
 from bench.measure import ratio, spread
 
 ROUNDS = 5
@@ -78,9 +77,9 @@ def _scheduled(release: Release, bare: dict[str, Any]) -> Iterator[str]:
     until(lambda: len(_by_schedule(release, deployment)) >= SCHEDULED_ROUNDS, 300, "the scheduled runs")
     runs = _by_schedule(release, deployment)[:SCHEDULED_ROUNDS]
     pods = rivals.ended_pods(release, "cron")[:SCHEDULED_ROUNDS]
+    theirs = [_since_the_minute(rivals.end_of(release, pod)) for pod in pods]
     release.kubectl("delete", "cronjob", "bare")
     assert all(run["state"]["name"] == "Completed" for run in runs), runs
-    theirs = [_since_the_minute(rivals.end_of(release, pod)) for pod in pods]
     yield _row("by schedule, from its time: a CronJob", [_at(run) - _due(run) for run in runs], theirs, 0.4)
     starts = [_said(release, run, "Starting dbt build") - _due(run) for run in runs]
     yield f"\ndbt is started {spread(starts)} s after the scheduled time (to reach: 0 to 0.2)."
@@ -139,7 +138,7 @@ def _by_schedule(release: Release, deployment: str) -> list[dict[str, Any]]:
 
 def _said(release: Release, run: dict[str, Any], text: str) -> float:
     logs = release.prefect.all("logs", logs={"flow_run_id": {"any_": [run["id"]]}})
-    return min(_seconds(line["timestamp"]) for line in logs if line["message"].startswith(text))
+    return min(trace.seconds(line["timestamp"]) for line in logs if line["message"].startswith(text))
 
 
 def _has_said_peak(release: Release, pod: dict[str, Any]) -> bool:
@@ -151,15 +150,11 @@ def _row(name: str, ours: list[float], theirs: list[float], goal: float) -> str:
 
 
 def _at(run: dict[str, Any]) -> float:
-    return _seconds(run["state"]["timestamp"])
+    return trace.seconds(run["state"]["timestamp"])
 
 
 def _due(run: dict[str, Any]) -> float:
-    return _seconds(run["expected_start_time"])
-
-
-def _seconds(text: str) -> float:
-    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+    return trace.seconds(run["expected_start_time"])
 
 
 def _since_the_minute(at: float) -> float:
