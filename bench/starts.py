@@ -13,8 +13,8 @@ from bench.measure import ratio, spread
 ROUNDS = 5
 HEADER = "| | ours, s | the other, s | ratio | to reach |\n|---|---|---|---|---|"
 OTHERS = "\n| | median (smallest to largest) |\n|---|---|"
-# Of every four minutes one is ours and one the CronJob's, so that neither meets what the other leaves behind.
-OUR_CRON, THEIR_CRON = "*/4 * * * *", "2-59/4 * * * *"
+# Of every two minutes one is ours and one the CronJob's, so that neither meets what the other leaves behind.
+OUR_CRON, THEIR_CRON = "*/2 * * * *", "1-59/2 * * * *"
 SCHEDULED_ROUNDS = 5
 IDLE_SECONDS = 60
 PEAK = "cat /sys/fs/cgroup/memory.peak /sys/fs/cgroup/memory/memory.max_usage_in_bytes 2>/dev/null | sed 's/^/peak /'"
@@ -69,10 +69,10 @@ def _manual(release: Release, bare: dict[str, Any]) -> Iterator[str]:
 
 
 def _scheduled(release: Release, bare: dict[str, Any]) -> Iterator[str]:
-    """Wait for the minutes to come: one is ours, one the CronJob's."""
+    """Wait for the minutes to come: one is ours, the next the CronJob's."""
     deployment = _schedule_only(release, cluster.BUILD, OUR_CRON)
     rivals.start_cron(release, bare, THEIR_CRON)
-    bound = (SCHEDULED_ROUNDS + 1) * 4 * 60 + 60
+    bound = (SCHEDULED_ROUNDS + 1) * 2 * 60 + 60
     until(lambda: len(rivals.ended_pods(release, "cron")) >= SCHEDULED_ROUNDS, bound, "the CronJob's runs")
     until(lambda: len(_by_schedule(release, deployment)) >= SCHEDULED_ROUNDS, 300, "the scheduled runs")
     runs = _by_schedule(release, deployment)[:SCHEDULED_ROUNDS]
@@ -95,7 +95,7 @@ def _resources(release: Release, bare: dict[str, Any]) -> Iterator[str]:
         theirs.append(cluster.peak_memory(release, rivals.run_job(release, bare)[1]))
     yield f"| peak memory of a flow run's pod, MiB | {spread(ours)} |"
     yield f"| peak memory of the bare Job's, MiB | {spread(theirs)} |"
-    for interval in (2, 10):
+    for interval in (1, 2, 10):
         cluster.set_query_interval(release, interval)
         for name in ("server", "worker"):
             cpu, memory = _idle(release, name)
