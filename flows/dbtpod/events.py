@@ -109,6 +109,11 @@ def parse(line: str) -> tuple[Event, ...]:
         return tuple(LogLine(logging.INFO, text, None) for text in _pieces(line))
 
 
+def is_read(name: str, level: str) -> bool:
+    """Whether `parse` makes anything of dbt's event of that name and level."""
+    return level not in _SILENT or name in _READERS
+
+
 def kind_of(node_id: str) -> str:
     """dbt's resource type: model, seed, snapshot, test, unit_test, source, operation, exposure."""
     return node_id.split(".", 1)[0]

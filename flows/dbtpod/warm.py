@@ -127,8 +127,9 @@ def serve(wire: socket.socket) -> None:
     import dbt.cli.main
     import dbt.task.build  # noqa: F401
 
-    from dbtpod import templates
+    from dbtpod import shortcuts, templates
 
+    shortcuts.take()
     if project := os.environ.get("DBT_PROJECT_DIR"):
         templates.use(templates.path(Path(project)))
     gc.freeze()

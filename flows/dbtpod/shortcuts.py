@@ -1,0 +1,37 @@
+"""What dbt does for nobody, or slowly, in a process of ours: left out, or done quicker, with the same outcome.
+
+Half of what dbt writes of a build are debug lines that `events` makes nothing of; each is a message of its own in three
+forms. Its artifacts go through the encoder that is written in Python, token by token. A dbt that has not these private
+names goes the long way.
+"""
+
+import json
+from types import SimpleNamespace
+from typing import IO, Any
+
+from dbtpod import events
+
+
+def take() -> None:
+    """Have the dbt of this process, which must be imported already, take them all."""
+    try:
+        from dbt_common.clients import system
+        from dbt_common.events.event_manager import EventManager
+
+        fire_event = EventManager.fire_event
+        system.write_json  # noqa: B018
+    except (ImportError, AttributeError):
+        return
+
+    def fire_if_read(self: Any, e: Any, level: Any = None, *args: Any, **options: Any) -> None:
+        if events.is_read(type(e).__name__, (level or e.level_tag()).value):
+            fire_event(self, e, level, *args, **options)
+
+    EventManager.fire_event = fire_if_read  # type: ignore[method-assign]
+    # The module's own view of `json`: write_json is all that uses `dump`.
+    system.json = SimpleNamespace(**vars(json) | {"dump": _dump_at_once})
+
+
+def _dump_at_once(data: Any, file: IO[str], **options: Any) -> None:
+    """Write what `json.dump` writes: `dumps` uses the encoder that is written in C."""
+    file.write(json.dumps(data, **options))
