@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -42,6 +44,11 @@ def dbt(*args):
 def gated():
     Path(os.environ["GATE"] + ".flow").write_text(str(os.getpid()))
     dbt("run", "--select", "gate")
+
+
+@flow
+def no_command():
+    pass
 
 
 @flow
@@ -84,13 +91,14 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 class Pod:
     """A flow run whose pod has started: `boot` as its first process."""
 
-    def __init__(self, prefect: Api, settings: Settings, folder: Path, flow: str) -> None:
+    def __init__(self, prefect: Api, settings: Settings, folder: Path, flow: str, due: datetime | None) -> None:
+        folder.mkdir()
         (folder / "flows.py").write_text(_FLOWS)
         self.target = folder / "target"
         for model in ("gate", "plain", "plain_too"):
             small.target_dir(settings, self.target / model)
         self.gate = folder / "gate"
-        self.run = self._flow_run(prefect, folder, flow)
+        self.run = self._flow_run(prefect, folder, flow, due)
         self.environment = prefect.environment | {
             "PREFECT_API_URL": prefect.url,
             "PREFECT_HOME": str(folder / "prefect"),
@@ -104,7 +112,7 @@ class Pod:
         self.boot = subprocess.Popen([sys.executable, boot.__file__], cwd=folder, env=self.environment)
 
     @staticmethod
-    def _flow_run(prefect: Api, folder: Path, flow: str) -> UUID:
+    def _flow_run(prefect: Api, folder: Path, flow: str, due: datetime | None) -> UUID:
         deployment = prefect.client.create_deployment(
             flow_id=prefect.client.create_flow_from_name(flow),
             name="test",
@@ -112,7 +120,7 @@ class Pod:
             pull_steps=[{"prefect.deployments.steps.set_working_directory": {"directory": str(folder)}}],
         )
         run = prefect.client.create_flow_run_from_deployment(deployment).id
-        prefect.client.set_flow_run_state(run, Pending(), force=True)
+        prefect.client.set_flow_run_state(run, Pending(state_details={"scheduled_time": due}), force=True)
         return run
 
     def pids(self) -> list[int]:
@@ -127,13 +135,16 @@ class Pod:
             self.boot.wait()
 
 
+Start = Callable[..., Pod]
+
+
 @pytest.fixture
-def start(prefect: Api, settings: Settings, tmp_path: Path) -> Iterator[Callable[[str], Pod]]:
+def start(prefect: Api, settings: Settings, tmp_path: Path) -> Iterator[Start]:
     pods: list[Pod] = []
 
-    def start_pod(flow: str) -> Pod:
-        pods.append(Pod(prefect, settings, tmp_path, flow))
-        return pods[0]
+    def start_pod(flow: str, due: datetime | None = None) -> Pod:
+        pods.append(Pod(prefect, settings, tmp_path / f"pod-{len(pods)}", flow, due))
+        return pods[-1]
 
     yield start_pod
     for pod in pods:
@@ -141,13 +152,11 @@ def start(prefect: Api, settings: Settings, tmp_path: Path) -> Iterator[Callable
 
 
 @pytest.fixture
-def pod(start: Callable[[str], Pod]) -> Pod:
+def pod(start: Start) -> Pod:
     return start("gated")
 
 
-def test_a_run_completes_with_heartbeats_and_one_dbt_for_its_commands(
-    prefect: Api, start: Callable[[str], Pod]
-) -> None:
+def test_a_run_completes_with_heartbeats_and_one_dbt_for_its_commands(prefect: Api, start: Start) -> None:
     pod = start("two_commands")
 
     assert pod.boot.wait(120) == 0
@@ -181,6 +190,42 @@ def test_a_run_cancelled_on_the_page_ends_as_cancelled_and_ends_dbt(prefect: Api
     assert pod.boot.wait(60) == 0
 
 
+def test_a_run_that_was_taken_early_begins_at_its_time_and_not_before(prefect: Api, start: Start) -> None:
+    # By whole seconds, as Prefect's server counts, one of the two would be early.
+    due = [datetime.now(UTC) + timedelta(seconds=seconds) for seconds in (9.0, 9.5)]
+    pods = [start("no_command", each) for each in due]
+
+    assert [pod.boot.wait(120) for pod in pods] == [0, 0]
+
+    for pod, time in zip(pods, due, strict=True):
+        assert prefect.state(pod.run) == "Completed"
+        begun = prefect.client.read_flow_run(pod.run).start_time
+        assert begun is not None
+        assert begun >= time
+
+
+@pytest.mark.parametrize("ending", ["Cancelled", "AwaitingRetry"])
+def test_a_run_that_waits_for_its_time_can_be_ended(prefect: Api, start: Start, ending: str) -> None:
+    pod = start("gated", datetime.now(UTC) + timedelta(minutes=10))
+    small.until(lambda: _has_sigterm_handler(pod), seconds=60)
+
+    if ending == "Cancelled":
+        prefect.client.set_flow_run_state(pod.run, Cancelling())
+    else:
+        pod.boot.send_signal(signal.SIGTERM)
+
+    assert pod.boot.wait(60) == 0
+    small.until(lambda: prefect.state(pod.run) == ending)
+    assert not pod.gate.with_name("gate.flow").exists()
+
+
+def _has_sigterm_handler(pod: Pod) -> bool:
+    """Whether the engine is past its imports: what the kernel says of the process that the supervisor forked."""
+    children = Path(f"/proc/{pod.boot.pid}/task/{pod.boot.pid}/children").read_text().split()
+    caught = [re.search(r"SigCgt:\t(\w+)", Path(f"/proc/{pid}/status").read_text()) for pid in children]
+    return any(found and int(found[1], 16) >> (signal.SIGTERM - 1) & 1 for found in caught)
+
+
 def test_an_engine_that_is_killed_is_reported_as_crashed(prefect: Api, pod: Pod) -> None:
     _, engine, dbt = pod.pids()
 
@@ -201,7 +246,7 @@ def test_nothing_outlives_a_supervisor_that_is_killed(pod: Pod) -> None:
 
 def test_a_prefect_without_the_private_names_is_started_by_its_own_command(
     prefect: Api,
-    start: Callable[[str], Pod],
+    start: Start,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],

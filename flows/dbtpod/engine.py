@@ -2,6 +2,8 @@
 
 import json
 import os
+import time
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +14,7 @@ from prefect.engine import _drive_run_flow_result, handle_engine_signals
 from prefect.flow_engine import load_flow, load_flow_run, run_flow
 from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.logging.loggers import flow_run_logger
+from prefect.utilities.engine import capture_sigterm
 
 _SET_WORKING_DIRECTORY = "prefect.deployments.steps.set_working_directory"
 
@@ -33,9 +36,19 @@ def run(flow_run_id: UUID, control: int) -> int:
             return 0
         os.environ.update(json.loads(told))
         configure_from_env()
-        result = run_flow(flow, flow_run=flow_run, error_logger=logger)  # type: ignore[arg-type]
-        _drive_run_flow_result(flow, result)
+        # Already here, so that a signal ends a run that waits for its time as it ends one that works.
+        with capture_sigterm():
+            _wait_for_its_time(flow_run)
+            result = run_flow(flow, flow_run=flow_run, error_logger=logger)  # type: ignore[arg-type]
+            _drive_run_flow_result(flow, result)
     return 0
+
+
+def _wait_for_its_time(flow_run: FlowRun) -> None:
+    """Sleep until the scheduled time: Prefect's server counts whole seconds, and is up to half of one early or late."""
+    due = flow_run.state and flow_run.state.state_details.scheduled_time
+    if due:
+        time.sleep(max(0.0, (due - datetime.now(UTC)).total_seconds()))
 
 
 def _load_flow(flow_run: FlowRun) -> Flow[..., Any]:
