@@ -149,28 +149,49 @@ def test_a_dbt_that_cannot_be_imported_is_run_as_the_executable(
     os.waitpid(pid, 0)
 
 
-@pytest.mark.parametrize("called", ["in the middle", "afterwards"])
-def test_a_dbt_that_nobody_calls_rehearses_and_opens_no_database(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, called: str
-) -> None:
+@pytest.fixture
+def rehearsing(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> int:
+    """A warm dbt in the middle of its rehearsal; its process id."""
     settings.duckdb_path.unlink(missing_ok=True)
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    monkeypatch.setenv("TMPDIR", str(scratch))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "scratch"))
+    (tmp_path / "scratch").mkdir()
     monkeypatch.setenv("DUCKDB_PATH", str(settings.duckdb_path))
     monkeypatch.setenv("DBT_PROJECT_DIR", str(settings.project_dir))
-    warm_pid = request.getfixturevalue("warm_pid")
-    small.until(lambda: any(scratch.glob(f"*/{parse_state.FILE}")), seconds=60)
+    pid: int = request.getfixturevalue("warm_pid")
+    small.until(lambda: any((tmp_path / "scratch").glob(f"*/{parse_state.FILE}")), seconds=60)
+    return pid
+
+
+@pytest.mark.parametrize("called", ["in the middle", "afterwards"])
+def test_a_dbt_that_nobody_calls_rehearses_and_opens_no_database(
+    settings: Settings, tmp_path: Path, rehearsing: int, called: str
+) -> None:
+    scratch = tmp_path / "scratch"
     if called == "afterwards":
         small.until(lambda: not any(scratch.iterdir()), seconds=60)
         assert not settings.duckdb_path.exists()
 
     code, lines = run(settings, tmp_path / "called", "build", "--exclude", "gate", "killed", "endless")
 
-    assert pid_of(lines) == warm_pid
+    assert pid_of(lines) == rehearsing
     assert code == 1
     assert sorted(small.node_statuses(tmp_path / "called").values()) == ["error", "success", "success"]
     assert not any(scratch.iterdir())
+
+
+def test_a_command_that_is_left_before_the_rehearsal_ends_is_never_run(
+    settings: Settings, tmp_path: Path, rehearsing: int
+) -> None:
+    target = small.target_dir(settings, tmp_path / "left")
+
+    with process.start(["run", "--select", "plain"], settings, target) as dbt:
+        pass
+
+    assert dbt.wait() < 0
+    assert not (target / "run_results.json").exists()
+    small.until(lambda: not small.is_alive(rehearsing), seconds=10)
 
 
 def test_an_idle_dbt_ends_with_its_flow(warm_pid: int) -> None:

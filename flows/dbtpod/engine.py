@@ -3,7 +3,6 @@
 import json
 import os
 import time
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -48,7 +47,7 @@ def _wait_for_its_time(flow_run: FlowRun) -> None:
     """Sleep until the scheduled time: Prefect's server counts whole seconds, and is up to half of one early or late."""
     due = flow_run.state and flow_run.state.state_details.scheduled_time
     if due:
-        time.sleep(max(0.0, (due - datetime.now(UTC)).total_seconds()))
+        time.sleep(max(0.0, due.timestamp() - time.time()))
 
 
 def _load_flow(flow_run: FlowRun) -> Flow[..., Any]:

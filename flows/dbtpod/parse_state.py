@@ -10,9 +10,10 @@ import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 
-from dbtpod import process, templates
+from dbtpod import precompiled, process
 from dbtpod.errors import DbtUnusable
 from dbtpod.settings import Settings, for_project
 
@@ -53,22 +54,29 @@ def bake(settings: Settings) -> None:
 def _bake(settings: Settings, target: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         args = ["--log-format", "text", "--log-level", "info", "parse", *target_options(target)]
-        with process.start(args, settings, Path(folder)) as dbt:
-            said = "\n".join(dbt.lines())
-            code = dbt.wait()
-        if target == READER and "does not have a target named" in said:
+        done = subprocess.run(
+            [*_parser(settings, target), *args],
+            cwd=settings.project_dir,
+            env=process.environment(settings, Path(folder)),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if target == READER and "does not have a target named" in done.stdout:
             print("The profile has no target `reader`: flows that use reader() will fail.", file=sys.stderr)
             return
-        if code:
-            raise DbtUnusable(f"dbt parse for the {target} ended with exit code {code}:\n{said}")
+        if done.returncode:
+            raise DbtUnusable(f"dbt parse for the {target} ended with exit code {done.returncode}:\n{done.stdout}")
         baked_path(settings, target).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(Path(folder) / FILE, baked_path(settings, target))
-        if target == WRITER:
-            _bake_templates(Path(folder) / "manifest.json", templates.path(settings.project_dir))
 
 
-def _bake_templates(manifest: Path, file: Path) -> None:
-    subprocess.run([sys.executable, "-P", templates.__file__, manifest, file], check=True)
+def _parser(settings: Settings, target: str) -> list[str]:
+    """The dbt that parses; where it is a Python package, it is the one that keeps what it compiles."""
+    if target == WRITER and find_spec("dbt"):
+        return [sys.executable, "-P", precompiled.__file__, str(precompiled.path(settings.project_dir))]
+    return [process.executable()]
 
 
 if __name__ == "__main__":

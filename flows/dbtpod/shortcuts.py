@@ -1,8 +1,7 @@
 """What dbt does for nobody, or slowly, in a process of ours: left out, or done quicker, with the same outcome.
 
-Half of what dbt writes of a build are debug lines that `events` makes nothing of; each is a message of its own in three
-forms. Its artifacts go through the encoder that is written in Python, token by token. A dbt that has not these private
-names goes the long way.
+Nine of ten lines that dbt writes of a build are debug lines, of which `events` makes nothing. Its artifacts go through
+the encoder that is written in Python, token by token. A dbt that has not these private names goes the long way.
 """
 
 import json
@@ -12,8 +11,20 @@ from typing import IO, Any
 from dbtpod import events
 
 
+def take_before_import() -> None:
+    """Have dbt's import make no code that reads and writes classes: each is made when first used, and most never are.
+
+    dbt asks for that in its own classes, but not in those of the libraries below.
+    """
+    try:
+        from mashumaro.config import BaseConfig
+    except ImportError:
+        return
+    BaseConfig.lazy_compilation = True
+
+
 def take() -> None:
-    """Have the dbt of this process, which must be imported already, take them all."""
+    """Have the dbt of this process, which must be imported already, take the others."""
     try:
         from dbt_common.clients import system
         from dbt_common.events.event_manager import EventManager
@@ -29,7 +40,7 @@ def take() -> None:
 
     EventManager.fire_event = fire_if_read  # type: ignore[method-assign]
     # The module's own view of `json`: write_json is all that uses `dump`.
-    system.json = SimpleNamespace(**vars(json) | {"dump": _dump_at_once})
+    system.json = SimpleNamespace(**vars(json) | {"dump": _dump_at_once})  # type: ignore
 
 
 def _dump_at_once(data: Any, file: IO[str], **options: Any) -> None:

@@ -7,8 +7,7 @@ is the end of that descriptor, as with a process per command.
 Each command parses by dbt's own partial parse. A manifest passed on would save its loading, but one that was run
 holds compiled SQL, which dbt takes for current: of a full refresh, in an incremental run after it.
 
-A dbt that nobody calls for a moment, as in a pod that is up before its run's time or waits for another writer, does in
-the meantime what each process does once: see `_rehearse`.
+A dbt that nobody has called yet does in the meantime what each process does once: see `_rehearse`.
 """
 
 import gc
@@ -25,13 +24,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from multiprocessing import resource_tracker
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 # What a flow waits for an import that began before its own, and for the word how a process ended.
 IMPORT_SECONDS, DEATH_SECONDS = 60.0, 5.0
 _READY = b"ready"
-# A flow that starts at once has called before that; one that has not is waiting for something.
-_IDLE_SECONDS = 1.0
 
 
 class Warm:
@@ -123,22 +120,24 @@ def serve(wire: socket.socket) -> None:
     threading.Thread(target=_die_with_flow, args=(wire.fileno(),), daemon=True).start()
     # What an import makes is there to stay: looking through it for garbage costs a tenth of the time.
     gc.disable()
+    from dbtpod import precompiled, shortcuts
+
+    shortcuts.take_before_import()
     import dbt.adapters.duckdb
     import dbt.cli.main
     import dbt.task.build  # noqa: F401
 
-    from dbtpod import shortcuts, templates
-
     shortcuts.take()
     if project := os.environ.get("DBT_PROJECT_DIR"):
-        templates.use(templates.path(Path(project)))
+        precompiled.use(precompiled.path(Path(project)))
     gc.freeze()
     gc.enable()
     _silence()
     # dbt makes this helper process in its first command, where it would keep that command's output open.
     resource_tracker.ensure_running()
     wire.send(_READY)
-    if not select.select([wire], [], [], _IDLE_SECONDS)[0]:
+    # dbt is imported sooner than Prefect asks for it; a pod that waits for its time, or for another writer, has longer.
+    if not select.select([wire], [], [], 0)[0]:
         _rehearse()
     while True:
         message, (output, *_), *_ = socket.recv_fds(wire, 1 << 20, 1)
@@ -169,7 +168,8 @@ def _rehearse() -> None:
     """Build nothing at all: what dbt imports, compiles and generates for its first command is then there for the next.
 
     It parses as any command does, from the baked state; without nodes it runs no hook and opens no database. What it
-    says is lost, and said again by the command that follows.
+    says is lost, and said again by the command that follows. A command that comes in the middle waits for the end; to
+    interrupt it then ends the process, which has not begun it.
     """
     from dbtpod import parse_state, process
     from dbtpod.errors import SettingsError
@@ -178,10 +178,13 @@ def _rehearse() -> None:
     with tempfile.TemporaryDirectory() as folder, suppress(SettingsError, OSError):
         settings, target_dir = for_project(), Path(folder)
         parse_state.give(settings, parse_state.WRITER, target_dir)
-        _run(["build", "--exclude", "*"], process.environment(settings, target_dir), str(settings.project_dir))
+        environment = process.environment(settings, target_dir)
+        _run(["build", "--exclude", "*"], environment, str(settings.project_dir), signal.SIG_DFL)
 
 
-def _run(args: list[str], environment: dict[str, str], folder: str) -> int:
+def _run(
+    args: list[str], environment: dict[str, str], folder: str, on_interrupt: Any = signal.default_int_handler
+) -> int:
     """Do what the `dbt` executable does, and leave the process as it was."""
     from dbt.adapters.duckdb.connections import DuckDBConnectionManager
     from dbt.cli.main import cli
@@ -190,7 +193,7 @@ def _run(args: list[str], environment: dict[str, str], folder: str) -> int:
     os.environ.update(environment)
     os.chdir(folder)
     sys.argv = ["dbt", *args]
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, on_interrupt)
     try:
         cli.main(args, prog_name="dbt")
         return 0

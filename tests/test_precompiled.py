@@ -1,0 +1,117 @@
+"""Templates and schemas that are compiled when the image is built: dbt takes them, and does the same with them."""
+
+import json
+import marshal
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import gated_project as small
+import pytest
+
+from dbtpod import parse_state, precompiled, process
+from dbtpod.settings import Settings
+
+# Counts what dbt compiles in a build, with what is in argv[1] or without: templates, and schemas.
+COUNTING = """
+import sys
+from pathlib import Path
+from dbt.cli.main import cli
+from dbt_common import dataclass_schema
+from dbt_common.clients import jinja
+from dbtpod import precompiled
+
+compile_, templates = jinja.MacroFuzzEnvironment.compile, []
+def counting(self, source, *args, **options):
+    templates.append(source)
+    return compile_(self, source, *args, **options)
+jinja.MacroFuzzEnvironment.compile = counting
+
+make, schemas = dataclass_schema.build_json_schema, []
+def counting_too(cls):
+    schemas.append(cls)
+    return make(cls)
+dataclass_schema.build_json_schema = counting_too
+
+precompiled.use(Path(sys.argv[1]))
+try:
+    cli.main(["build", "--exclude", "gate", "killed", "endless"])
+finally:
+    print("compiled", len(templates), len(schemas), file=sys.stderr)
+"""
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    settings = small.create(tmp_path_factory.mktemp("templates"))
+    parse_state.bake(settings)
+    return settings
+
+
+def build(settings: Settings, folder: Path, file: Path) -> tuple[int, int]:
+    """Build in a process of its own; how many templates it compiled, and how many schemas it made."""
+    environment = process.environment(settings, small.target_dir(settings, folder))
+    done = subprocess.run(
+        [sys.executable, "-c", COUNTING, str(file)],
+        env=environment,
+        cwd=settings.project_dir,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    templates, schemas = done.stderr.split()[-2:]
+    return int(templates), int(schemas)
+
+
+def test_dbt_compiles_next_to_nothing_and_does_the_same(settings: Settings, tmp_path: Path) -> None:
+    baked = build(settings, tmp_path / "baked", precompiled.path(settings.project_dir))
+    plain = build(settings, tmp_path / "plain", tmp_path / "no such file")
+
+    assert min(plain) > 5
+    # What is left are the words of profiles.yml and dbt_project.yml, the comment above each query, and a test's result.
+    assert baked[0] <= plain[0] / 4
+    assert baked[1] <= 2
+    assert small.node_statuses(tmp_path / "baked") == small.node_statuses(tmp_path / "plain")
+    assert compiled_sql(tmp_path / "baked") == compiled_sql(tmp_path / "plain")
+
+
+def test_a_template_that_changed_since_is_compiled(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "empty").write_bytes(marshal.dumps({"templates": {}, "schemas": {}}))
+
+    assert build(settings, tmp_path / "empty-target", tmp_path / "empty")[0] > 20
+
+
+def test_a_macro_that_does_not_compile_stops_no_one_who_does_not_call_it() -> None:
+    macros = {"a": {"macro_sql": "{% macro a() %}{% endif %}{% endmacro %}"}, "b": {"macro_sql": "{{ 1 }}"}}
+
+    compiled = precompiled.compiled(json.dumps({"macros": macros, "nodes": {}}))
+
+    assert list(compiled) == ["{{ 1 }}"]
+
+
+def test_a_setting_that_is_wrong_is_still_dbts_own_error(settings: Settings, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(settings.project_dir, project)
+    with (project / "dbt_project.yml").open("a") as file:
+        file.write("version: [1]\n")
+    environment = process.environment(settings, small.target_dir(settings, tmp_path / "target"))
+    environment |= {"DBT_PROJECT_DIR": str(project), "DBT_PROFILES_DIR": str(project), "DBT_LOG_LEVEL": "error"}
+
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", COUNTING, file], env=environment, capture_output=True, text=True, timeout=120
+        ).stdout
+        for file in (precompiled.path(project), tmp_path / "no such file")
+    ]
+
+    assert "is not valid under any of the given schemas" in said[0]
+    first, second = ([json.loads(line)["info"]["msg"] for line in text.splitlines()] for text in said)
+    assert first == second
+
+
+def compiled_sql(folder: Path) -> dict[str, str]:
+    nodes = json.loads((folder / "manifest.json").read_text())["nodes"]
+    return {name: node.get("compiled_code", "") for name, node in nodes.items()}
