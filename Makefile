@@ -64,3 +64,8 @@ manifests: ## renders k8s/ from the chart
 bench: $(UV) ## the performance table, into bench/RESULTS.md; ONLY="nodes warehouse" measures these sections
 	@$(UV) sync --quiet --locked --all-groups
 	PYTHONPATH=.:tests:tests/cluster $(UV) run --no-sync python -m bench $(ONLY)
+
+.PHONY: trace
+trace: $(UV) ## when each stage of a build in a pod is reached, on a cluster of its own
+	@$(UV) sync --quiet --locked --all-groups
+	PYTHONPATH=.:tests:tests/cluster $(UV) run --no-sync python -m bench.trace

@@ -5,7 +5,6 @@ import time
 from copy import deepcopy
 from typing import Any
 
-from kube import until
 from prefect_kubernetes import KubernetesWorker
 from release import Release
 
@@ -50,7 +49,8 @@ def run_job(release: Release, template: dict[str, Any]) -> tuple[float, str]:
     spec = {"backoffLimit": 0, "template": template}
     asked = time.time()
     _apply(release, {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": spec})
-    [pod] = until(lambda: _ended(release, f"job-name={name}"), 120, f"the end of {name}")
+    release.kubectl("wait", f"job/{name}", "--for=condition=complete", "--timeout=100s")
+    [pod] = _ended(release, f"job-name={name}")
     return asked, pod
 
 

@@ -2,6 +2,7 @@
 
 import contextvars
 import json
+import os
 import re
 import threading
 import time
@@ -18,6 +19,8 @@ from dbtpod.outbox import impatient_client
 
 # Two answers of a slow server.
 _SECONDS = 12.0
+# The variable by which the engine, which has asked for it already, tells the deployment's name.
+DEPLOYMENT = "DBTPOD_DEPLOYMENT"
 
 
 def send(table: Sequence[Mapping[str, object]], markdown: str) -> None:
@@ -64,7 +67,9 @@ def _together(*calls: Callable[[], None]) -> bool:
 
 def _name(client: SyncPrefectClient, flow_run: FlowRun, flow_name: str) -> str:
     deployment: UUID | None = flow_run.deployment_id
-    return client.read_deployment(deployment).name if deployment else flow_name
+    if not deployment:
+        return flow_name
+    return os.environ.get(DEPLOYMENT) or client.read_deployment(deployment).name
 
 
 def _slug(name: str) -> str:

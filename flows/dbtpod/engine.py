@@ -15,6 +15,8 @@ from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.logging.loggers import flow_run_logger
 from prefect.utilities.engine import capture_sigterm
 
+from dbtpod import artifacts
+
 _SET_WORKING_DIRECTORY = "prefect.deployments.steps.set_working_directory"
 
 
@@ -54,6 +56,8 @@ def _load_flow(flow_run: FlowRun) -> Flow[..., Any]:
     """Load the flow where it is, if pulling it means no more than entering its folder; else as Prefect does."""
     with get_client(sync_client=True) as client:
         deployment = client.read_deployment(flow_run.deployment_id) if flow_run.deployment_id else None
+    if deployment:
+        os.environ[artifacts.DEPLOYMENT] = deployment.name
     steps = deployment and deployment.pull_steps
     if (
         not deployment

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any, Self
@@ -13,7 +14,7 @@ from typing import Any, Self
 from httpx import HTTPError, HTTPStatusError
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.events import Event
-from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 # A person sees no difference, and a build of 2,000 nodes makes some hundred requests instead of thousands.
 PAUSE_SECONDS = 0.5
@@ -34,7 +35,13 @@ Maker = Callable[[], Sequence[Event]]
 def impatient_client() -> Iterator[SyncPrefectClient]:
     """A client that asks once; Prefect's own goes on for minutes, in which nobody could say what the matter is."""
     with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
-        yield get_client(httpx_settings={"timeout": _ANSWER_SECONDS}, sync_client=True)
+        yield _client(PREFECT_API_URL.value())
+
+
+@cache
+def _client(_api: str | None) -> SyncPrefectClient:
+    """One for all threads of the process: each has connections of its own, and reads the authorities' certificates."""
+    return get_client(httpx_settings={"timeout": _ANSWER_SECONDS}, sync_client=True)
 
 
 class Outbox:

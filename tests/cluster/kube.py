@@ -16,6 +16,9 @@ REPO = Path(__file__).parents[2]
 IMAGE = f"dbtpod:{version('dbtpod')}"
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 
+# Between two looks at what is waited for; each is a process or a request.
+PAUSE_SECONDS = 0.2
+
 T = TypeVar("T")
 
 
@@ -45,7 +48,7 @@ def until(condition: Callable[[], T], seconds: float, what: str = "") -> T:
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, f"{what or 'waited'}: not within {seconds} s"
-        time.sleep(0.2)
+        time.sleep(PAUSE_SECONDS)
     return found
 
 
