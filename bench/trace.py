@@ -1,6 +1,5 @@
 """When each stage of a build in a pod is reached, from the API, the node's journal and the run's log: `make trace`."""
 
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from statistics import median

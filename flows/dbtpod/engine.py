@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -10,10 +11,9 @@ from prefect._internal.control_listener import configure_from_env
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.engine import _drive_run_flow_result, handle_engine_signals
-from prefect.flow_engine import load_flow, load_flow_run, run_flow
+from prefect.flow_engine import AsyncFlowRunEngine, FlowRunEngine, load_flow, load_flow_run, run_flow
 from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.logging.loggers import flow_run_logger
-from prefect.utilities.engine import capture_sigterm
 
 from dbtpod import artifacts
 
@@ -37,19 +37,25 @@ def run(flow_run_id: UUID, control: int) -> int:
             return 0
         os.environ.update(json.loads(told))
         configure_from_env()
-        # Already here, so that a signal ends a run that waits for its time as it ends one that works.
-        with capture_sigterm():
-            _wait_for_its_time(flow_run)
-            result = run_flow(flow, flow_run=flow_run, error_logger=logger)  # type: ignore[arg-type]
-            _drive_run_flow_result(flow, result)
+        if flow_run.state and (due := flow_run.state.state_details.scheduled_time):
+            for engine in (FlowRunEngine, AsyncFlowRunEngine):
+                engine.begin_run = _not_before(due.timestamp(), engine.begin_run)  # type: ignore
+        result = run_flow(flow, flow_run=flow_run, error_logger=logger)  # type: ignore[arg-type]
+        _drive_run_flow_result(flow, result)
     return 0
 
 
-def _wait_for_its_time(flow_run: FlowRun) -> None:
-    """Sleep until the scheduled time: Prefect's server counts whole seconds, and is up to half of one early or late."""
-    due = flow_run.state and flow_run.state.state_details.scheduled_time
-    if due:
-        time.sleep(max(0.0, due.timestamp() - time.time()))
+def _not_before(due: float, begin_run: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Have the engine, ready with all else, wait for that time, in seconds since the epoch, before it begins the run.
+
+    Prefect's server tells it how long to wait in whole seconds: it would begin up to half of one early or late.
+    """
+
+    def begin_run_in_time(engine: Any) -> Any:
+        time.sleep(max(0.0, due - time.time()))
+        return begin_run(engine)
+
+    return begin_run_in_time
 
 
 def _load_flow(flow_run: FlowRun) -> Flow[..., Any]:
