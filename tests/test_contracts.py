@@ -71,7 +71,7 @@ def test_the_selector_that_the_smoke_flow_names_exists() -> None:
 @pytest.mark.parametrize(
     ("module", "allowed"),
     [
-        ("dbt", {"warm.py", "precompiled.py"}),
+        ("dbt", {"warm.py", "precompiled.py", "shortcuts.py"}),
         ("duckdb", {"database.py"}),
         ("prefect._internal", {"supervise.py", "engine.py"}),
         ("prefect.runner", {"supervise.py", "engine.py"}),

@@ -10,7 +10,7 @@ from pathlib import Path
 import gated_project as small
 import pytest
 
-from dbtpod import process
+from dbtpod import process, shortcuts
 from dbtpod.settings import Settings
 
 ENDLESS, GATE = ["run", "--select", "endless"], ["run", "--select", "gate"]
@@ -35,7 +35,7 @@ def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_lines_arrive_while_dbt_runs(settings: Settings, target: Path, gate: Path) -> None:
     with process.start(GATE, settings, target) as dbt:
         for line in dbt.lines():
-            if '"NodeStart"' in line and "model.small.gate" in line:
+            if '"LogStartLine"' in line and "model.small.gate" in line:
                 break
         else:
             pytest.fail("dbt ended first")
@@ -79,7 +79,7 @@ def test_the_exit_code_is_dbts_own(settings: Settings, target: Path, args: list[
 def test_leaving_early_interrupts_dbt_which_then_writes_its_results(settings: Settings, target: Path) -> None:
     with process.start(ENDLESS, settings, target) as dbt:
         for line in dbt.lines():
-            if '"NodeStart"' in line:
+            if '"LogStartLine"' in line:
                 break
         left = time.monotonic()
 
@@ -121,6 +121,23 @@ def test_dbt_dies_with_a_flow_that_is_killed(settings: Settings, target: Path, g
     flow.wait()
 
     small.until(lambda: not small.is_alive(pid), seconds=10)
+
+
+def test_a_dbt_that_is_no_python_package_is_run_as_it_is(
+    settings: Settings, target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What dbt v2 looks like from here: an executable beside Python, and nothing to import.
+    (tmp_path / "dbt").write_text('#!/bin/sh\necho "args: $*, target: $DBT_TARGET_PATH"\nexit 3\n')
+    (tmp_path / "dbt").chmod(0o755)
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['dbt'] = None\n")
+    command = [sys.executable, "-P", shortcuts.__file__, str(tmp_path / "dbt"), "build", "--select", "x"]
+    environment = process.environment(settings, target) | {"PYTHONPATH": str(tmp_path)}
+
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    assert done.stdout == f"args: build --select x, target: {target}\n"
+    assert done.returncode == 3
+    assert process._quick(str(tmp_path / "dbt")) == [str(tmp_path / "dbt")], "one of another environment"
 
 
 def test_a_missing_dbt_is_named(

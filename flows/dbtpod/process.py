@@ -17,7 +17,7 @@ from pathlib import Path
 from shutil import which
 from typing import IO
 
-from dbtpod import leash, warm
+from dbtpod import leash, shortcuts, warm
 from dbtpod.errors import SettingsError
 from dbtpod.settings import Settings
 
@@ -31,7 +31,7 @@ class _Executable:
 
     def __init__(self, args: Sequence[str], environment: Mapping[str, str], folder: Path) -> None:
         self._popen = subprocess.Popen(
-            [sys.executable, "-I", "-S", leash.__file__, str(os.getpid()), executable(), *args],
+            [sys.executable, "-I", "-S", leash.__file__, str(os.getpid()), *_quick(executable()), *args],
             cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -130,6 +130,12 @@ def executable() -> str:
     if not found:
         raise SettingsError(f"There is no dbt beside {sys.executable} nor on PATH: install dbt-core and its adapter.")
     return found
+
+
+def _quick(dbt: str) -> list[str]:
+    """The command of that dbt: with our shortcuts, where it is this Python's own."""
+    own = Path(dbt).parent == Path(sys.executable).parent
+    return [sys.executable, "-P", shortcuts.__file__, dbt] if own else [dbt]
 
 
 def environment(settings: Settings, target_dir: Path, inherited: Mapping[str, str] = os.environ) -> dict[str, str]:

@@ -1,10 +1,14 @@
 """What dbt does for nobody, or slowly, in a process of ours: left out, or done quicker, with the same outcome.
 
+`python shortcuts.py DBT …` is the executable DBT with them, if it is of this Python's environment; else it is DBT.
+
 Nine of ten lines that dbt writes of a build are debug lines, of which `events` makes nothing. Its artifacts go through
 the encoder that is written in Python, token by token. A dbt that has not these private names goes the long way.
 """
 
 import json
+import os
+import sys
 from types import SimpleNamespace
 from typing import IO, Any
 
@@ -43,6 +47,22 @@ def take() -> None:
     system.json = SimpleNamespace(**vars(json) | {"dump": _dump_at_once})  # type: ignore
 
 
+def main(dbt: str, args: list[str]) -> None:
+    """Be that executable; exits as it does."""
+    take_before_import()
+    try:
+        from dbt.cli.main import cli
+    except ImportError:
+        os.execv(dbt, [dbt, *args])  # noqa: S606
+    take()
+    sys.argv = ["dbt", *args]
+    cli.main(args, prog_name="dbt")
+
+
 def _dump_at_once(data: Any, file: IO[str], **options: Any) -> None:
     """Write what `json.dump` writes: `dumps` uses the encoder that is written in C."""
     file.write(json.dumps(data, **options))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2:])
