@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import nodes, starts, warehouse
+from bench import image, large, nodes, scale, starts, warehouse
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
 HEAD = """# Results
@@ -56,6 +56,29 @@ SECTIONS = {
         "Keeping the last good build",
         "A writing run begins with a copy of the published file and ends with a rename of its own.",
         warehouse.table,
+    ),
+    "queue": Section(
+        "A long queue",
+        "On a kind cluster of its own: real flow runs behind the one writer, whose pods only tell the server that\n"
+        "they run and that they are done.",
+        scale.queue,
+    ),
+    "deployments": Section(
+        "Many deployments",
+        "On a kind cluster of its own, registered as the chart's hook does; all of one flow, and none due meanwhile.",
+        scale.deployments,
+    ),
+    "image": Section(
+        "An edit of the project",
+        "One line at the end of one model of this repository's project, built with everything else in Docker's cache.\n"
+        "A node pulls the layers that the image before the edit does not have, gzip-compressed.",
+        image.table,
+    ),
+    "large": Section(
+        "One model of a large project",
+        "On a kind cluster of its own: a flow run's pod beside a bare Job of `dbt build --select` in the same\n"
+        "image with the same resources, from the same baked parse state, each on a volume of its own.",
+        large.table,
     ),
 }
 

@@ -14,7 +14,7 @@ from bench.cluster import ARTICLE_IMAGE
 BARE = """
 mkdir -p /data/work /tmp/target
 cp "$DBT_PROJECT_DIR/target/writer/partial_parse.msgpack" /tmp/target/
-DBT_TARGET_PATH=/tmp/target DBT_LOG_PATH=/tmp/target DBT_PROFILES_DIR=$DBT_PROJECT_DIR dbt build
+DBT_TARGET_PATH=/tmp/target DBT_LOG_PATH=/tmp/target DBT_PROFILES_DIR=$DBT_PROJECT_DIR {dbt}
 code=$?
 echo "ended $(date +%s.%N)"
 cat /sys/fs/cgroup/memory.peak /sys/fs/cgroup/memory/memory.max_usage_in_bytes 2>/dev/null | sed 's/^/peak /'
@@ -27,16 +27,16 @@ DEPLOYMENT = "article-build/article"
 def claim(release: Release, name: str) -> None:
     """Make a volume of its own for a rival: nobody waits for another's lock."""
     spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
-    _apply(release, {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": spec})
+    apply(release, {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": spec})
 
 
-def bare_template(release: Release, claim_name: str, run: str) -> dict[str, Any]:
-    """The pod of a flow run, but with plain dbt in it, on that claim."""
+def bare_template(release: Release, claim_name: str, run: str, dbt: str = "dbt build") -> dict[str, Any]:
+    """The pod of a flow run, but with that command of plain dbt in it, on that claim."""
     [job] = release.cluster.objects("jobs", release.namespace, f"prefect.io/flow-run-id={run}")
     spec = deepcopy(job["spec"]["template"]["spec"])
     [container] = spec["containers"]
     container.pop("args", None)
-    container["command"] = ["sh", "-c", BARE]
+    container["command"] = ["sh", "-c", BARE.replace("{dbt}", dbt)]
     container["env"] = [each for each in container["env"] if not each["name"].startswith("PREFECT")]
     [volume] = [each for each in spec["volumes"] if each["name"] == "warehouse"]
     volume["persistentVolumeClaim"]["claimName"] = claim_name
@@ -48,9 +48,9 @@ def run_job(release: Release, template: dict[str, Any]) -> tuple[float, str]:
     name = f"bare-{time.time_ns()}"
     spec = {"backoffLimit": 0, "template": template}
     asked = time.time()
-    _apply(release, {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": spec})
+    apply(release, {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": spec})
     release.kubectl("wait", f"job/{name}", "--for=condition=complete", "--timeout=100s")
-    [pod] = _ended(release, f"job-name={name}")
+    [pod] = ended(release, f"job-name={name}")
     return asked, pod
 
 
@@ -63,12 +63,12 @@ def start_cron(release: Release, template: dict[str, Any], cron: str) -> None:
         "jobTemplate": {"metadata": {"labels": {"app": "cron"}}, "spec": {"backoffLimit": 0, "template": template}},
     }
     template["metadata"]["labels"] = {"app": "cron"}
-    _apply(release, {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "bare"}, "spec": spec})
+    apply(release, {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "bare"}, "spec": spec})
 
 
 def ended_pods(release: Release, app: str) -> list[str]:
     """The pods of that kind that have ended, the oldest first."""
-    return _ended(release, f"app={app}")
+    return ended(release, f"app={app}")
 
 
 def end_of(release: Release, pod: str) -> float:
@@ -122,7 +122,7 @@ def _start_worker(release: Release) -> None:
     spec = {**account, "containers": [container]}
     pod = {"metadata": {"labels": {"app": "article"}}, "spec": spec}
     labels = {"matchLabels": {"app": "article"}}
-    _apply(
+    apply(
         release,
         {
             "apiVersion": "apps/v1",
@@ -133,11 +133,13 @@ def _start_worker(release: Release) -> None:
     )
 
 
-def _ended(release: Release, labels: str) -> list[str]:
+def ended(release: Release, labels: str) -> list[str]:
+    """The pods with these labels that have ended, the oldest first."""
     pods = release.cluster.objects("pods", release.namespace, labels)
     pods.sort(key=lambda each: each["metadata"]["creationTimestamp"])
     return [each["metadata"]["name"] for each in pods if each["status"]["phase"] in {"Succeeded", "Failed"}]
 
 
-def _apply(release: Release, manifest: dict[str, Any]) -> None:
+def apply(release: Release, manifest: dict[str, Any]) -> None:
+    """Bring the object into the release's namespace."""
     release.kubectl("apply", "--filename", "-", stdin=json.dumps(manifest))

@@ -63,9 +63,9 @@ def _manual(release: Release, bare: dict[str, Any]) -> Iterator[str]:
         asked, run = time.time(), release.prefect.completed(rivals.DEPLOYMENT)
         seconds["article"].append(_at(run) - asked)
     ours, bare_job = seconds["ours from trigger"], seconds["bare from apply"]
-    yield _row("in the pod, from its start: a bare Job", seconds["ours in pod"], seconds["bare in pod"], 1.05)
-    yield _row("by hand, from the trigger: a bare Job", ours, bare_job, 1.2)
-    yield _row("by hand, from the trigger: the article's flow, stock pool and worker", ours, seconds["article"], 0.35)
+    yield row("in the pod, from its start: a bare Job", seconds["ours in pod"], seconds["bare in pod"], 1.05)
+    yield row("by hand, from the trigger: a bare Job", ours, bare_job, 1.2)
+    yield row("by hand, from the trigger: the article's flow, stock pool and worker", ours, seconds["article"], 0.35)
 
 
 def _scheduled(release: Release, bare: dict[str, Any]) -> Iterator[str]:
@@ -80,7 +80,7 @@ def _scheduled(release: Release, bare: dict[str, Any]) -> Iterator[str]:
     theirs = [_since_the_minute(rivals.end_of(release, pod)) for pod in pods]
     release.kubectl("delete", "cronjob", "bare")
     assert all(run["state"]["name"] == "Completed" for run in runs), runs
-    yield _row("by schedule, from its time: a CronJob", [_at(run) - _due(run) for run in runs], theirs, 0.4)
+    yield row("by schedule, from its time: a CronJob", [_at(run) - _due(run) for run in runs], theirs, 0.4)
     starts = [_said(release, run, "Starting dbt build") - _due(run) for run in runs]
     yield f"\ndbt is started {spread(starts)} s after the scheduled time (to reach: 0 to 0.2)."
 
@@ -97,22 +97,22 @@ def _resources(release: Release, bare: dict[str, Any]) -> Iterator[str]:
     yield f"| peak memory of the bare Job's, MiB | {spread(theirs)} |"
     for interval in (1, 2, 10):
         cluster.set_query_interval(release, interval)
-        for name in ("server", "worker"):
-            cpu, memory = _idle(release, name)
+        for name, (cpu, memory) in idle(release, "server", "worker").items():
             what = f"{name} without runs, where the worker asks every {interval} s"
             yield f"| {what} | {cpu:.1%} of a core, {memory:.0f} MiB |"
 
 
-def _idle(release: Release, name: str) -> tuple[float, float]:
-    """What share of a core and how much memory a component takes while nothing runs."""
+def idle(release: Release, *names: str) -> dict[str, tuple[float, float]]:
+    """What share of a core and how much memory each component takes while nothing runs."""
     time.sleep(IDLE_SECONDS / 2)  # until what its start left to do is done
-    before, _ = _usage(release, name)
+    before = {name: usage(release, name) for name in names}
     time.sleep(IDLE_SECONDS)
-    after, memory = _usage(release, name)
-    return (after - before) / IDLE_SECONDS, memory
+    after = {name: usage(release, name) for name in names}
+    return {name: ((after[name][0] - before[name][0]) / IDLE_SECONDS, after[name][1]) for name in names}
 
 
-def _usage(release: Release, name: str) -> tuple[float, float]:
+def usage(release: Release, name: str) -> tuple[float, float]:
+    """The CPU seconds that a component has used so far, and the MiB that it holds."""
     said = release.kubectl("exec", f"deploy/dbtpod-{name}", "-c", name, "--", "python", "-c", USAGE)
     cpu, memory = said.split()
     return float(cpu), float(memory)
@@ -145,7 +145,8 @@ def _has_said_peak(release: Release, pod: dict[str, Any]) -> bool:
     return "\npeak " in release.kubectl("logs", pod["metadata"]["name"])
 
 
-def _row(name: str, ours: list[float], theirs: list[float], goal: float) -> str:
+def row(name: str, ours: list[float], theirs: list[float], goal: float) -> str:
+    """A line of the table that HEADER begins."""
     return f"| {name} | {spread(ours)} | {spread(theirs)} | {ratio(ours, theirs)} | {goal} |"
 
 
