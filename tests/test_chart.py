@@ -426,6 +426,12 @@ def test_the_worker_looks_as_often_and_as_far_ahead_as_said(render: Render) -> N
     assert variables["PREFECT_WORKER_PREFETCH_SECONDS"] == "30"
 
 
+def test_registration_may_take_as_long_as_said(render: Render) -> None:
+    [job] = render({"register": {"deadlineSeconds": 1800}}, kind="Job", component="register")
+
+    assert job["spec"]["activeDeadlineSeconds"] == 1800
+
+
 def test_a_changed_job_template_is_registered_by_a_new_job(render: Render) -> None:
     [before] = render(kind="Job", component="register")
     [after] = render({"jobs": {"ttlSecondsAfterFinished": 60}}, kind="Job", component="register")

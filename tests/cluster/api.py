@@ -91,6 +91,15 @@ class Prefect:
         rows = self.all("task_runs", flow_runs={"id": {"any_": [run]}})
         return [row for row in rows if row["task_key"] == "dbt-node"]
 
+    def ended_nodes(self, run: str, total: int) -> list[dict[str, Any]]:
+        """Wait until the server has written down the end of that many nodes, which is after the run's; their rows."""
+
+        def ended() -> list[dict[str, Any]]:
+            rows = self.nodes(run)
+            return rows if len(rows) == total and all(row["end_time"] for row in rows) else []
+
+        return until(ended, 60, f"the end of {total} nodes of {run}")
+
     def page(self, run: str) -> str:
         """What a person would read in the run's page."""
         found = self.flow_run(run)

@@ -36,6 +36,8 @@ def test_a_failing_model_gives_a_failed_run_that_names_it_and_is_not_tried_again
 
 
 def test_a_failing_model_stands_in_the_log_as_an_error(warehouse: Release, failed: Run) -> None:
+    warehouse.prefect.logged(failed["id"], "no_such_table")
+
     levels = {level for level, message in warehouse.prefect.log(failed["id"]) if "no_such_table" in message}
 
     assert 40 in levels
@@ -43,7 +45,7 @@ def test_a_failing_model_stands_in_the_log_as_an_error(warehouse: Release, faile
 
 def test_a_failing_model_is_a_failed_row_and_all_others_are_as_dbt_counts_them(warehouse: Release, failed: Run) -> None:
     counts = warehouse.totals(failed["id"])
-    rows = warehouse.prefect.nodes(failed["id"])
+    rows = warehouse.prefect.ended_nodes(failed["id"], counts["TOTAL"])
 
     states = [row["state"]["name"] for row in rows]
 

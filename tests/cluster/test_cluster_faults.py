@@ -71,7 +71,7 @@ def test_a_run_whose_node_is_drained_waits_for_a_node_and_goes_on(warehouse: Rel
             warehouse.kubectl("uncordon", node)
 
     assert state(warehouse, run) == "Completed", warehouse.prefect.page(run)
-    assert any("Going on from" in message for _, message in warehouse.prefect.log(run))
+    warehouse.prefect.logged(run, "Going on from")
     is_settled(warehouse, content, published=run)
 
 
