@@ -24,7 +24,7 @@ TROUBLED_SIZE = 200
 ROUNDS = 5
 HEADER = (
     "| models | wall, ratio to bare | CPU, ratio to bare | bare, s | flow's dbt, s | whole flow process, s "
-    "| flow process, peak MiB | API calls per node |\n|---|---|---|---|---|---|---|---|"
+    "| flow process, peak MiB | API calls per node | log lines per node |\n|---|---|---|---|---|---|---|---|---|"
 )
 
 Flow = Mapping[str, float]
@@ -66,6 +66,7 @@ def _row(models: int, bare: Sequence[Cost], flows: Sequence[Flow], whole: Sequen
         spread([cost.wall for cost in whole]),
         f"{median(flow['memory'] for flow in flows):.0f}",
         f"{median(flow['requests'] for flow in flows) / models:.2f}",
+        f"{median(flow['lines'] for flow in flows) / models:.2f}",
     )
     return "| " + " | ".join(map(str, cells)) + " |"
 

@@ -8,17 +8,17 @@ from typing import Any
 
 import httpx
 from prefect import State, flow
+from prefect.logging.handlers import APILogHandler
 
 from dbtpod.invocation import writer
 
-_requests = 0
+_counts = {"requests": 0, "lines": 0}
 
 
-def _count(send: Callable[..., Any]) -> Callable[..., Any]:
+def _count(what: str, call: Callable[..., Any]) -> Callable[..., Any]:
     def counting(*args: Any, **kwargs: Any) -> Any:
-        global _requests
-        _requests += 1
-        return send(*args, **kwargs)
+        _counts[what] += 1
+        return call(*args, **kwargs)
 
     return counting
 
@@ -34,16 +34,18 @@ def _cpu() -> float:
 def dbt_build() -> State[Any]:
     """Build, with the time and the CPU that the dbt command took beside it."""
     with writer() as dbt:
-        requests, cpu, started = _requests, _cpu(), time.perf_counter()
+        before, cpu, started = dict(_counts), _cpu(), time.perf_counter()
         dbt("build")
-        cost.update(wall=time.perf_counter() - started, cpu=_cpu() - cpu, requests=_requests - requests)
+        cost.update(wall=time.perf_counter() - started, cpu=_cpu() - cpu)
+        cost.update({what: count - before[what] for what, count in _counts.items()})
     return dbt.state
 
 
 if __name__ == "__main__":
     cost: dict[str, float] = {}
-    httpx.Client.send = _count(httpx.Client.send)  # type: ignore[method-assign]
-    httpx.AsyncClient.send = _count(httpx.AsyncClient.send)  # type: ignore[method-assign]
+    httpx.Client.send = _count("requests", httpx.Client.send)  # type: ignore[method-assign]
+    httpx.AsyncClient.send = _count("requests", httpx.AsyncClient.send)  # type: ignore[method-assign]
+    APILogHandler.emit = _count("lines", APILogHandler.emit)  # type: ignore[method-assign]
     dbt_build()
     cost["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps(cost), flush=True)
