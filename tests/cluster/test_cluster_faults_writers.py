@@ -16,6 +16,7 @@ from faults import (
     is_settled,
     state,
 )
+from kube import until
 from release import Release
 
 pytestmark = pytest.mark.cluster
@@ -79,14 +80,30 @@ def test_a_dbt_by_hand_fails_while_a_run_builds_and_does_not_disturb_it(warehous
     is_settled(warehouse, content, published=run)
 
 
-def test_three_runs_of_one_minute_all_complete(warehouse: Release, content: Content) -> None:
-    at = (datetime.now(UTC) + timedelta(seconds=15)).isoformat()
-    scheduled = {"type": "SCHEDULED", "name": "Scheduled", "state_details": {"scheduled_time": at}}
+def test_three_runs_of_one_minute_all_complete_and_none_begins_before_it(warehouse: Release, content: Content) -> None:
+    at = datetime.now(UTC) + timedelta(seconds=15)
 
-    runs = [create_run(warehouse, deployment, state=scheduled) for deployment in (BUILD, SMOKE, FRESHNESS)]
+    runs = [create_run(warehouse, deployment, state=scheduled(at)) for deployment in (BUILD, SMOKE, FRESHNESS)]
 
-    assert [warehouse.prefect.ended(run)["state"]["name"] for run in runs] == ["Completed"] * 3
+    ended = [warehouse.prefect.ended(run) for run in runs]
+    assert [run["state"]["name"] for run in ended] == ["Completed"] * 3
+    assert min(datetime.fromisoformat(run["start_time"]) for run in ended) >= at
     is_settled(warehouse, content, published=runs[0])
+
+
+def test_a_run_whose_time_comes_while_another_builds_waits_without_a_pod(warehouse: Release, content: Content) -> None:
+    with in_the_middle(warehouse) as first:
+        second = create_run(warehouse, SMOKE, state=scheduled(datetime.now(UTC) + timedelta(seconds=3)))
+        until(lambda: state(warehouse, second) == "Late", 90, "the second run's time")
+        assert warehouse.pods_of(second) == []
+
+    assert warehouse.prefect.ended(second)["state"]["name"] == "Completed"
+    assert state(warehouse, first) == "Completed", warehouse.prefect.page(first)
+    is_settled(warehouse, content, published=second)
+
+
+def scheduled(at: datetime) -> dict[str, Any]:
+    return {"type": "SCHEDULED", "name": "Scheduled", "state_details": {"scheduled_time": at.isoformat()}}
 
 
 def create_run(release: Release, deployment: str, **fields: Any) -> str:
