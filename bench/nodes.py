@@ -82,10 +82,10 @@ def _troubled(folder: Path, server: Server, rounds: int) -> list[str]:
     for number in range(rounds):
         slow.delay = 0.0
         costs["healthy"].append(bench.flow(server.url)[0]["wall"])
-        costs["answers after 5 s"].append(bench.flow(slow.url, when_dbt_starts=late)[0]["wall"])
+        costs["answers after 5 s"].append(bench.flow(slow.url, late)[0]["wall"])
         with _server(folder / f"server-{number}") as dying:
             kill = dying.process.kill
-            costs["killed when dbt starts"].append(bench.flow(dying.url, when_dbt_starts=kill)[0]["wall"])
+            costs["killed when dbt starts"].append(bench.flow(dying.url, kill, survives=False)[0]["wall"])
     slow.close()
     rows = [f"| {name} | {ratio(walls, costs['healthy'])} | {spread(walls)} |" for name, walls in costs.items()]
     return [f"| API, {TROUBLED_SIZE} models | flow's dbt, ratio to healthy | s |", "|---|---|---|", *rows]
@@ -123,14 +123,20 @@ class _Bench:
         environment = self._bare | {"DBT_TARGET_PATH": target, "DBT_LOG_PATH": target}
         return measure.command([process.executable(), "build"], environment, self._folder / "bare.log")
 
-    def flow(self, api: str, when_dbt_starts: Callable[[], None] | None = None) -> tuple[Flow, Cost]:
-        """Run the flow against that API; what its dbt command took, and what the whole process took."""
+    def flow(
+        self, api: str, when_dbt_starts: Callable[[], None] | None = None, survives: bool = True
+    ) -> tuple[Flow, Cost]:
+        """Run the flow against that API; what its dbt command took, and what the whole process took.
+
+        A flow that does not survive its API fails when it tells its end, once.
+        """
         log = self._folder / "flow.log"
         log.write_bytes(b"")
         if when_dbt_starts:
             threading.Thread(target=_once, args=(log, "Running with dbt", when_dbt_starts), daemon=True).start()
         environment = self._flow | {"PREFECT_API_URL": api, "PREFECT_HOME": str(self._folder / "home")}
-        cost = measure.command([sys.executable, "-m", "bench.one_flow"], environment, log)
+        environment |= {} if survives else {"PREFECT_CLIENT_MAX_RETRIES": "0"}
+        cost = measure.command([sys.executable, "-m", "bench.one_flow"], environment, log, check=survives)
         shutil.rmtree(self._folder / "flow" / "runs")
         [told] = [line for line in log.read_text().splitlines() if line.startswith('{"wall"')]
         return json.loads(told), cost

@@ -46,6 +46,8 @@ if __name__ == "__main__":
     httpx.Client.send = _count("requests", httpx.Client.send)  # type: ignore[method-assign]
     httpx.AsyncClient.send = _count("requests", httpx.AsyncClient.send)  # type: ignore[method-assign]
     APILogHandler.emit = _count("lines", APILogHandler.emit)  # type: ignore[method-assign]
-    dbt_build()
-    cost["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps(cost), flush=True)
+    try:
+        dbt_build()
+    finally:  # where nobody is left to hear of the run's end, the flow fails after dbt is done
+        cost["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(json.dumps(cost), flush=True)
