@@ -4,7 +4,9 @@ import json
 import os
 import re
 import signal
+import socket
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -182,6 +184,24 @@ def test_a_dbt_that_nobody_calls_rehearses_and_opens_no_database(
     assert code == 1
     assert sorted(small.node_statuses(tmp_path / "called").values()) == ["error", "success", "success"]
     assert not any(scratch.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("size", "called_after", "has_time"),
+    [(1000, None, True), (1000, 0.0, False), (5_000_000, 0.2, False), (5_000_000, None, True)],
+    ids=["small", "small, called already", "large, called soon", "large, not called"],
+)
+def test_a_large_project_is_rehearsed_only_in_a_long_wait(
+    size: int, called_after: float | None, has_time: bool
+) -> None:
+    flow, dbt = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with flow, dbt:
+        if called_after == 0:
+            flow.send(b"{}")
+        elif called_after:
+            threading.Timer(called_after, flow.send, [b"{}"]).start()
+
+        assert process.warm._has_time(dbt, size) is has_time
 
 
 def test_a_command_that_is_left_before_the_rehearsal_ends_is_never_run(

@@ -32,6 +32,12 @@ def baked_path(settings: Settings, target: str) -> Path:
     return settings.project_dir / "target" / target / FILE
 
 
+def size(settings: Settings) -> int:
+    """Return the bytes of the writer's state; 0 where nothing was baked."""
+    baked = baked_path(settings, WRITER)
+    return baked.stat().st_size if baked.is_file() else 0
+
+
 def fingerprint(settings: Settings) -> str:
     """Return a digest of the project as it was baked; empty where nothing was."""
     baked = baked_path(settings, WRITER)

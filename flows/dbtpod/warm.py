@@ -29,6 +29,9 @@ from typing import Any, TextIO
 # What a flow waits for an import that began before its own, and for the word how a process ended.
 IMPORT_SECONDS, DEATH_SECONDS = 60.0, 5.0
 _READY = b"ready"
+# Some 300 models: what is larger takes longer to load twice than a rehearsal saves. A command comes within half a
+# second of the import, unless it waits for something.
+_LARGE_BYTES, _LATE_SECONDS = 1 << 20, 1.0
 
 
 class Warm:
@@ -136,9 +139,7 @@ def serve(wire: socket.socket) -> None:
     # dbt makes this helper process in its first command, where it would keep that command's output open.
     resource_tracker.ensure_running()
     wire.send(_READY)
-    # dbt is imported sooner than Prefect asks for it; a pod that waits for its time, or for another writer, has longer.
-    if not select.select([wire], [], [], 0)[0]:
-        _rehearse()
+    _rehearse(wire)
     while True:
         message, (output, *_), *_ = socket.recv_fds(wire, 1 << 20, 1)
         os.dup2(output, 1)
@@ -164,7 +165,17 @@ def _die_with_flow(wire: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _rehearse() -> None:
+def _has_time(wire: socket.socket, parse_state_bytes: int) -> bool:
+    """Whether nobody calls so soon that a rehearsal is in the way.
+
+    dbt is imported sooner than Prefect asks for it, and a pod that waits for its time, or for another writer, has
+    longer. But a rehearsal loads the whole project, which the command does again: of a large one, only in a long wait.
+    """
+    seconds = _LATE_SECONDS if parse_state_bytes > _LARGE_BYTES else 0
+    return not select.select([wire], [], [], seconds)[0]
+
+
+def _rehearse(wire: socket.socket) -> None:
     """Build nothing at all: what dbt imports, compiles and generates for its first command is then there for the next.
 
     It parses as any command does, from the baked state; without nodes it runs no hook and opens no database. What it
@@ -177,6 +188,8 @@ def _rehearse() -> None:
 
     with tempfile.TemporaryDirectory() as folder, suppress(SettingsError, OSError):
         settings, target_dir = for_project(), Path(folder)
+        if not _has_time(wire, parse_state.size(settings)):
+            return
         parse_state.give(settings, parse_state.WRITER, target_dir)
         environment = process.environment(settings, target_dir)
         _run(["build", "--exclude", "*"], environment, str(settings.project_dir), signal.SIG_DFL)
