@@ -1,5 +1,6 @@
 """More than one that wants to write: runs of two queues, a person's shell, a dbt by hand, three runs of one minute."""
 
+import os
 import subprocess
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -57,7 +58,8 @@ def test_of_two_writers_from_two_queues_the_second_waits_for_the_first(warehouse
 
 def test_a_run_waits_for_a_shell_that_has_the_working_copy_open(warehouse: Release, content: Content) -> None:
     argv = ("kubectl", "exec", "--stdin", "--namespace", warehouse.namespace, "shell", "--", "python", "-c", KEEP_OPEN)
-    environment = {"KUBECONFIG": str(warehouse.cluster.kubeconfig)}
+    # Without HOME, kubectl would keep its cache here.
+    environment = {**os.environ, "KUBECONFIG": str(warehouse.cluster.kubeconfig)}
     with subprocess.Popen(
         [*argv, WORKING_FILE], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as shell:
