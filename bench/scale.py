@@ -29,7 +29,7 @@ SECONDS_PER_DEPLOYMENT = 5
 QUEUE = "work_pools/dbtpod/queues/duckdb-writer"
 COMPONENTS = ("server", "worker")
 # A flow run without a flow: the pod says that it runs and that it is done. Like Prefect's own client, it tries again
-# where SQLite is too busy.
+# where SQLite is too busy or the server away.
 POD = """
 import base64, json, os, time, urllib.error, urllib.request
 url = f"{os.environ['PREFECT_API_URL']}/flow_runs/{os.environ['PREFECT__FLOW_RUN_ID']}/set_state"
@@ -39,13 +39,13 @@ def enter(state, tries):
     body = json.dumps({"state": {"type": state} }).encode()
     try:
         urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=60).read()
-    except urllib.error.HTTPError as error:
-        if error.code != 503 or not tries:
+    except urllib.error.URLError as error:
+        if getattr(error, "code", 503) != 503 or not tries:
             raise
         time.sleep(1)
         enter(state, tries - 1)
-enter("RUNNING", 5)
-enter("COMPLETED", 5)
+enter("RUNNING", 60)
+enter("COMPLETED", 60)
 """
 FLOW = '''"""What each of the deployments runs."""
 
