@@ -47,12 +47,14 @@ class Server:
 
 
 @contextmanager
-def running(home: Path, port: int = 0) -> Iterator[Server]:
+def running(home: Path, port: int = 0, **settings: str) -> Iterator[Server]:
+    """A server with its database in that folder, and with these settings."""
     port = port or free_port()
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")},
         "PREFECT_HOME": str(home),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        **settings,
     }
     command = [sys.executable, "-m", "prefect", "server", "start", "--no-ui", "--host", "127.0.0.1"]
     with (home / "server.log").open("a") as log:

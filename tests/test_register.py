@@ -2,10 +2,7 @@
 
 import asyncio
 import json
-import os
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +10,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-import httpx
 import pytest
 import yaml
 from prefect.client.orchestration import PrefectClient, get_client
@@ -23,10 +19,17 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.events import Event
 from prefect.events.clients import get_events_client
-from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, PREFECT_API_URL, temporary_settings
+from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
+    PREFECT_API_KEY,
+    PREFECT_API_URL,
+    PREFECT_CLIENT_MAX_RETRIES,
+    temporary_settings,
+)
 from prefect.states import AwaitingRetry, Cancelling, Completed, Running, State
+from prefect_server import eventually, running
 
-from dbtpod import heartbeat, register
+from dbtpod import heartbeat, register, schedules, work_pool
 
 T = TypeVar("T")
 REPO = Path(__file__).parent.parent
@@ -50,45 +53,8 @@ def shop_smoke():
 
 @pytest.fixture(scope="module")
 def api_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    home = tmp_path_factory.mktemp("prefect-server")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [
-        sys.executable,
-        "-m",
-        "prefect",
-        "server",
-        "start",
-        "--no-ui",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-    ]
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")},
-        "PREFECT_HOME": str(home),
-        "PREFECT_SERVER_API_AUTH_STRING": PASSWORD,
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    }
-    with (home / "server.log").open("w") as log:
-        server = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
-    url = f"http://127.0.0.1:{port}/api"
-    try:
-        eventually(lambda: _answers(url, server, home / "server.log"), seconds=300)
-        yield url
-    finally:
-        server.terminate()
-        server.wait(30)
-
-
-def _answers(url: str, server: subprocess.Popen[bytes], log: Path) -> bool:
-    assert server.poll() is None, log.read_text()
-    try:
-        return httpx.get(f"{url}/health").is_success
-    except httpx.TransportError:
-        return False
+    with running(tmp_path_factory.mktemp("prefect-server"), PREFECT_SERVER_API_AUTH_STRING=PASSWORD) as server:
+        yield server.url
 
 
 @contextmanager
@@ -128,14 +94,6 @@ def ask(question: Callable[[PrefectClient], Awaitable[T]]) -> T:
 
 def deployments() -> dict[str, DeploymentResponse]:
     return {item.name: item for item in ask(lambda client: client.read_deployments())}
-
-
-def eventually(condition: Callable[[], T], seconds: float = 60) -> T:
-    deadline = time.monotonic() + seconds
-    while not (answer := condition()):
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.5)
-    return answer
 
 
 @pytest.fixture
@@ -374,6 +332,42 @@ def test_a_wrong_password_a_wrong_address_and_no_server_are_told_apart(
             message = refused(project, capsys, "--wait-seconds", "2")
             assert nobody in message and "could not be reached within 2 s" in message
             assert time.monotonic() - begin < 30
+
+
+def test_a_server_that_plans_no_runs_is_told_once_for_all_deployments(
+    tmp_path: Path, project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedules, "WAIT_SECONDS", 2)
+
+    with running(tmp_path, PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED="false") as server, connected(server.url, None):
+        assert run(project) == 0
+
+    said = capsys.readouterr().out
+    assert said.count("the server made no run of the schedule within 2 s") == 1
+    assert "shop-build/shop-daily, shop-smoke/shop-hourly: the server made no run" in said
+
+
+def test_a_server_that_goes_away_in_the_middle_is_told_without_a_traceback(
+    tmp_path: Path, project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ensure = work_pool.ensure
+
+    with (
+        running(tmp_path) as server,
+        connected(server.url, None),
+        temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
+    ):
+
+        async def ensure_and_kill(*arguments: Any) -> None:
+            await ensure(*arguments)
+            server.process.kill()
+            server.process.wait()
+
+        monkeypatch.setattr(work_pool, "ensure", ensure_and_kill)
+
+        message = refused(project, capsys)
+
+    assert f"Prefect's API at {server.url} went away in the middle" in message and "register again" in message
 
 
 def test_a_run_whose_pod_is_gone_is_ended_and_no_healthy_one(api: None, project: Path) -> None:

@@ -45,6 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except PrefectHTTPStatusError as error:
         sys.stderr.write(f"{_refusal(error)}\n")
         return 1
+    except httpx.TransportError as error:  # Prefect's client has tried again by then
+        sys.stderr.write(f"{_interruption(error)}\n")
+        return 1
     return 0
 
 
@@ -108,6 +111,13 @@ def _refusal(error: PrefectHTTPStatusError) -> str:
         case _:
             advice = error.response.text.strip()[:500]
     return f"Prefect's API at {url} refuses {error.request.method} {error.request.url.path} with {status}: {advice}."
+
+
+def _interruption(error: httpx.TransportError) -> str:
+    return (
+        f"Prefect's API at {PREFECT_API_URL.value()} went away in the middle: {type(error).__name__} {error}".rstrip()
+        + ". What is registered by now stays: register again when the server runs."
+    )
 
 
 async def _check_job_variables(client: PrefectClient, file: PrefectFile, template: dict[str, Any] | None) -> None:

@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from datetime import datetime
+from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import (
@@ -14,7 +15,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
     FlowRunFilterTags,
 )
-from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.sorting import FlowRunSort
 
@@ -52,44 +53,64 @@ def tell_changes(
 
 async def tell_table(client: PrefectClient, file: PrefectFile, registered: Mapping[str, DeploymentResponse]) -> None:
     """Log each deployment with its schedule, next run and queue; warn where the server schedules nothing."""
+    due = {item.id for item in registered.values() if _is_due(item)}
+    next_runs = await _next_runs(client, due)
     rows = [("deployment", "schedule", "next run", "queue")]
     for name, item in registered.items():
         entry = next(entry for entry in file.deployments if entry.is_called(name))
-        rows.append((name, _when(entry), await _next_run(client, item), entry.queue))
+        rows.append((name, _when(entry), _next_run(item, next_runs), entry.queue))
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     for row in rows:
         log.info("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    if missing := sorted(name for name, item in registered.items() if item.id in due - set(next_runs)):
+        log.warning(
+            "%s: the server made no run of the schedule within %s s: its scheduler does not work, see the server's log",
+            ", ".join(missing),
+            WAIT_SECONDS,
+        )
 
 
 def _when(entry: Deployment) -> str:
     return ", ".join(f"{schedule.when} {schedule.timezone}" for schedule in entry.schedules) or "by hand"
 
 
-async def _next_run(client: PrefectClient, item: DeploymentResponse) -> str:
+def _is_due(item: DeploymentResponse) -> bool:
+    return not item.paused and any(schedule.active for schedule in item.schedules)
+
+
+def _next_run(item: DeploymentResponse, next_runs: Mapping[UUID, datetime]) -> str:
     if not item.schedules:
         return "-"
-    if item.paused or not any(schedule.active for schedule in item.schedules):
+    if not _is_due(item):
         return "paused"
-    for _ in range(WAIT_SECONDS):
-        if at := await _first_scheduled(client, item):
-            return f"{at:%Y-%m-%d %H:%M} UTC"
-        await asyncio.sleep(1)
-    log.warning(
-        "%s: the server made no run of its schedule within %s s: its scheduler does not work, see the server's log",
-        item.name,
-        WAIT_SECONDS,
-    )
-    return "none"
+    return f"{next_runs[item.id]:%Y-%m-%d %H:%M} UTC" if item.id in next_runs else "none"
 
 
-async def _first_scheduled(client: PrefectClient, item: DeploymentResponse) -> datetime | None:
-    runs = await client.read_flow_runs(
-        deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[item.id])),
+async def _next_runs(client: PrefectClient, due: Set[UUID]) -> dict[UUID, datetime]:
+    """When each of the deployments runs next, as far as the server plans it within the time for that.
+
+    One that has many runs may fill a whole answer; the next question leaves it out.
+    """
+    found: dict[UUID, datetime] = {}
+    waited = 0
+    while (missing := due - set(found)) and waited < WAIT_SECONDS:
+        runs = await _planned(client, missing)
+        for run in reversed(runs):  # so that the earliest stays
+            if run.deployment_id and run.next_scheduled_start_time:
+                found[run.deployment_id] = run.next_scheduled_start_time
+        if not runs:
+            await asyncio.sleep(1)
+            waited += 1
+    return found
+
+
+async def _planned(client: PrefectClient, deployments: Set[UUID]) -> Sequence[FlowRun]:
+    """The planned runs of these deployments, the earliest first; as many as the server gives at once."""
+    return await client.read_flow_runs(
+        deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=sorted(deployments))),
         flow_run_filter=FlowRunFilter(
             state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
             tags=FlowRunFilterTags(all_=["auto-scheduled"]),  # Prefect's own mark, so no run made by hand
         ),
         sort=FlowRunSort.NEXT_SCHEDULED_START_TIME_ASC,
-        limit=1,
     )
-    return runs[0].next_scheduled_start_time if runs else None
