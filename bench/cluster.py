@@ -9,12 +9,11 @@ from pathlib import Path
 
 import kube
 from kube import IMAGE, Cluster, CommandFailed, command, until
-from release import Release
+from release import BUILD, Release
 
 NAME = "dbtpod-bench"
 NAMESPACE = "bench"
 ARTICLE_IMAGE = f"{IMAGE}-article"
-BUILD = "dbt-build/dbt-build-daily"
 # What looks at a run loads the machine that it runs on.
 kube.PAUSE_SECONDS = 1.0
 # Who may reach the server beside the release's own pods.

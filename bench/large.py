@@ -7,7 +7,7 @@ from typing import Any
 
 import kube
 from kube import command, until
-from release import Release
+from release import BUILD, Release
 
 from bench import cluster, project, rivals, starts, trace
 from dbtpod import events
@@ -47,7 +47,7 @@ def _build() -> None:
 
 
 def _run(release: Release) -> dict[str, Any]:
-    return release.prefect.completed(cluster.BUILD, image=IMAGE)
+    return release.prefect.completed(BUILD, image=IMAGE)
 
 
 def _ours(release: Release) -> float:

@@ -14,7 +14,7 @@ import httpx
 import yaml
 from api import FINAL
 from kube import REPO
-from release import OURS, Release
+from release import BUILD, OURS, Release
 
 from bench import cluster, rivals, starts, trace
 from bench.measure import spread
@@ -101,7 +101,7 @@ def _queue(release: Release) -> Iterator[str]:
 
 def _make_runs(release: Release) -> list[str]:
     """Trigger the runs one after the other; their ids in that order."""
-    key = release.prefect.call("GET", f"deployments/name/{cluster.BUILD}")["id"]
+    key = release.prefect.call("GET", f"deployments/name/{BUILD}")["id"]
     variables = {"command": shlex.join(["python", "-I", "-S", "-c", POD])}
     path = f"deployments/{key}/create_flow_run"
     return [release.prefect.call("POST", path, job_variables=variables)["id"] for _ in range(RUNS)]

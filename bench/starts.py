@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from kube import until
-from release import Release
+from release import BUILD, Release
 
 from bench import cluster, rivals, trace
 from bench.measure import ratio, spread
@@ -37,7 +37,7 @@ def table() -> Iterator[str]:
     with cluster.installed() as release:
         rivals.claim(release, "bare")
         rivals.install_article(release)
-        first = release.prefect.completed(cluster.BUILD)
+        first = release.prefect.completed(BUILD)
         bare = rivals.bare_template(release, "bare", first["id"])
         rivals.run_job(release, bare)  # the first builds from nothing
         release.prefect.completed(rivals.DEPLOYMENT)
@@ -52,7 +52,7 @@ def _manual(release: Release, bare: dict[str, Any]) -> Iterator[str]:
     names = ("ours from trigger", "ours in pod", "bare from apply", "bare in pod", "article")
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(ROUNDS):
-        asked, run = time.time(), release.prefect.completed(cluster.BUILD)
+        asked, run = time.time(), release.prefect.completed(BUILD)
         [pod] = release.pods_of(run["id"])
         seconds["ours from trigger"].append(_at(run) - asked)
         seconds["ours in pod"].append(_at(run) - cluster.container_start(release, pod["metadata"]["name"]))
@@ -70,7 +70,7 @@ def _manual(release: Release, bare: dict[str, Any]) -> Iterator[str]:
 
 def _scheduled(release: Release, bare: dict[str, Any]) -> Iterator[str]:
     """Wait for the minutes to come: one is ours, the next the CronJob's."""
-    deployment = _schedule_only(release, cluster.BUILD, OUR_CRON)
+    deployment = _schedule_only(release, BUILD, OUR_CRON)
     rivals.start_cron(release, bare, THEIR_CRON)
     time.sleep(SCHEDULED_ROUNDS * 2 * 60)  # nobody looks
     until(lambda: len(rivals.ended_pods(release, "cron")) >= SCHEDULED_ROUNDS, 180, "the CronJob's runs")
@@ -89,7 +89,7 @@ def _resources(release: Release, bare: dict[str, Any]) -> Iterator[str]:
     ours, theirs = [], []
     for _ in range(ROUNDS):
         command = f'sh -c "python /opt/package/dbtpod/boot.py; {PEAK}"'
-        [pod] = release.pods_of(release.prefect.completed(cluster.BUILD, command=command)["id"])
+        [pod] = release.pods_of(release.prefect.completed(BUILD, command=command)["id"])
         until(lambda pod=pod: _has_said_peak(release, pod), 30, "the pod's peak")
         ours.append(cluster.peak_memory(release, pod["metadata"]["name"]))
         theirs.append(cluster.peak_memory(release, rivals.run_job(release, bare)[1]))

@@ -6,7 +6,7 @@ from statistics import median
 from typing import Any
 
 from kube import until
-from release import Release
+from release import BUILD, Release
 
 from bench import cluster
 
@@ -52,7 +52,7 @@ def table() -> Iterator[str]:
 
 def _start(release: Release, due: datetime, variables: dict[str, Any]) -> str:
     """Ask for a run at that time; its id."""
-    key = release.prefect.call("GET", f"deployments/name/{cluster.BUILD}")["id"]
+    key = release.prefect.call("GET", f"deployments/name/{BUILD}")["id"]
     state = {"type": "SCHEDULED", "state_details": {"scheduled_time": due.isoformat()}}
     path = f"deployments/{key}/create_flow_run"
     run: str = release.prefect.call("POST", path, state=state, job_variables=variables)["id"]

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import images
 import pytest
 from kube import IMAGE, Cluster, CommandFailed, command
-from release import Release
+from release import BUILD, Release
 
 NAME = "dbtpod-test"
 KEEP = os.environ.get("DBTPOD_KEEP_CLUSTER") == "1"
@@ -70,5 +70,5 @@ def release(cluster: Cluster) -> Iterator[Release]:
 def warehouse(release: Release) -> Release:
     """The release with a published warehouse."""
     if not release.generation():
-        release.prefect.completed("dbt-build/dbt-build-daily")
+        release.prefect.completed(BUILD)
     return release

@@ -6,11 +6,8 @@ from typing import Any
 
 from images import case
 from kube import command, until
-from release import Release
+from release import BUILD, Release
 
-BUILD = "dbt-build/dbt-build-daily"
-SMOKE = "dbt-smoke/dbt-smoke-hourly"
-FRESHNESS = "dbt-source-freshness/dbt-source-freshness"
 CONTENT = "select count(*), sum(net_amount), max(order_id) from fct_orders"
 LOCK = """
 import fcntl
@@ -81,7 +78,7 @@ def state(release: Release, run: str) -> str:
 def is_settled(release: Release, content: Content, *, published: str = "", unpublished: str = "") -> None:
     """No run is Running, no pod of one and no lock is left, and readers have what they had before."""
     until(lambda: not _busy_pods(release) and not _running(release), 60, "the end of all runs and their pods")
-    assert release.shell(LOCK).strip() == "free"
+    assert lock(release) == "free"
     assert release.rows(CONTENT) == content
     made_by = release.shell(PUBLISHED_BY).split()
     assert not published or published in made_by
@@ -92,6 +89,11 @@ def goes_on_by_itself(release: Release, content: Content) -> None:
     """The next run completes, with nothing done by hand, and its build is like the last."""
     run = release.prefect.completed(BUILD)
     is_settled(release, content, published=run["id"])
+
+
+def lock(release: Release) -> str:
+    """The writers' lock: held or free."""
+    return release.shell(LOCK).strip()
 
 
 def _busy_pods(release: Release) -> list[str]:

@@ -8,12 +8,10 @@ from datetime import datetime, timedelta
 
 import pytest
 from kube import REPO, CommandFailed, until
-from release import Release, on_another_claim, static_volume
+from release import FRESHNESS, SMOKE, Release, on_another_claim, static_volume
 
 pytestmark = pytest.mark.cluster
 
-SMOKE = "dbt-smoke/dbt-smoke-hourly"
-FRESHNESS = "dbt-source-freshness/dbt-source-freshness"
 NEWER = gzip.decompress((REPO / "tests/data/written-by-duckdb-2.0.0.duckdb.gz").read_bytes())
 BRING = "import base64, pathlib, sys; pathlib.Path(sys.argv[1]).write_bytes(base64.b64decode(sys.stdin.read()))"
 READ = "import pathlib, sys; print(len(pathlib.Path(sys.argv[1]).read_bytes()))"

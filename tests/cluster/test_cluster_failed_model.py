@@ -4,11 +4,10 @@ from typing import Any
 
 import pytest
 from images import case
-from release import Release
+from release import BUILD, Release
 
 pytestmark = pytest.mark.cluster
 
-BUILD = "dbt-build/dbt-build-daily"
 ORDERS = "select count(*), sum(net_amount) from fct_orders"
 Run = dict[str, Any]
 Rows = list[list[Any]]

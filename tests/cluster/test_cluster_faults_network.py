@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import pytest
-from faults import BUILD, CONTENT, PUBLISHED_BY, Content, in_the_middle, is_settled, open_gate, state
+from faults import CONTENT, PUBLISHED_BY, Content, in_the_middle, is_settled, open_gate, state
 from kube import CommandFailed, until
-from release import Release
+from release import BUILD, Release
 
 pytestmark = pytest.mark.cluster
 

@@ -6,19 +6,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from faults import (
-    BUILD,
-    CONTENT,
-    FRESHNESS,
-    PUBLISHED_BY,
-    SMOKE,
-    Content,
-    in_the_middle,
-    is_settled,
-    state,
-)
+from faults import CONTENT, PUBLISHED_BY, Content, in_the_middle, is_settled, state
 from kube import until
-from release import Release
+from release import BUILD, FRESHNESS, SMOKE, Release
 
 pytestmark = pytest.mark.cluster
 

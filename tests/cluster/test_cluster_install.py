@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 from kube import IMAGE, REPO, command, until
-from release import Release
+from release import BUILD, FRESHNESS, SMOKE, Release
 
 pytestmark = pytest.mark.cluster
 
 SCHEDULES = {
-    "dbt-build/dbt-build-daily": ("0 6 * * *", "duckdb-writer"),
-    "dbt-smoke/dbt-smoke-hourly": ("0 * * * *", "duckdb-writer"),
-    "dbt-source-freshness/dbt-source-freshness": ("0 */6 * * *", "duckdb-reader"),
+    BUILD: ("0 6 * * *", "duckdb-writer"),
+    SMOKE: ("0 * * * *", "duckdb-writer"),
+    FRESHNESS: ("0 */6 * * *", "duckdb-reader"),
     "dbt-fact-orders-full-refresh/dbt-fact-orders-full-refresh": (None, "duckdb-writer"),
 }
 
@@ -34,9 +34,9 @@ def test_the_four_deployments_are_there_with_their_schedules_and_queues(release:
 @pytest.mark.parametrize(
     ("deployment", "hours"),
     [
-        ("dbt-build/dbt-build-daily", {6}),
-        ("dbt-smoke/dbt-smoke-hourly", set(range(24))),
-        ("dbt-source-freshness/dbt-source-freshness", {0, 6, 12, 18}),
+        (BUILD, {6}),
+        (SMOKE, set(range(24))),
+        (FRESHNESS, {0, 6, 12, 18}),
     ],
 )
 def test_a_schedule_makes_runs_at_its_hours(release: Release, deployment: str, hours: set[int]) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from kube import Cluster, until
-from release import Release
+from release import SMOKE, Release
 
 pytestmark = pytest.mark.cluster
 
@@ -28,7 +28,7 @@ def apply(release: Release) -> None:
 
 def test_it_registers_the_deployments_and_runs_one(plain: Release) -> None:
     assert len(plain.prefect.deployments()) == 4
-    plain.prefect.completed("dbt-smoke/dbt-smoke-hourly")
+    plain.prefect.completed(SMOKE)
 
 
 def test_applied_again_it_goes_on_with_the_same_password_and_pods(plain: Release) -> None:

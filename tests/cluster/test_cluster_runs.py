@@ -7,17 +7,11 @@ from typing import Any
 
 import pytest
 from kube import REPO, until
-from release import Release
+from release import BUILD, FRESHNESS, FULL_REFRESH, SMOKE, Release
 
 pytestmark = pytest.mark.cluster
 
-WRITERS = (
-    "dbt-smoke/dbt-smoke-hourly",
-    "dbt-build/dbt-build-daily",
-    "dbt-fact-orders-full-refresh/dbt-fact-orders-full-refresh",
-)
-FRESHNESS = "dbt-source-freshness/dbt-source-freshness"
-BUILD = WRITERS[1]
+WRITERS = (SMOKE, BUILD, FULL_REFRESH)
 Run = dict[str, Any]
 
 

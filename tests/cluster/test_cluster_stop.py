@@ -4,42 +4,28 @@ from collections.abc import Iterator
 from datetime import datetime
 
 import pytest
-from images import case
+from faults import in_the_middle, lock, open_gate
 from kube import until
 from release import Release
 
 pytestmark = pytest.mark.cluster
 
-BUILD = "dbt-build/dbt-build-daily"
-GATE = "import pathlib, sys; gate = pathlib.Path('/data/gate'); "
-LOCKED = """
-import fcntl
-with open("/data/writer.lock", "r+") as file:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        print("free")
-    except BlockingIOError:
-        print("held")
-"""
-
 
 @pytest.fixture
 def waiting(warehouse: Release) -> Iterator[str]:
     """A run whose model `waiting` goes on until the gate is open."""
-    run = warehouse.prefect.start(BUILD, **case("waits"))
-    warehouse.prefect.logged(run, "START sql table model main.waiting", 90)
-    yield run
-    warehouse.shell(GATE + "gate.unlink(missing_ok=True)")
+    with in_the_middle(warehouse, "waits") as run:
+        yield run
 
 
 def test_cancelling_on_the_page_stops_dbt_within_15_seconds_and_frees_the_warehouse(
     warehouse: Release, waiting: str
 ) -> None:
-    assert warehouse.shell(LOCKED).strip() == "held"
+    assert lock(warehouse) == "held"
 
     cancelling = {"type": "CANCELLING", "name": "Cancelling"}
     warehouse.prefect.call("POST", f"flow_runs/{waiting}/set_state", state=cancelling)
-    until(lambda: warehouse.shell(LOCKED).strip() == "free", 15, "the lock")
+    until(lambda: lock(warehouse) == "free", 15, "the lock")
 
     run = warehouse.prefect.ended(waiting, 30)
     assert run["state"]["name"] == "Cancelled", warehouse.prefect.page(waiting)
@@ -52,7 +38,7 @@ def test_a_run_whose_pod_is_drained_goes_on_in_a_new_pod(warehouse: Release, wai
     [first] = warehouse.pods_of(waiting)
     before = warehouse.generation()
 
-    warehouse.shell(GATE + "gate.touch()")
+    open_gate(warehouse)
     warehouse.kubectl("delete", "pod", first["metadata"]["name"], "--wait=false")
     run = warehouse.prefect.ended(waiting)
 

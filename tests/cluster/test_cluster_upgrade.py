@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from images import REMOVED, TAG, UNSCHEDULED
-from release import Release
+from release import BUILD, Release
 
 pytestmark = pytest.mark.cluster
 
@@ -58,7 +58,7 @@ def test_uninstall_and_install_again_finds_the_data(warehouse: Release) -> None:
 
     assert "dbtpod-warehouse" in claims and "dbtpod-server" not in claims
     assert warehouse.generation() == before
-    warehouse.prefect.completed("dbt-build/dbt-build-daily")
+    warehouse.prefect.completed(BUILD)
     assert warehouse.generation() > before
     assert warehouse.rows("select count(*) from fct_orders") == orders
 
