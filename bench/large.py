@@ -10,7 +10,7 @@ from kube import command, until
 from release import BUILD, Release
 
 from bench import cluster, project, rivals, starts, trace
-from dbtpod import events
+from dbtpod.dbt import events
 
 MODELS = 2000
 ROUNDS = 5

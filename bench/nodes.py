@@ -16,7 +16,8 @@ from prefect_server import Proxy, Server, running
 
 from bench import measure, project
 from bench.measure import Cost, ratio, spread
-from dbtpod import parse_state, process, settings
+from dbtpod import settings
+from dbtpod.dbt import parse_state, process
 
 SIZES = (10, 200, 1000)
 # For a server that answers late or not at all: large enough that waiting for it would show.

@@ -11,8 +11,8 @@ from pathlib import Path
 import duckdb
 
 from bench.measure import ratio, spread
-from dbtpod import checkout, publish
 from dbtpod.settings import Settings
+from dbtpod.warehouse import checkout, publish
 
 GIGABYTES = (1, 10)
 ROUNDS = 5

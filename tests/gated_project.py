@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dbtpod import parse_state, process
+from dbtpod.dbt import parse_state, process
 from dbtpod.settings import Settings
 
 _FILES = {

@@ -13,9 +13,9 @@ from prefect import flow
 from prefect.runtime import flow_run
 from prefect_server import Server, eventually
 
-from dbtpod import artifacts, progress
-from dbtpod.events import NodeFinished, NodeStarted, NodeStatus
-from dbtpod.progress import Progress
+from dbtpod.dbt.events import NodeFinished, NodeStarted, NodeStatus
+from dbtpod.page import artifacts, progress
+from dbtpod.page.progress import Progress
 
 TABLE = [{"node": "model fct_orders", "status": "success", "seconds": 0.5, "rows": 2000, "message": "OK"}]
 NOW = datetime(2026, 1, 2, tzinfo=UTC)

@@ -28,7 +28,7 @@ from pathlib import Path
 
 from prefect import flow
 
-from dbtpod import process
+from dbtpod.dbt import process
 from dbtpod.settings import from_environment
 
 
@@ -252,7 +252,7 @@ def test_a_prefect_without_the_private_names_is_started_by_its_own_command(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     # Hides the module, as the names it imports are hidden where Prefect has moved them.
-    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['dbtpod.supervise'] = None\n")
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['dbtpod.cluster.supervise'] = None\n")
     monkeypatch.setitem(prefect.environment, "PYTHONPATH", str(tmp_path))
     pod = start("two_commands")
 
@@ -266,7 +266,7 @@ def test_prefect_has_the_private_names_that_the_supervisor_uses() -> None:
     from prefect.runner._flow_run_executor import FlowRunExecutorContext
     from prefect.runner._process_manager import ProcessHandle, ProcessManager
 
-    advice = "Prefect changed its runner: compare dbtpod/supervise.py with prefect/cli/flow_run.py, `execute`."
+    advice = "Prefect changed its runner: compare dbtpod/cluster/supervise.py with prefect/cli/flow_run.py, `execute`."
     assert {"control_channel", "process_manager", "client"} <= set(dir(FlowRunExecutorContext)) | {
         *FlowRunExecutorContext.__annotations__,
         *FlowRunExecutorContext.__aenter__.__code__.co_names,

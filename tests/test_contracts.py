@@ -9,7 +9,7 @@ import pytest
 import yaml
 from rendering import CHART, ROOT, Render
 
-from dbtpod.deployment_rules import QUEUES
+from dbtpod.registration.deployment_rules import QUEUES
 
 PACKAGE = ROOT / "flows" / "dbtpod"
 DOCKERFILE = (ROOT / "image" / "Dockerfile").read_text()
@@ -81,20 +81,34 @@ def test_the_selector_that_the_smoke_flow_names_exists() -> None:
 def test_a_dependency_is_imported_only_at_its_seam(module: str, allowed: set[str]) -> None:
     importing = re.compile(rf"^\s*(?:from|import) {re.escape(module)}(?:[. ]|$)", re.MULTILINE)
 
-    assert {path.name for path in PACKAGE.glob("*.py") if importing.search(path.read_text())} <= allowed
+    assert {path.name for path in PACKAGE.rglob("*.py") if importing.search(path.read_text())} <= allowed
 
 
 def test_no_module_of_ours_looks_like_a_plugin_of_dbt() -> None:
-    importable = [path for folder in (ROOT, ROOT / "flows", PACKAGE) for path in folder.glob("dbt_*.py")]
+    importable = [*ROOT.glob("dbt_*.py"), *(ROOT / "flows").rglob("dbt_*.py")]
 
     assert importable == []
     assert not (ROOT / "dbt_project" / "__init__.py").exists()
 
 
 def test_the_map_of_the_package_names_every_module() -> None:
-    text = (PACKAGE / "__init__.py").read_text()
+    maps = {path.parent: path.read_text() for path in PACKAGE.rglob("__init__.py")}
 
-    assert [path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__" and path.stem not in text] == []
+    modules = [path for path in PACKAGE.rglob("*.py") if path.parent in maps and path.stem != "__init__"]
+    assert [path.stem for path in modules if path.stem not in maps[path.parent]] == []
+    assert [room.name for room in maps if room != PACKAGE and f"    {room.name} " not in maps[PACKAGE]] == []
+
+
+ROOMS = ("dbt", "warehouse", "page", "cluster", "registration")
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_of_the_package_imports_only_rooms_above_it_and_errors_and_settings(room: str) -> None:
+    text = "\n".join(path.read_text() for path in (PACKAGE / room).glob("*.py"))
+
+    names = re.findall(r"^\s*from dbtpod import (\w+)", text, re.MULTILINE)
+    imported = {*names, *re.findall(r"^\s*from dbtpod\.(\w+)", text, re.MULTILINE)}
+    assert imported <= {"errors", "settings", *ROOMS[: ROOMS.index(room) + 1]}
 
 
 def test_the_readme_names_only_commands_and_files_that_there_are() -> None:

@@ -6,8 +6,8 @@ import pytest
 import yaml
 from prefect.cli.deploy import _models
 
-from dbtpod import deployment_rules, deployments
-from dbtpod.deployments import DeploymentsInvalid
+from dbtpod.registration import deployment_rules, deployments
+from dbtpod.registration.deployments import DeploymentsInvalid
 
 REPO = Path(__file__).parent.parent
 STEPS = "prefect.deployments.steps"

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import record
 
-from dbtpod import events
-from dbtpod.events import Event, InvocationStarted, LogLine, NodeFinished, NodeStarted, NodeStatus
-from dbtpod.failures import is_connection_error
+from dbtpod.dbt import events
+from dbtpod.dbt.events import Event, InvocationStarted, LogLine, NodeFinished, NodeStarted, NodeStatus
+from dbtpod.dbt.failures import is_connection_error
 
 SUCCESS, WARN, ERROR, FAIL, SKIPPED = NodeStatus
 HOOKS = {"shop-on-run-start-0": SUCCESS, "shop-on-run-end-0": SUCCESS}

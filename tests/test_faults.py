@@ -19,7 +19,8 @@ import pytest
 from prefect_server import Server
 from rendering import Render
 
-from dbtpod import heartbeat, parse_state
+from dbtpod.dbt import parse_state
+from dbtpod.registration import heartbeat
 from dbtpod.settings import Settings
 
 ROOT = Path(__file__).parent.parent

@@ -11,10 +11,11 @@ import duckdb
 import pytest
 import warehouse
 
-from dbtpod import checkout, generations, lock, publish
+from dbtpod import generations
 from dbtpod.errors import WarehouseBusy, WarehouseUnusable
 from dbtpod.generations import Change
 from dbtpod.settings import Settings
+from dbtpod.warehouse import checkout, lock, publish
 
 
 @pytest.fixture

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from dbtpod import lock
 from dbtpod.errors import WarehouseBusy, WarehouseUnusable
-from dbtpod.lock import Holder
+from dbtpod.warehouse import lock
+from dbtpod.warehouse.lock import Holder
 
 HOLDER = """
 import sys
 from datetime import datetime
 from pathlib import Path
-from dbtpod import lock
+from dbtpod.warehouse import lock
 holder = lock.Holder(sys.argv[2], "pod-1", datetime.fromisoformat("2026-11-23T06:00:00+00:00"))
 with lock.hold(Path(sys.argv[1]), holder, 30):
     print("held", flush=True)

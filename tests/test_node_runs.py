@@ -23,10 +23,10 @@ from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_server import Proxy, Server, eventually, running
 
-from dbtpod import task_events
-from dbtpod.events import Event, LogLine, NodeFinished, NodeStarted, NodeStatus, kind_of, name_of, parse
-from dbtpod.lineage import read_parents, upstream
-from dbtpod.node_runs import NodeRuns
+from dbtpod.dbt.events import Event, LogLine, NodeFinished, NodeStarted, NodeStatus, kind_of, name_of, parse
+from dbtpod.page import task_events
+from dbtpod.page.lineage import read_parents, upstream
+from dbtpod.page.node_runs import NodeRuns
 
 DATA = Path(__file__).parent / "data"
 START = datetime(2026, 1, 2, 3, 4, 5, 600, tzinfo=UTC)

@@ -10,7 +10,7 @@ from pathlib import Path
 import gated_project as small
 import pytest
 
-from dbtpod import parse_state, precompiled, process
+from dbtpod.dbt import parse_state, precompiled, process
 from dbtpod.settings import Settings
 
 # Counts what dbt compiles in a build, with what is in argv[1] or without: templates, and schemas.
@@ -20,7 +20,7 @@ from pathlib import Path
 from dbt.cli.main import cli
 from dbt_common import dataclass_schema
 from dbt_common.clients import jinja
-from dbtpod import precompiled
+from dbtpod.dbt import precompiled
 
 compile_, templates = jinja.MacroFuzzEnvironment.compile, []
 def counting(self, source, *args, **options):

@@ -10,7 +10,7 @@ from pathlib import Path
 import gated_project as small
 import pytest
 
-from dbtpod import process, shortcuts
+from dbtpod.dbt import process, shortcuts
 from dbtpod.settings import Settings
 
 ENDLESS, GATE = ["run", "--select", "endless"], ["run", "--select", "gate"]

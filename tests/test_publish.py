@@ -22,9 +22,9 @@ import pytest
 import warehouse
 from warehouse import LOG
 
-from dbtpod import checkout, durable, housekeeping, lock, publish
 from dbtpod.errors import VolumeFull, WarehouseBusy, WarehouseUnusable
 from dbtpod.settings import Settings
+from dbtpod.warehouse import checkout, durable, housekeeping, lock, publish
 
 NEWER = Path(__file__).parent / "data" / "written-by-duckdb-2.0.0.duckdb.gz"
 DIED = 99

@@ -29,7 +29,8 @@ from prefect.settings import (
 from prefect.states import AwaitingRetry, Cancelling, Completed, Running, State
 from prefect_server import eventually, running
 
-from dbtpod import heartbeat, register, schedules, work_pool
+from dbtpod import register
+from dbtpod.registration import heartbeat, schedules, work_pool
 
 T = TypeVar("T")
 REPO = Path(__file__).parent.parent

@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 from test_results import node, read
 
-from dbtpod import failure_graph, report
-from dbtpod.events import NodeStatus
-from dbtpod.results import NodeResult, RunReport
+from dbtpod.dbt.events import NodeStatus
+from dbtpod.dbt.results import NodeResult, RunReport
+from dbtpod.page import failure_graph, report
 
 SUCCESS, WARN, ERROR, FAIL, SKIPPED = NodeStatus
 PARENTS = {

@@ -6,9 +6,9 @@ import pytest
 import record
 from test_events import RUNS, parsed
 
-from dbtpod import results
-from dbtpod.events import NodeStatus
-from dbtpod.results import NodeResult, RunReport
+from dbtpod.dbt import results
+from dbtpod.dbt.events import NodeStatus
+from dbtpod.dbt.results import NodeResult, RunReport
 
 SUCCESS, WARN, ERROR, FAIL, SKIPPED = NodeStatus
 

@@ -10,9 +10,11 @@ from typing import Any
 import duckdb
 import pytest
 
-from dbtpod import checkout, parse_state, process, publish, resume
+from dbtpod import resume
+from dbtpod.dbt import parse_state, process
 from dbtpod.errors import RunGivenUp
 from dbtpod.settings import Settings
+from dbtpod.warehouse import checkout, publish
 
 LOG = logging.getLogger("test")
 PROFILE = "shop: {target: w, outputs: {w: {type: duckdb, path: \"{{ env_var('DUCKDB_PATH') }}\", threads: 1}}}"

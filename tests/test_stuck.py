@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dbtpod.stuck import Obstacle, obstacle_of_job, obstacle_of_pod
+from dbtpod.cluster.stuck import Obstacle, obstacle_of_job, obstacle_of_pod
 
 PODS = Path(__file__).parent / "data" / "kubernetes" / "pods.json"
 RECORDED: dict[str, dict[str, Any]] = json.loads(PODS.read_text())

@@ -14,7 +14,8 @@ import duckdb
 import gated_project as small
 import pytest
 
-from dbtpod import boot, events, parse_state, process
+from dbtpod import boot
+from dbtpod.dbt import events, parse_state, process
 from dbtpod.settings import Settings
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import duckdb
 
-from dbtpod import checkout, publish
-from dbtpod.publish import Generation
 from dbtpod.settings import Settings
+from dbtpod.warehouse import checkout, publish
+from dbtpod.warehouse.publish import Generation
 
 LOG = logging.getLogger("warehouse")
 

@@ -24,7 +24,7 @@ def main() -> int:
     # What an import makes is there to stay: looking through it for garbage costs a tenth of the time.
     gc.disable()
     try:
-        from dbtpod import supervise
+        from dbtpod.cluster import supervise
     except ImportError as error:
         print(f"dbtpod: {error}; this Prefect is started the slow way.", file=sys.stderr, flush=True)  # noqa: T201
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
@@ -41,7 +41,7 @@ def _start_warm() -> tuple[socket.socket, int]:
         dbts_end.set_inheritable(True)
         # Each command brings its whole environment; this is what the import sees.
         environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH" and not k.startswith("PREFECT_")}
-        command = [sys.executable, "-P", str(Path(__file__).with_name("warm.py")), str(dbts_end.fileno())]
+        command = [sys.executable, "-P", str(Path(__file__).with_name("dbt") / "warm.py"), str(dbts_end.fileno())]
         pid = os.posix_spawn(sys.executable, command, environment, setpgroup=0, setsigmask=[])
     return flow_end, pid
 

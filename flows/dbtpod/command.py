@@ -19,12 +19,15 @@ from prefect.client.schemas.objects import TaskRun
 from prefect.states import Completed
 from prefect.tasks import Task
 
-from dbtpod import durable, events, failures, parse_state, process, report, results, resume
+from dbtpod import resume
+from dbtpod.dbt import events, failures, parse_state, process, results
+from dbtpod.dbt.events import Event, InvocationStarted, LogLine
+from dbtpod.dbt.results import RunReport
 from dbtpod.errors import ConnectionLost, DbtFailed, DbtKilled, DbtPodError, DbtUnusable, VolumeFull
-from dbtpod.events import Event, InvocationStarted, LogLine
-from dbtpod.node_runs import NodeRuns
-from dbtpod.results import RunReport
+from dbtpod.page import report
+from dbtpod.page.node_runs import NodeRuns
 from dbtpod.settings import Settings
+from dbtpod.warehouse import durable
 
 # How DuckDB and Python tell of a volume that became full in the middle.
 _FULL = os.strerror(errno.ENOSPC)

@@ -5,9 +5,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dbtpod import database, durable, publish, settings
+from dbtpod import settings
 from dbtpod.errors import DbtPodError, WarehouseUnusable
 from dbtpod.settings import Settings
+from dbtpod.warehouse import database, durable, publish
 
 
 @dataclass(frozen=True)

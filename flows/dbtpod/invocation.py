@@ -9,11 +9,14 @@ from datetime import UTC, datetime
 from prefect import get_run_logger
 from prefect.runtime import flow_run
 
-from dbtpod import artifacts, checkout, housekeeping, lock, parse_state, publish, report, resume
+from dbtpod import resume
 from dbtpod.command import Dbt, Retries
+from dbtpod.dbt import parse_state
 from dbtpod.errors import SettingsError, WarehouseUnusable
-from dbtpod.lineage import read_parents
+from dbtpod.page import artifacts, report
+from dbtpod.page.lineage import read_parents
 from dbtpod.settings import Settings, from_environment
+from dbtpod.warehouse import checkout, housekeeping, lock, publish
 
 # Longer than any healthy hand-over, and short enough that a forgotten shell is noticed within the hour.
 LOCK_SECONDS = 600.0

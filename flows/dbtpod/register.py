@@ -21,9 +21,9 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
-from dbtpod import deployments, heartbeat, schedules, work_pool
-from dbtpod.deployments import PrefectFile
 from dbtpod.errors import DbtPodError, DeploymentsInvalid, SettingsError
+from dbtpod.registration import deployments, heartbeat, schedules, work_pool
+from dbtpod.registration.deployments import PrefectFile
 
 log = logging.getLogger("dbtpod.register")
 

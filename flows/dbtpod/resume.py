@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dbtpod import checkout, durable, parse_state, process, results
+from dbtpod.dbt import parse_state, process, results
+from dbtpod.dbt.results import RunReport
 from dbtpod.errors import RunGivenUp
-from dbtpod.results import RunReport
 from dbtpod.settings import Settings
+from dbtpod.warehouse import checkout, durable
 
 # A build that kills its pod kills the next one too: with memory, for one.
 MOST_STARTS = 5

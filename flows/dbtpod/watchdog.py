@@ -19,8 +19,8 @@ from typing import Any
 
 import httpx
 
-from dbtpod.health import Health
-from dbtpod.stuck import Obstacle, obstacle_of_job, obstacle_of_pod
+from dbtpod.cluster.health import Health
+from dbtpod.cluster.stuck import Obstacle, obstacle_of_job, obstacle_of_pod
 
 # A registry or a new Secret may be a moment late; a person who typed a wrong tag should not wait longer.
 PATIENCE_WITH_MISTAKES = 60

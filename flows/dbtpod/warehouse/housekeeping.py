@@ -3,8 +3,8 @@
 import shutil
 import time
 
-from dbtpod import checkout, publish
 from dbtpod.settings import Settings
+from dbtpod.warehouse import checkout, publish
 
 KEEP_DAYS = 14
 KEEP_RUNS = 100

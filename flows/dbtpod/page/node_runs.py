@@ -28,11 +28,11 @@ from prefect.context import FlowRunContext
 from prefect.events import Event as PrefectEvent
 from prefect.logging.loggers import task_run_logger
 
-from dbtpod import task_events
-from dbtpod.events import Event, LogLine, NodeFinished, NodeStarted, NodeStatus, kind_of, name_of
-from dbtpod.lineage import Parents, read_parents, upstream
-from dbtpod.outbox import Outbox, impatient_client
-from dbtpod.progress import Progress
+from dbtpod.dbt.events import Event, LogLine, NodeFinished, NodeStarted, NodeStatus, kind_of, name_of
+from dbtpod.page import task_events
+from dbtpod.page.lineage import Parents, read_parents, upstream
+from dbtpod.page.outbox import Outbox, impatient_client
+from dbtpod.page.progress import Progress
 
 _Log = Logger | LoggerAdapter[Logger]
 TASK_KEY = "dbt-node"

@@ -123,7 +123,7 @@ def serve(wire: socket.socket) -> None:
     threading.Thread(target=_die_with_flow, args=(wire.fileno(),), daemon=True).start()
     # What an import makes is there to stay: looking through it for garbage costs a tenth of the time.
     gc.disable()
-    from dbtpod import precompiled, shortcuts
+    from dbtpod.dbt import precompiled, shortcuts
 
     shortcuts.take_before_import()
     import dbt.adapters.duckdb
@@ -182,7 +182,7 @@ def _rehearse(wire: socket.socket) -> None:
     says is lost, and said again by the command that follows. A command that comes in the middle waits for the end; to
     interrupt it then ends the process, which has not begun it.
     """
-    from dbtpod import parse_state, process
+    from dbtpod.dbt import parse_state, process
     from dbtpod.errors import SettingsError
     from dbtpod.settings import for_project
 

@@ -15,7 +15,7 @@ from prefect.flow_engine import AsyncFlowRunEngine, FlowRunEngine, load_flow, lo
 from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.logging.loggers import flow_run_logger
 
-from dbtpod import artifacts
+from dbtpod.page import artifacts
 
 _SET_WORKING_DIRECTORY = "prefect.deployments.steps.set_working_directory"
 

@@ -10,8 +10,8 @@ from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.objects import WorkPool
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
-from dbtpod.deployment_rules import QUEUES
 from dbtpod.errors import DeploymentsInvalid
+from dbtpod.registration.deployment_rules import QUEUES
 
 KIND = "kubernetes"
 

@@ -11,8 +11,8 @@ from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
 
-from dbtpod.events import Event, NodeFinished, NodeStarted, NodeStatus
-from dbtpod.outbox import impatient_client
+from dbtpod.dbt.events import Event, NodeFinished, NodeStarted, NodeStatus
+from dbtpod.page.outbox import impatient_client
 
 BAR_SECONDS = 2.0
 LOG_SECONDS = 10.0

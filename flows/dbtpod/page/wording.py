@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 
-from dbtpod.results import NodeResult, RunReport, counts
+from dbtpod.dbt.results import NodeResult, RunReport, counts
 
 # dbt's first line of a message only says of which node it is, which stands beside it already.
 _WHERE = re.compile(r"^\s*(Runtime|Database|Compilation) Error in .*\n")

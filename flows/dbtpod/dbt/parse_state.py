@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 
-from dbtpod import precompiled, process
+from dbtpod.dbt import precompiled, process
 from dbtpod.errors import DbtUnusable
 from dbtpod.settings import Settings, for_project
 

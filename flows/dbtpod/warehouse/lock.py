@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from dbtpod import durable
 from dbtpod.errors import WarehouseBusy, WarehouseUnusable
+from dbtpod.warehouse import durable
 
 # Often enough that a hand-over is not felt; each try is one system call.
 PAUSE_SECONDS = 0.1

@@ -14,7 +14,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
 
-from dbtpod.outbox import impatient_client
+from dbtpod.page.outbox import impatient_client
 
 # Two answers of a slow server.
 _SECONDS = 12.0

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from dbtpod import failure_graph
-from dbtpod.events import NodeStatus
-from dbtpod.failure_graph import Parents
-from dbtpod.results import NodeResult, RunReport
-from dbtpod.wording import counted, cut, duration, escaped, fenced, listed, rows, section, told
+from dbtpod.dbt.events import NodeStatus
+from dbtpod.dbt.results import NodeResult, RunReport
+from dbtpod.page import failure_graph
+from dbtpod.page.lineage import Parents
+from dbtpod.page.wording import counted, cut, duration, escaped, fenced, listed, rows, section, told
 
 _MOST_NAMED = 10
 _LONGEST_STATE = 2000

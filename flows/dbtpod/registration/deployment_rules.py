@@ -15,8 +15,8 @@ from zoneinfo import available_timezones
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule, RRuleSchedule
 from pydantic import TypeAdapter, ValidationError
 
-from dbtpod import entrypoints
-from dbtpod.entrypoints import did_you_mean
+from dbtpod.registration import entrypoints
+from dbtpod.registration.entrypoints import did_you_mean
 
 # The queues of the work pool and how many of their runs may be in a pod at once. One writer: DuckDB has no second.
 QUEUES: Mapping[str, int | None] = {"duckdb-writer": 1, "duckdb-reader": None}

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dbtpod import database, durable, lock
 from dbtpod.errors import WarehouseUnusable
 from dbtpod.settings import Settings
+from dbtpod.warehouse import database, durable, lock
 
 FACTS = "generation.json"
 # A reader follows the link first and opens the file next; in between, the generation that it found must not go.

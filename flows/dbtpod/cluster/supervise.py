@@ -28,8 +28,9 @@ from prefect.runner._process_manager import ProcessHandle
 from prefect.states import AwaitingRetry
 from prefect.utilities.engine import propose_state
 
-from dbtpod import engine, leash
-from dbtpod.process import WARM
+from dbtpod.cluster import engine
+from dbtpod.dbt import leash
+from dbtpod.dbt.process import WARM
 
 # From the flow run's last state to the engine's end: for logs that the API does not take.
 FLUSH_SECONDS = 15.0

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dbtpod.events import (
+from dbtpod.dbt.events import (
     STATUSES,
     Event,
     InvocationStarted,

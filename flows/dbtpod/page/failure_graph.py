@@ -1,12 +1,10 @@
 """Which failed node skipped which others, as a mapping and as a mermaid graph; pure."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 
-from dbtpod.events import NodeStatus, kind_of
-from dbtpod.results import NodeResult, RunReport
-
-# Each node's direct parents, from dbt's manifest; what the report lacks (a source, ephemeral) is stepped over.
-Parents = Mapping[str, Sequence[str]]
+from dbtpod.dbt.events import NodeStatus, kind_of
+from dbtpod.dbt.results import NodeResult, RunReport
+from dbtpod.page.lineage import Parents
 
 _TESTS = ("test", "unit_test")
 _MOST_NODES = 60

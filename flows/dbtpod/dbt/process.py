@@ -17,7 +17,7 @@ from pathlib import Path
 from shutil import which
 from typing import IO
 
-from dbtpod import leash, shortcuts, warm
+from dbtpod.dbt import leash, shortcuts, warm
 from dbtpod.errors import SettingsError
 from dbtpod.settings import Settings
 

@@ -19,7 +19,7 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.sorting import FlowRunSort
 
-from dbtpod.deployments import Deployment, PrefectFile
+from dbtpod.registration.deployments import Deployment, PrefectFile
 
 # The server's scheduler looks at changed deployments every 5 s.
 WAIT_SECONDS = 30

@@ -12,7 +12,7 @@ import sys
 from types import SimpleNamespace
 from typing import IO, Any
 
-from dbtpod import events
+from dbtpod.dbt import events
 
 
 def take_before_import() -> None:

@@ -13,9 +13,9 @@ import shutil
 import time
 from pathlib import Path
 
-from dbtpod import database, durable, publish
 from dbtpod.errors import WarehouseBusy
 from dbtpod.settings import Settings
+from dbtpod.warehouse import database, durable, publish
 
 # A shell or a dbt by hand is looked at as often while a run waits for it.
 PAUSE_SECONDS = 0.5

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import duckdb
 
-from dbtpod import durable
 from dbtpod.errors import WarehouseBusy, WarehouseUnusable
+from dbtpod.warehouse import durable
 
 # struct flock; macOS orders it otherwise.
 FLOCK, FLOCK_FIELDS = (

@@ -9,10 +9,10 @@ from typing import Any
 
 import yaml
 
-from dbtpod import entrypoints
-from dbtpod.deployment_rules import Place, Problem, check, work_pool
-from dbtpod.entrypoints import did_you_mean
 from dbtpod.errors import DeploymentsInvalid
+from dbtpod.registration import entrypoints
+from dbtpod.registration.deployment_rules import Place, Problem, check, work_pool
+from dbtpod.registration.entrypoints import did_you_mean
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,8 @@
+"""What people see of a run in Prefect.
+
+node_runs        dbt's nodes as task runs (lineage: their parents; task_events: Prefect's private form of them)
+progress         "37 of 96 done", in the log and as a bar
+report           RunReport -> state messages, tables, markdown (wording, failure_graph)
+artifacts        the report as Prefect artifacts
+outbox           sends it all from a thread of its own, and never holds dbt up
+"""

@@ -1,0 +1,7 @@
+"""prefect.yaml, and the server that it is brought to.
+
+deployments      prefect.yaml, read and checked (deployment_rules, entrypoints)
+work_pool        the pool, its job template and its queues
+schedules        what is told of them: what the file overruled, and when each deployment runs next
+heartbeat        the automations that end a run whose pod vanished
+"""
