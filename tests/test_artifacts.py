@@ -69,6 +69,7 @@ def test_the_bar_moves_while_the_command_runs_and_ends_with_it(api: Server, monk
                 bar.observe(NodeFinished(f"model.shop.m{at}", "model", f"m{at}", status, NOW, 0.1, "", None))
                 expected = 25.0 * at
                 seen.append(eventually(lambda now=expected: bar_at(api, run, now)))
+        bar.wait()
         [artifact] = api.filter("artifacts", run)
         assert artifact["description"] == "dbt build: 4 of 4 done, 1 failed, 1 skipped"
 

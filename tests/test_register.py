@@ -366,7 +366,7 @@ def test_a_server_that_goes_away_in_the_middle_is_told_without_a_traceback(
 
         monkeypatch.setattr(work_pool, "ensure", ensure_and_kill)
 
-        message = refused(project, capsys)
+        message = refused(project, capsys, "--base-job-template", str(project / "template.json"))
 
     assert f"Prefect's API at {server.url} went away in the middle" in message and "register again" in message
 

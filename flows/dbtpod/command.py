@@ -44,12 +44,12 @@ class Retries:
 class Dbt:
     """What a flow calls: `dbt("build", "--select", "orders")` runs that command, or raises."""
 
-    def __init__(self, settings: Settings, run_dir: Path, target: str, retries: Retries) -> None:
+    def __init__(self, settings: Settings, run_dir: Path, target: str, retries: Retries, nodes: NodeRuns) -> None:
         self._settings = settings
         self._run_dir = run_dir
         self._target = target
         self._retries = retries
-        self._nodes = NodeRuns()
+        self._nodes = nodes
         self._commands = 0
         # Of all commands, attempts and pods of this flow run.
         self.report = RunReport("", (), 0.0)

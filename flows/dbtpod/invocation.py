@@ -15,6 +15,7 @@ from dbtpod.dbt import parse_state
 from dbtpod.errors import SettingsError, WarehouseUnusable
 from dbtpod.page import artifacts, report
 from dbtpod.page.lineage import read_parents
+from dbtpod.page.node_runs import NodeRuns
 from dbtpod.settings import Settings, from_environment
 from dbtpod.warehouse import checkout, housekeeping, lock, publish
 
@@ -32,12 +33,12 @@ def writer(*, retries: int = 0, retry_delay_seconds: float = 0) -> Iterator[Dbt]
     settings, run_id = from_environment(), _flow_run_id()
     log = get_run_logger()
     lock.check_filesystem(settings.volume, settings.allow_network_filesystem)
-    with lock.hold(settings.lock_path, _holder(), LOCK_SECONDS, log.info):
+    with NodeRuns() as nodes, lock.hold(settings.lock_path, _holder(), LOCK_SECONDS, log.info):
         # First of all: what a crash left may take the room that the working copy needs.
         housekeeping.clean(settings, run_id)
         checkout.wait_until_unused(settings, LOCK_SECONDS, log)
         run_dir = resume.begin(settings, run_id, flow_run.run_count, log)
-        dbt = Dbt(settings, run_dir, parse_state.WRITER, Retries(retries, retry_delay_seconds))
+        dbt = Dbt(settings, run_dir, parse_state.WRITER, Retries(retries, retry_delay_seconds), nodes)
         with _reported(dbt):
             yield dbt
             _publish(settings, dbt)
@@ -55,14 +56,16 @@ def reader(*, retries: int = 0, retry_delay_seconds: float = 0) -> Iterator[Dbt]
             f"There is no published warehouse at {settings.readable_path} yet: run dbt-build or dbt-smoke first."
         )
     run_dir = settings.runs_dir / _flow_run_id()
-    with _reported(Dbt(settings, run_dir, parse_state.READER, Retries(retries, retry_delay_seconds))) as dbt:
-        yield dbt
+    with NodeRuns() as nodes:
+        dbt = Dbt(settings, run_dir, parse_state.READER, Retries(retries, retry_delay_seconds), nodes)
+        with _reported(dbt):
+            yield dbt
 
 
 @contextmanager
-def _reported(dbt: Dbt) -> Iterator[Dbt]:
+def _reported(dbt: Dbt) -> Iterator[None]:
     try:
-        yield dbt
+        yield
     finally:
         artifacts.send(report.table(dbt.report), report.markdown(dbt.report, read_parents(dbt.target_dir)))
 

@@ -18,8 +18,11 @@ from functools import partial
 from itertools import count
 from logging import Logger, LoggerAdapter
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 from uuid import UUID, uuid4
 
+from httpx import HTTPError
 from prefect import get_run_logger
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun, State, StateType, TaskRun, TaskRunResult
@@ -48,9 +51,10 @@ _FINAL = {
 
 
 class NodeRuns:
-    """The rows of one flow run, over all its dbt commands; it is made inside the flow.
+    """The rows of one flow run, over all its dbt commands; it is made inside the flow, and its block is the flow's.
 
-    Nothing here raises, or waits for the API: where rows cannot be made, one warning says so and the log goes on.
+    Nothing here raises, or waits for the API: where rows cannot be made, one warning says so and the log goes on. Only
+    the end of the block waits for the rows that are still on their way, and not for long.
     """
 
     def __init__(self) -> None:
@@ -58,10 +62,26 @@ class NodeRuns:
         if context is None or context.flow_run is None:
             raise RuntimeError("NodeRuns() belongs inside a Prefect flow: decorate the function with @flow.")
         self._flow_run = context.flow_run
+        self._log: _Log = get_run_logger()
         self._related = task_events.related(context.flow_run, context.flow.name if context.flow else "")
         self._latest: dict[str, UUID] = {}  # each node's newest task run in this flow run
         self._blind = False
-        self._warned: set[str] = set()
+        self._outbox = Outbox(self._warn)
+        self._progress: Progress | None = None
+
+    def __enter__(self) -> Self:
+        """Take over what an earlier process of this flow run has left."""
+        self._outbox.__enter__()
+        self._outbox.put(self._adopt)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Have the last rows sent, and the last bar moved; those of other commands had the time for that."""
+        self._outbox.__exit__(kind, error, traceback)
+        if self._progress:
+            self._progress.wait()
 
     @contextmanager
     def command(self, target_dir: Path, name: str = "dbt") -> Iterator[None]:
@@ -75,15 +95,14 @@ class NodeRuns:
         self._parents: Parents | None = None
         self._rows: dict[str, TaskRun] = {}  # those of this command
         self._open: dict[str, TaskRun] = {}
-        say = self._log.info
-        with Outbox(self._warn) as self._outbox, Progress(name, self._flow_run.id, say) as self._progress:
-            self._outbox.put(self._adopt)
+        with Progress(name, self._flow_run.id, self._log.info) as self._progress:
             try:
                 yield
             except BaseException:
                 self._end_open(StateType.CANCELLED, "Cancelled", "The run was stopped while dbt ran this node.")
                 raise
             self._end_open(StateType.CRASHED, "Crashed", "dbt ended before it finished this node.")
+            self._outbox.hurry()
 
     def observe(self, event: Event) -> None:
         """Write a line to the log, or have a node's row begin or end.
@@ -93,7 +112,8 @@ class NodeRuns:
         if isinstance(event, LogLine):
             _write(self._logger_of(event.node_id), event)
         elif isinstance(event, NodeStarted | NodeFinished):
-            self._progress.observe(event)
+            if self._progress:
+                self._progress.observe(event)
             self._try(lambda: self._change(event))
 
     def _change(self, event: NodeStarted | NodeFinished) -> None:
@@ -142,16 +162,19 @@ class NodeRuns:
 
     def _adopt(self) -> list[PrefectEvent]:
         """Take over the rows of an earlier process of this flow run: parents for ours, and ended if it died on them."""
-        if self._flow_run.run_count < 2 or self._latest:
+        if self._flow_run.run_count < 2:
             return []
         ended = []
-        for run in _earlier_rows(self._flow_run):
-            self._latest.setdefault(run.dynamic_key.rsplit("/", 1)[0], run.id)
-            if run.state and not run.state.is_final():
-                state: State[None] = State(
-                    type=StateType.CRASHED, name="Crashed", message="The process that ran dbt died."
-                )
-                ended.append(task_events.state_change(run, state, self._related))
+        try:
+            for run in _earlier_rows(self._flow_run):
+                self._latest.setdefault(run.dynamic_key.rsplit("/", 1)[0], run.id)
+                if run.state and not run.state.is_final():
+                    state: State[None] = State(
+                        type=StateType.CRASHED, name="Crashed", message="The process that ran dbt died."
+                    )
+                    ended.append(task_events.state_change(run, state, self._related))
+        except HTTPError as error:
+            self._warn(f"The rows of this run's earlier pod stay as they are, and are not linked to: {error}")
         return ended
 
     def _logger_of(self, node_id: str | None) -> _Log:
@@ -170,9 +193,7 @@ class NodeRuns:
             self._warn(f"dbt's nodes are not shown in Prefect from here on, only logged: {error!r}")
 
     def _warn(self, text: str) -> None:
-        if text not in self._warned:  # once for all commands of the flow run
-            self._warned.add(text)
-            self._log.warning("%s", text)
+        self._log.warning("%s", text)
 
 
 def _message(event: NodeFinished) -> str:

@@ -25,7 +25,7 @@ RETRY_SECONDS = 5.0
 # A server that is killed loses what it has taken and not yet written, so the newest events are told again after a
 # failure, and after a silence in which a server could have been replaced. It knows an event that it has by its id.
 REMEMBERED_SECONDS, SILENCE_SECONDS = 60.0, 10.0
-# For the events still on their way at the end of a dbt command.
+# For the events still on their way at the end of a flow.
 LAST_SECONDS = 6.0
 
 Maker = Callable[[], Sequence[Event]]
@@ -55,7 +55,7 @@ class Outbox:
         self._warn = warn
         self._queue: SimpleQueue[Maker | None] = SimpleQueue()
         self._put = self._sent = 0
-        self._left = threading.Event()
+        self._soon, self._left = threading.Event(), threading.Event()
         self._failing = self._warned = False
         self._remembered: deque[tuple[float, Any]] = deque()  # when an event was taken, and its JSON
         context = contextvars.copy_context()  # Prefect's settings and its server's address are in it
@@ -72,6 +72,7 @@ class Outbox:
         """Have the thread end, and wait for it, but not for long."""
         self._queue.put(None)
         self._left.set()
+        self._soon.set()
         self._thread.join(LAST_SECONDS if not self._failing else 0)
         if self._thread.is_alive():
             self._warn(
@@ -83,6 +84,10 @@ class Outbox:
         """Have the thread make the events and send them; at once, whatever the API does."""
         self._put += 1
         self._queue.put(maker)
+
+    def hurry(self) -> None:
+        """Have what is there sent now; at once, too."""
+        self._soon.set()
 
     def _run(self) -> None:
         try:
@@ -96,8 +101,9 @@ class Outbox:
     def _take(self) -> list[Maker]:
         makers: list[Maker] = []
         maker = self._queue.get()
-        if self._queue.qsize() < BATCH_EVENTS:
-            self._left.wait(PAUSE_SECONDS)
+        if self._queue.qsize() < BATCH_EVENTS and not self._left.is_set():
+            self._soon.wait(PAUSE_SECONDS)
+            self._soon.clear()
         try:
             while maker is not None and len(makers) < BATCH_EVENTS:
                 makers.append(maker)

@@ -46,8 +46,11 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Have the thread end, and wait for it, but not for long."""
+        """Have the bar move a last time; at once, whatever the API does."""
         self._left.set()
+
+    def wait(self) -> None:
+        """Wait for that last move, but not for long."""
         self._thread.join(_LAST_SECONDS)
 
     def __str__(self) -> str:
