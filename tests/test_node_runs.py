@@ -16,6 +16,7 @@ from uuid import uuid4
 
 import prefect.utilities.engine
 import pytest
+from httpx import ReadTimeout
 from prefect import flow
 from prefect.client.schemas.objects import State, StateType, TaskRun
 from prefect.events import Event as PrefectEvent
@@ -24,7 +25,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_server import Proxy, Server, eventually, running
 
 from dbtpod.dbt.events import Event, LogLine, NodeFinished, NodeStarted, NodeStatus, kind_of, name_of, parse
-from dbtpod.page import task_events
+from dbtpod.page import node_runs, task_events
 from dbtpod.page.lineage import read_parents, upstream
 from dbtpod.page.node_runs import NodeRuns
 
@@ -208,6 +209,31 @@ def test_a_rescheduled_run_ends_the_rows_of_the_process_that_died_and_links_to_t
         ("model stg_orders", "Completed"): 1,
     }
     assert edges(api, run) == {("seed raw_orders", "model stg_orders")}
+
+
+def test_a_rescheduled_run_that_cannot_ask_for_its_earlier_rows_says_so_and_has_rows_all_the_same(
+    api: Server, target: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_answer(_: object) -> Iterator[TaskRun]:
+        raise ReadTimeout("no answer")
+
+    monkeypatch.setattr(node_runs, "_earlier_rows", no_answer)
+    attempts = []
+
+    @flow(name="dbt-build", retries=1)
+    def build() -> str:
+        attempts.append(flow_run.id)
+        if len(attempts) == 1:
+            raise OSError
+        with NodeRuns() as nodes, nodes.command(target):
+            for event in node(FCT):
+                nodes.observe(event)
+        return str(flow_run.id)
+
+    run = build()
+
+    final_rows(api, run, 1)
+    assert [text for text in warnings if "earlier pod" in text and "no answer" in text]
 
 
 @pytest.mark.parametrize("trouble", ["slow", "stopped"])
