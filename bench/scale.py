@@ -159,7 +159,7 @@ def _deployments(release: Release) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder:
         _write(Path(folder))
         release.kubectl("create", "configmap", "many", f"--from-file={folder}")
-    yield f"\n| {DEPLOYMENTS} deployments, each on a schedule | s | CPU of the server, s |\n|---|---|---|"
+    yield f"| {DEPLOYMENTS} deployments, each on a schedule | s | CPU of the server, s |\n|---|---|---|"
     for what in ("registered anew", "registered again, nothing changes"):
         before, pod = starts.usage(release, "server")[0], _register(release)
         cpu = starts.usage(release, "server")[0] - before
