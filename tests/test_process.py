@@ -105,7 +105,8 @@ def test_dbt_dies_with_a_flow_that_is_killed(settings: Settings, target: Path, g
         [
             sys.executable,
             "-c",
-            "import sys; from pathlib import Path; from dbtpod import process; from dbtpod.settings import Settings\n"
+            "import sys; from pathlib import Path\n"
+            "from dbtpod.dbt import process; from dbtpod.settings import Settings\n"
             "with process.start(sys.argv[4:], Settings(Path(sys.argv[1]), Path(sys.argv[2])), Path(sys.argv[3])) as d:"
             " list(d.lines())",
             str(settings.duckdb_path),
