@@ -55,7 +55,8 @@ SECTIONS = {
     ),
     "warehouse": Section(
         "Keeping the last good build",
-        "A writing run begins with a copy of the published file and ends with a rename of its own.",
+        "A writing run begins with a copy of the published file and ends with a rename of its own. `cp` leaves its\n"
+        "bytes in the page cache; a check-out also removes the copy before it, and syncs whose the new one is.",
         warehouse.table,
     ),
     "queue": Section(
