@@ -1,10 +1,8 @@
 """The report of a flow run as Prefect artifacts: a table whose history Prefect keeps, and a page for people."""
 
-import contextvars
 import json
 import os
 import re
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from uuid import UUID
@@ -14,7 +12,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
 
-from dbtpod.page.outbox import impatient_client
+from dbtpod.page.outbox import background, impatient_client
 
 # Two answers of a slow server.
 _SECONDS = 12.0
@@ -54,10 +52,7 @@ def send(table: Sequence[Mapping[str, object]], markdown: str) -> None:
 
 def _together(*calls: Callable[[], None]) -> bool:
     """Whether all calls ended in time; none of them holds up the process's end."""
-    threads = [
-        threading.Thread(target=contextvars.copy_context().run, args=(call,), name="dbtpod-artifact", daemon=True)
-        for call in calls
-    ]
+    threads = [background(call, "dbtpod-artifact") for call in calls]
     deadline = time.monotonic() + _SECONDS
     for thread in threads:
         thread.start()

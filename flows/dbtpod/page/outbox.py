@@ -44,6 +44,12 @@ def _client(_api: str | None) -> SyncPrefectClient:
     return get_client(httpx_settings={"timeout": _ANSWER_SECONDS}, sync_client=True)
 
 
+def background(work: Callable[[], None], name: str) -> threading.Thread:
+    """A thread, not started yet, that never holds up the process's end."""
+    context = contextvars.copy_context()  # Prefect's settings and its server's address are in it
+    return threading.Thread(target=context.run, args=(work,), name=name, daemon=True)
+
+
 class Outbox:
     """Takes makers of events while its block runs; leaving the block waits `LAST_SECONDS` at most for the rest.
 
@@ -58,8 +64,7 @@ class Outbox:
         self._soon, self._left = threading.Event(), threading.Event()
         self._failing = self._warned = False
         self._remembered: deque[tuple[float, Any]] = deque()  # when an event was taken, and its JSON
-        context = contextvars.copy_context()  # Prefect's settings and its server's address are in it
-        self._thread = threading.Thread(target=context.run, args=(self._run,), name="dbtpod-outbox", daemon=True)
+        self._thread = background(self._run, "dbtpod-outbox")
 
     def __enter__(self) -> Self:
         """Start the thread."""

@@ -1,6 +1,5 @@
 """How far a dbt command is: a line in the log, and a bar in Prefect that moves while the run goes on."""
 
-import contextvars
 import threading
 import time
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from uuid import UUID
 from prefect.client.orchestration import SyncPrefectClient
 
 from dbtpod.dbt.events import Event, NodeFinished, NodeStarted, NodeStatus
-from dbtpod.page.outbox import impatient_client
+from dbtpod.page.outbox import background, impatient_client
 
 BAR_SECONDS = 2.0
 LOG_SECONDS = 10.0
@@ -32,8 +31,7 @@ class Progress:
         self._total: int | None = None
         self._running: dict[str, tuple[str, float]] = {}
         self._left = threading.Event()
-        context = contextvars.copy_context()  # Prefect's settings and its server's address are in it
-        self._thread = threading.Thread(target=context.run, args=(self._run,), name="dbtpod-progress", daemon=True)
+        self._thread = background(self._run, "dbtpod-progress")
         self._logged_at, self._logged_done = time.monotonic(), 0
         self._bar: str | None = None
         self._shown = ""
