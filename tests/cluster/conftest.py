@@ -10,7 +10,7 @@ import pytest
 from kube import IMAGE, Cluster, CommandFailed, command
 from release import BUILD, Release
 
-NAME = "dbtpod-test"
+NAME = os.environ.get("DBTPOD_TEST_CLUSTER", "dbtpod-test")
 KEEP = os.environ.get("DBTPOD_KEEP_CLUSTER") == "1"
 TOOLS = ("docker", "kind", "kubectl", "helm", "make")
 
