@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from attempting import PROJECT, Pod, Stopped, Watcher, project, relations
 
-from dbtpod.dbt.events import Event, NodeFinished, NodeStarted
+from dbtpod.dbt.events import Event, NodeStarted
 from dbtpod.errors import BuildIncomplete, ConnectionLost, DbtFailed
 from dbtpod.settings import Settings
 
@@ -115,12 +115,15 @@ def test_without_that_flag_the_same_run_completes(tmp_path: Path) -> None:
     assert set(relations(settings.readable_path)) == {"a", "b"}
 
 
-HOOKS = PROJECT + """
+HOOKS = (
+    PROJECT
+    + """
 on-run-end:
   - "attach '{{ env_var('OTHER') }}' as other"
   - "create or replace table other.main.said as select 1 as n"
   - "detach other"
 """
+)
 
 
 def test_a_hook_that_lost_its_connection_is_run_again_with_its_command(

@@ -114,9 +114,7 @@ class Attempts:
         with closing(recorder), durable.room(self._settings.volume, 0, "the record of what dbt said"):
             code, errors = self._dbt(watcher, command, target_dir, recorder)
             recorder.end(code)
-        found = record.attempts(self._folder)[-1].report or RunReport("", (), 0.0)
-        self.latest = outcome.with_reasons(found, errors)
-        outcome.raise_for(self._args, code, errors, self.latest, target_dir)
+        outcome.raise_for(self._args, code, errors, self.latest or RunReport("", (), 0.0), target_dir)
 
     def finish(self) -> complete.Command:
         """Look whether the command, whose last attempt ended well, is complete; BuildIncomplete if it is not."""
@@ -197,20 +195,20 @@ class Attempts:
         """Run dbt to its end, each event passed on at once; return its exit code and its error lines."""
         self._log.info("Starting %s", arguments.text(command))
         self._log.info("Using %s", self._database())
-        errors: list[LogLine] = []
+        kept: list[Event] = []
         with (
             watcher.command(target_dir, arguments.text(self._args)),
             process.start(command, self._settings, target_dir) as dbt,
         ):
-            for line in dbt.lines():
-                found = events.parse(line)
-                if any(not isinstance(event, LogLine) for event in found):
-                    recorder.keep(line)
-                for event in found:
+            for line in recorder.passing(dbt.lines()):
+                for event in events.parse(line):
                     watcher.observe(event)
-                    if isinstance(event, LogLine) and event.level >= logging.ERROR:
-                        errors.append(event)
-            return dbt.wait(), errors
+                    if not isinstance(event, LogLine) or event.level >= logging.ERROR:
+                        kept.append(event)
+            code = dbt.wait()
+        errors = [event for event in kept if isinstance(event, LogLine)]
+        self.latest = outcome.with_reasons(record.report(kept, target_dir), errors)
+        return code, errors
 
     def _database(self) -> str:
         if self._target == parse_state.READER:

@@ -8,7 +8,8 @@ node that ended in it has been committed: dbt says so afterwards.
 """
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +21,8 @@ from dbtpod.dbt.results import RunReport
 
 _FACTS, _EVENTS = "attempt.json", "events.jsonl"
 # All others are not: an error, a failed test, what was skipped, and what a later version adds.
-GOOD = frozenset({"success", "pass", "warn", "no-op"})
+GOOD = frozenset({"success", "pass", "warn", "no-op", "reused"})
+_NAME = re.compile(r'"name": ?"(\w+)"')
 # The materializations that leave a table or a view of the node's name; a project's own may leave none.
 _LASTING = frozenset({"table", "view", "incremental", "seed", "snapshot"})
 
@@ -72,7 +74,14 @@ class Attempt:
     @cached_property
     def report(self) -> RunReport | None:
         """What is known of it: dbt's artifact where there is one, and what its log alone said."""
-        return results.merge(results.from_events(self.events), self.artifact)
+        return report(self.events, self.target_dir) if self.events else None
+
+
+def report(seen: Sequence[Event], target_dir: Path) -> RunReport:
+    """What dbt wrote of an attempt, and what these events alone say."""
+    invocation_id = next((event.invocation_id for event in seen if isinstance(event, InvocationStarted)), "")
+    written = results.read(target_dir, invocation_id) if invocation_id else None
+    return results.merge(results.from_events(seen), written) or RunReport(invocation_id, (), 0.0)
 
 
 def is_hook(node_id: str) -> bool:
@@ -94,9 +103,12 @@ class Recorder:
         self._events = (target_dir / _EVENTS).open("w", encoding="utf-8", buffering=1)
         self._write()
 
-    def keep(self, line: str) -> None:
-        """Note a line of dbt's; with the process that writes it, not with the power, it is safe."""
-        self._events.write(line + "\n")
+    def passing(self, lines: Iterable[str]) -> Iterator[str]:
+        """Pass dbt's lines on, and note those that tell of nodes: a kill of this process does not undo that."""
+        for line in lines:
+            if any(events.is_read(name, "debug") for name in _NAME.findall(line)):
+                self._events.write(line + "\n")
+            yield line
 
     def end(self, exit_code: int) -> None:
         """Note that dbt ended by itself, and how."""
