@@ -62,6 +62,8 @@ def warm() -> None:
     """Have a dbt that is imported already for the next command: half of a test's time otherwise."""
     if process._idle or process._handed_over:
         return
+    # No supervisor says how it died.
+    process.warm.DEATH_SECONDS = 0.1
     flow_end, pid = boot._start_warm()
     status, _ = os.pipe()
     process.hand_over(f"{flow_end.detach()},{os.pidfd_open(pid)},{status}")

@@ -24,7 +24,6 @@ from attempting import Pod, Stopped, Watcher
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from dbtpod.dbt import warm
 from dbtpod.dbt.events import Event, NodeFinished, NodeStarted
 from dbtpod.dbt.record import is_hook
 from dbtpod.errors import DbtPodError
@@ -234,7 +233,5 @@ def check(example: Example) -> None:
 
 
 @pytest.mark.timeout(180 * EXAMPLES)
-def test_a_disturbed_run_ends_as_an_undisturbed_one_or_failed_and_unpublished(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(warm, "DEATH_SECONDS", 0.1)
-
+def test_a_disturbed_run_ends_as_an_undisturbed_one_or_failed_and_unpublished() -> None:
     check()

@@ -62,6 +62,8 @@ class Attempts:
         self._log = log
         self._options = parse_state.target_options(target)
         self._untouched = copy is not None and copy.is_untouched
+        self._before = copy and copy.look()
+        self._is_certain = False
         # What the attempt that was run last did.
         self.latest: RunReport | None = None
 
@@ -88,6 +90,7 @@ class Attempts:
         found = profile.connection(given, process.environment(self._settings, self._folder))
         is_reader = self._target == parse_state.READER
         file = self._settings.readable_path if is_reader else self._settings.duckdb_path
+        self._is_certain = found is not None
         if found and not found.is_file(file):
             variable = "DBTPOD_READABLE_PATH" if is_reader else "DUCKDB_PATH"
             raise SettingsError(
@@ -123,7 +126,9 @@ class Attempts:
         # Once: what a later command of the run drops is not missed when another pod comes back here.
         if self._copy and not (self._folder / _DONE).exists():
             self._copy.check()
-            complete.relations(self._settings, self._args, found, self._log)
+            # Of a command that another pod ran it is not known any more.
+            is_written = self.latest is None or self._before != self._copy.look()
+            complete.relations(self._settings, self._args, found, self._is_certain, is_written, self._log)
             (self._folder / _DONE).touch()
         return done
 

@@ -22,6 +22,10 @@ Log = logging.Logger | logging.LoggerAdapter[Any]
 _MOST_NAMED = 10
 # Commands without a plan that write to the database all the same.
 WRITING = ("run-operation", "clone", "retry")
+_ELSEWHERE = (
+    "Give the profile's target `path: \"{{ env_var('DUCKDB_PATH') }}\"`, or for another database than DuckDB set "
+    "warehouse.publish to false."
+)
 
 
 @dataclass(frozen=True)
@@ -48,12 +52,12 @@ class WorkingCopy:
         # Before the first build there is none, until dbt makes it. A device has another number in another pod.
         self._identity: tuple[int, int] | None = None
         self.check()
-        self._begun = self._look()
+        self._begun = self.look()
 
     @property
     def is_untouched(self) -> bool:
         """Whether nothing was written to it since this process has it."""
-        return self._begun == self._look()
+        return self._begun == self.look()
 
     @property
     def is_as_published(self) -> bool:
@@ -78,7 +82,8 @@ class WorkingCopy:
         checkout.check_out(self._settings, self._run_id, self._log)
         self.check()
 
-    def _look(self) -> tuple[tuple[int, int] | None, ...]:
+    def look(self) -> tuple[tuple[int, int] | None, ...]:
+        """Return what is another after each commit."""
         paths = (self._settings.duckdb_path, database.wal(self._settings.duckdb_path))
         found = [path.stat() if path.exists() else None for path in paths]
         return tuple(each and (each.st_mtime_ns, each.st_size) for each in found)
@@ -109,11 +114,14 @@ def command(settings: Settings, args: Sequence[str], options: list[str], attempt
     return Command(tuple(args), planned)
 
 
-def relations(settings: Settings, args: Sequence[str], attempts: Sequence[Attempt], log: Log) -> None:
+def relations(
+    settings: Settings, args: Sequence[str], attempts: Sequence[Attempt], is_certain: bool, is_written: bool, log: Log
+) -> None:
     """Look for what the attempts built in the working copy; BuildIncomplete names what is not there.
 
     Right after the command: a later one may drop it. So may an on-run-end; then all but what is gone altogether is
-    only a warning.
+    only a warning. `is_certain` is whether the profile is known to write to the file: else, what is there may be
+    yesterday's.
     """
     path = settings.duckdb_path
     built: dict[str, tuple[str, str, str]] = {}
@@ -123,6 +131,11 @@ def relations(settings: Settings, args: Sequence[str], attempts: Sequence[Attemp
         return
     catalog, there = database.names(path)
     ours = {node_id: (schema, name) for node_id, (of, schema, name) in built.items() if _same(of, catalog)}
+    if settings.publish and not is_certain and not (ours and is_written):
+        raise BuildIncomplete(
+            f"{arguments.text(args)} built {_named(sorted(built), {})}, but not in {path}: the target writes "
+            f"elsewhere. {_ELSEWHERE}"
+        )
     missing = sorted(n for n, (schema, name) in ours.items() if (schema.lower(), name.lower()) not in there)
     if not missing:
         return
@@ -165,9 +178,7 @@ def certify(
     found = copy.check()
     if found is None:
         raise BuildIncomplete(
-            "dbt made no working copy, so there is nothing to publish: its target writes elsewhere. Give the "
-            "profile's target `path: \"{{ env_var('DUCKDB_PATH') }}\"`, or for another database than DuckDB set "
-            "warehouse.publish to false."
+            f"dbt made no working copy, so there is nothing to publish: its target writes elsewhere. {_ELSEWHERE}"
         )
     return Certificate(run_id, *found)
 
