@@ -208,6 +208,7 @@ def outcome(settings_: Settings, args: tuple[str, ...], watcher: Watcher) -> tup
     return result, attempting.relations(published) if published.exists() else None
 
 
+@pytest.mark.timeout(180 * EXAMPLES)
 @settings(
     max_examples=EXAMPLES,
     derandomize=True,
@@ -217,7 +218,7 @@ def outcome(settings_: Settings, args: tuple[str, ...], watcher: Watcher) -> tup
     suppress_health_check=list(HealthCheck),
 )
 @given(examples())
-def check(example: Example) -> None:
+def test_a_disturbed_run_ends_as_an_undisturbed_one_or_failed_and_unpublished(example: Example) -> None:
     args = ("build", *example.selection, *example.flags)
     with tempfile.TemporaryDirectory() as plain, tempfile.TemporaryDirectory() as disturbed:
         undisturbed = outcome(write(Path(plain), example), args, Watcher())
@@ -230,8 +231,3 @@ def check(example: Example) -> None:
         event(f"undisturbed {undisturbed[0]}, disturbed {found[0]}")
         assert found in (undisturbed, ("Failed", None)), (args, undisturbed, found)
         shutil.rmtree(settings_.volume)
-
-
-@pytest.mark.timeout(180 * EXAMPLES)
-def test_a_disturbed_run_ends_as_an_undisturbed_one_or_failed_and_unpublished() -> None:
-    check()
