@@ -30,11 +30,19 @@ from dbtpod.dbt import arguments
 def test_a_resumed_command_has_every_option_but_those_that_select(args: list[str], resumed: list[str]) -> None:
     selection = ["--select", "result:skipped", "--indirect-selection", "empty", "--state", "/s"]
 
-    assert arguments.resumed(args, "/s", None) == [*resumed, *selection]
+    assert arguments.resumed(args, "/s", {}) == [*resumed, *selection]
 
 
-def test_a_state_that_the_environment_gives_is_still_what_is_deferred_to() -> None:
-    assert "--defer-state /prod" in " ".join(arguments.resumed(["build", "--defer"], "/s", "/prod"))
+@pytest.mark.parametrize(
+    ("environment", "defers"),
+    [({"DBT_STATE": "/prod"}, ["--defer-state", "/prod"]), ({"DBT_STATE": "/x", "DBT_DEFER_STATE": "/prod"}, [])],
+)
+def test_a_state_that_the_environment_gives_is_still_what_is_deferred_to(
+    environment: dict[str, str], defers: list[str]
+) -> None:
+    resumed = arguments.resumed(["build", "--defer"], "/s", environment)
+
+    assert resumed[: resumed.index("--select")] == ["build", "--defer", *defers]
 
 
 @pytest.mark.parametrize(

@@ -190,9 +190,7 @@ class Attempts:
             "args": {},
         }
         (state / "run_results.json").write_text(json.dumps(found))
-        environment = process.environment(self._settings, target_dir)
-        own_state = environment.get("DBT_ENGINE_STATE") or environment.get("DBT_STATE")
-        return arguments.resumed(self._args, str(state), own_state)
+        return arguments.resumed(self._args, str(state), process.environment(self._settings, target_dir))
 
     def _dbt(
         self, watcher: Watcher, command: Sequence[str], target_dir: Path, recorder: record.Recorder

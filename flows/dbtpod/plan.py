@@ -74,7 +74,7 @@ def _listed(settings: Settings, whole: Attempt, options: list[str]) -> list[str]
     folder = whole.target_dir / "ls"
     folder.mkdir(exist_ok=True)
     environment = process.environment(settings, folder)
-    types = environment.get("DBT_ENGINE_RESOURCE_TYPES") or environment.get("DBT_RESOURCE_TYPES") or ""
+    types = arguments.variable(environment, "RESOURCE_TYPES") or ""
     args = [*(whole.args or ()), *options]
     with process.start(arguments.listing(args, types.split()), settings, folder) as dbt:
         lines = list(dbt.lines())

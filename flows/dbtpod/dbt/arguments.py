@@ -4,7 +4,7 @@ What takes a value is a table here, pinned by a test against dbt's own; every ot
 """
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 _ALIASES = {
@@ -157,16 +157,22 @@ def run(args: Sequence[str]) -> list[str]:
     return found.without(_OURS).written() if _OURS & {word.name for word in found.words} else list(args)
 
 
-def resumed(args: Sequence[str], state: str, own_state: str | None) -> list[str]:
+def resumed(args: Sequence[str], state: str, environment: Mapping[str, str]) -> list[str]:
     """Return the same command for the nodes that have the status REMAINING in `state`, a folder with run results.
 
-    `own_state` is what the command compares with or defers to where no `--state` says so.
+    What it defers to stays: a `--state`, or the variable for it, becomes `--defer-state`.
     """
     found = parse(args)
-    compared = found.last("--state") or own_state
-    defer = ["--defer-state", compared] if compared and not found.last("--defer-state") else []
+    defers_to = found.last("--defer-state") or variable(environment, "DEFER_STATE")
+    compared = found.last("--state") or variable(environment, "STATE")
+    defer = ["--defer-state", compared] if compared and not defers_to else []
     selection = ["--select", f"result:{REMAINING}", "--indirect-selection", "empty", "--state", state]
     return [*found.without(_SELECTION | _OURS).written(), *defer, *selection]
+
+
+def variable(environment: Mapping[str, str], option: str) -> str | None:
+    """Return what the environment says of an option, by dbt's newer or older name."""
+    return environment.get(f"DBT_ENGINE_{option}") or environment.get(f"DBT_{option}")
 
 
 def listing(args: Sequence[str], types: Sequence[str]) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from dbtpod.dbt import arguments
 from dbtpod.dbt.arguments import Arguments
 
 # The usual way to name a path, which needs no template engine.
@@ -34,24 +35,25 @@ class Connection:
         return is_path and (self.project_dir / self.path).resolve() == file.resolve()
 
 
-def connection(arguments: Arguments, environment: Mapping[str, str]) -> Connection | None:
+def connection(given: Arguments, environment: Mapping[str, str]) -> Connection | None:
     """Find the connection of a command that is given this environment."""
     try:
-        return _connection(arguments, environment)
+        return _connection(given, environment)
     except Exception:  # whatever a template or a file of the user may raise; dbt reports it
         return None
 
 
-def _connection(arguments: Arguments, environment: Mapping[str, str]) -> Connection | None:
+def _connection(given: Arguments, environment: Mapping[str, str]) -> Connection | None:
     here = Path(environment["DBT_PROJECT_DIR"])
-    project_dir = here / (arguments.last("--project-dir") or ".")
-    profiles_yml = here / (arguments.last("--profiles-dir") or environment["DBT_PROFILES_DIR"]) / "profiles.yml"
-    given = _load(arguments.last("--vars") or "{}") or {}
-    render = _Renderer(environment, given)
+    project_dir = here / (given.last("--project-dir") or ".")
+    profiles_yml = here / (given.last("--profiles-dir") or environment["DBT_PROFILES_DIR"]) / "profiles.yml"
+    render = _Renderer(environment, _load(given.last("--vars") or "{}") or {})
     project = _load((project_dir / "dbt_project.yml").read_text())
-    name = arguments.last("--profile") or _variable(environment, "PROFILE") or render(project["profile"])
+    name = given.last("--profile") or arguments.variable(environment, "PROFILE") or render(project["profile"])
     profile = _load(profiles_yml.read_text())[name]
-    target = arguments.last("--target") or _variable(environment, "TARGET") or render(profile.get("target", "default"))
+    target = (
+        given.last("--target") or arguments.variable(environment, "TARGET") or render(profile.get("target", "default"))
+    )
     output = profile["outputs"][target]
     if render(output["type"]) != "duckdb" or output.get("remote"):
         return None
@@ -61,10 +63,6 @@ def _connection(arguments: Arguments, environment: Mapping[str, str]) -> Connect
         if output.get("database") and attached.get("alias") == output["database"]:
             path = attached["path"]
     return Connection(str(render(path)), project_dir, profiles_yml, target)
-
-
-def _variable(environment: Mapping[str, str], option: str) -> str | None:
-    return environment.get(f"DBT_ENGINE_{option}") or environment.get(f"DBT_{option}")
 
 
 class _Renderer:

@@ -66,7 +66,7 @@ class Attempt:
         found = {event.node_id for event in self.events if isinstance(event, NodeStarted | NodeFinished)}
         return {node_id for node_id in found if not is_hook(node_id)}
 
-    @property
+    @cached_property
     def artifact(self) -> RunReport | None:
         """What dbt wrote of it."""
         return results.read(self.target_dir, self.invocation_id) if self.invocation_id else None
@@ -167,6 +167,8 @@ def built(attempt: Attempt) -> dict[str, tuple[str, str, str]]:
     path = attempt.target_dir / _EVENTS
     found = {}
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
+        if '"NodeFinished"' not in line:
+            continue
         try:
             node = json.loads(line)["data"]["node_info"]
             relation = node["node_relation"]
