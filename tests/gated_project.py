@@ -17,7 +17,7 @@ small:
   target: writer
   outputs:
     writer: {type: duckdb, path: "{{ env_var('DUCKDB_PATH') }}", threads: 2}
-    reader: {type: duckdb, path: "{{ env_var('DUCKDB_PATH') }}", threads: 2}
+    reader: {type: duckdb, path: "{{ env_var('DBTPOD_READABLE_PATH') }}", threads: 2}
 """,
     "models/plain.sql": "select 1 as id",
     "models/plain_too.sql": "select 2 as id",

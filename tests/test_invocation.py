@@ -1,8 +1,10 @@
 """A flow run's story, from the lock to the published generation: real dbt on a small project, a real Prefect API."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import TaskRun
 
-from dbtpod.errors import DbtFailed, DbtUnusable, SettingsError, WarehouseUnusable
+from dbtpod.errors import BuildIncomplete, ConnectionLost, DbtFailed, DbtUnusable, SettingsError, WarehouseUnusable
 from dbtpod.invocation import reader, writer
 
 PROFILE = """
@@ -42,7 +44,7 @@ import duckdb, pathlib, sys, time
 connection = duckdb.connect(sys.argv[1])
 print(flush=True)
 for _ in range(600):
-    if list(pathlib.Path(sys.argv[2]).glob("*/1-source/attempt-1/exit_code")):
+    if any("exit_code" in p.read_text() for p in pathlib.Path(sys.argv[2]).glob("*/1-source/attempt-1/attempt.json")):
         break
     time.sleep(0.1)
 """
@@ -220,6 +222,141 @@ def test_a_file_that_is_not_a_database_is_named_and_left_as_it_is(project: Path,
     assert isinstance(state.result(raise_on_failure=False), WarehouseUnusable)
     assert str(path) in str(state.message)
     assert path.read_bytes().startswith(b"not a database")
+
+
+def test_braces_of_a_user_are_no_template(project: Path) -> None:
+    (project / "models" / "orders.sql").write_text("select '{{ var('day') }}' as day")
+
+    state = run(building, "build", "--vars", "{day: 2026-01-31}")
+
+    assert state.is_completed(), state.message
+    assert [command.name for command in commands_of(state)] == ["dbt build --vars '{day: 2026-01-31}'"]
+
+
+@pytest.mark.parametrize("path", ["':memory:'", "dev.duckdb", "/elsewhere/warehouse.duckdb"])
+def test_a_target_that_writes_elsewhere_is_refused_before_dbt_starts(project: Path, published: Path, path: str) -> None:
+    (project / "profiles.yml").write_text(PROFILE.replace("\"{{ env_var('DUCKDB_PATH') }}\"", path))
+
+    state = run(building)
+
+    assert isinstance(state.result(raise_on_failure=False), SettingsError)
+    assert path.strip("'") in str(state.message)
+    assert str(project / "profiles.yml") in str(state.message)
+    assert "env_var('DUCKDB_PATH')" in str(state.message)
+    assert not published.exists()
+    assert commands_of(state) == []
+
+
+@pytest.mark.parametrize("name", ["dev.duckdb", "warehouse.duckdb"])
+def test_a_target_whose_path_only_dbt_can_tell_publishes_nothing_when_it_writes_elsewhere(
+    project: Path, published: Path, tmp_path: Path, name: str
+) -> None:
+    run(building)
+    elsewhere = f"\"{{{{ modules.re.sub('x', '', '{tmp_path / name}') }}}}\""
+    (project / "profiles.yml").write_text(PROFILE.replace("\"{{ env_var('DUCKDB_PATH') }}\"", elsewhere))
+
+    state = run(building)
+
+    assert isinstance(state.result(raise_on_failure=False), BuildIncomplete)
+    assert "the target writes elsewhere" in str(state.message)
+    assert [path.name for path in published.parents[1].iterdir() if path.name.isdecimal()] == ["000001"]
+
+
+def test_a_typo_in_the_selection_completes_with_that_message_and_publishes_nothing(
+    project: Path, published: Path
+) -> None:
+    run(building)
+
+    state = run(building, "build", "--select", "ordres")
+
+    assert state.is_completed()
+    assert state.message == "no node was selected; nothing was published"
+    assert [path.name for path in published.parents[1].iterdir() if path.name.isdecimal()] == ["000001"]
+
+
+@pytest.mark.parametrize(
+    ("args", "environment"),
+    [
+        (("--quiet",), {}),
+        (("--log-level", "none"), {}),
+        (("--log-format=text",), {}),
+        ((), {"DBT_QUIET": "1"}),
+        ((), {"DBT_ENGINE_LOG_FORMAT": "text"}),
+        ((), {"DBT_ENGINE_WRITE_JSON": "false"}),
+    ],
+)
+def test_what_is_shown_does_not_depend_on_how_a_user_likes_dbts_log(
+    project: Path, monkeypatch: pytest.MonkeyPatch, args: tuple[str, ...], environment: dict[str, str]
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+    state = run(building, "build", *args)
+
+    assert state.message == "2 nodes: 2 success"
+
+
+def test_an_operation_that_fails_has_dbts_reason(project: Path) -> None:
+    (project / "macros").mkdir()
+    (project / "macros" / "m.sql").write_text(
+        "{% macro boom() %}{% do run_query('select * from not_there_at_all') %}{% endmacro %}"
+    )
+
+    state = run(building, "run-operation", "boom", retries=1)
+
+    assert isinstance(state.result(raise_on_failure=False), DbtFailed)
+    assert "Table with name not_there_at_all does not exist" in str(state.message)
+    assert [command.run_count for command in commands_of(state)] == [1]
+
+
+def test_an_operation_that_lost_its_connection_is_tried_again(project: Path, tmp_path: Path) -> None:
+    (project / "macros").mkdir()
+    (project / "macros" / "m.sql").write_text(
+        f"{{% macro boom() %}}{{% do run_query(\"attach '{tmp_path}/other.duckdb' as other\") %}}{{% endmacro %}}"
+    )
+    with duckdb.connect(tmp_path / "other.duckdb"):
+        state = run(building, "run-operation", "boom", retries=1)
+
+    assert isinstance(state.result(raise_on_failure=False), ConnectionLost)
+    assert "Could not set lock" in str(state.message)
+    assert [command.run_count for command in commands_of(state)] == [2]
+
+
+@flow
+def failing_on_purpose() -> State[Any]:
+    with writer() as dbt:
+        with suppress(DbtFailed):
+            dbt("build")
+        dbt("build", "--select", "orders")
+    return dbt.state
+
+
+def test_a_failure_that_a_flow_passes_over_is_never_published(project: Path, published: Path) -> None:
+    (project / "models" / "totals.sql").write_text("select amout from {{ ref('orders') }}")
+
+    state = run(failing_on_purpose)
+
+    assert isinstance(state.result(raise_on_failure=False), BuildIncomplete)
+    assert "model.shop.totals" in str(state.message)
+    assert not published.exists()
+
+
+@flow
+def replacing() -> State[Any]:
+    with writer() as dbt:
+        dbt("build")
+        path = Path(os.environ["DUCKDB_PATH"])
+        path.rename(path.with_name("mine.duckdb"))
+        duckdb.connect(path).close()
+    return dbt.state
+
+
+def test_a_working_copy_that_somebody_replaced_is_not_published(project: Path, published: Path) -> None:
+    state = run(replacing)
+
+    assert isinstance(state.result(raise_on_failure=False), BuildIncomplete)
+    assert "is another file than the one that this run built on" in str(state.message)
+    assert not published.exists()
 
 
 def test_writer_belongs_inside_a_flow(project: Path) -> None:

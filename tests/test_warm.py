@@ -31,13 +31,14 @@ def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def warm_pid(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+def warm_pid() -> Iterator[int]:
     flow_end, pid = boot._start_warm()
     status, to_flow = os.pipe()
-    monkeypatch.setenv(process.WARM, f"{flow_end.detach()},{os.pidfd_open(pid)},{status}")
+    process.hand_over(f"{flow_end.detach()},{os.pidfd_open(pid)},{status}")
     yield pid
-    while process._idle:
-        process._idle.pop().close()
+    for each in (process._idle, process._handed_over):
+        while each:
+            each.pop().close()
     os.waitpid(pid, 0)
     os.close(status)
     os.close(to_flow)
@@ -146,7 +147,7 @@ def test_a_dbt_that_cannot_be_imported_is_run_as_the_executable(
     monkeypatch.setattr(boot.sys, "executable", str(bare))
     flow_end, pid = boot._start_warm()
     monkeypatch.undo()
-    monkeypatch.setenv(process.WARM, f"{flow_end.detach()},{os.pidfd_open(pid)},0")
+    process.hand_over(f"{flow_end.detach()},{os.pidfd_open(pid)},0")
 
     code, lines = run(settings, tmp_path / "target", "ls")
 
@@ -219,8 +220,6 @@ def test_a_command_that_is_left_before_the_rehearsal_ends_is_never_run(
 
 
 def test_an_idle_dbt_ends_with_its_flow(warm_pid: int) -> None:
-    wire = int(os.environ[process.WARM].split(",")[0])
-
-    os.close(wire)
+    process._handed_over[0]._wire.close()
 
     small.until(lambda: not small.is_alive(warm_pid), seconds=10)

@@ -2,8 +2,12 @@
 
 what a flow enters
     invocation       `writer()` and `reader()`: lock -> working copy -> dbt -> report -> publish
-    command          one dbt command: its attempts, and the error that says what failed
-    resume           going on where a dead pod or a lost connection stopped
+    command          one dbt command, as a flow calls it
+    attempts         its attempts: the whole command, or the same command for what is left
+    plan             the nodes that it is to run, all of them
+    outcome          how an attempt ended: the error that says what failed, and why
+    complete         the one place that says that a run is complete
+    resume           the beginning of a run, or its going on after a pod that died
     settings, errors the only reader of the environment; what can go wrong, and whether trying again can help
 what is started by name
     boot             a flow run's pod

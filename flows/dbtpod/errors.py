@@ -1,12 +1,13 @@
-"""What can go wrong (all are DbtPodError), and whether trying again can help.
+"""What can go wrong (all are DbtPodError), and whether the dbt command is then tried again.
 
 ├── SettingsError        a setting is missing or wrong                       retry: no
 ├── DbtFailed            dbt ran; a node failed or a source is stale         retry: no
+├── BuildIncomplete      the run is not complete, whatever dbt says         retry: no
 ├── DbtUnusable          dbt did not start its work: project, profile, usage retry: no
 ├── DbtKilled            dbt was ended by a signal                           retry: yes
 ├── RunGivenUp           the run's pods died again and again                 retry: no
 ├── ConnectionLost       the database could not be reached or read           retry: yes
-├── WarehouseBusy        another writer holds the DuckDB file                retry: yes
+├── WarehouseBusy        another writer holds the DuckDB file: waited for    retry: no
 ├── WarehouseUnusable    the DuckDB file or its volume cannot be used        retry: no
 ├── VolumeFull           no space left for the copy, the build or publishing retry: no
 └── DeploymentsInvalid   prefect.yaml or its work pool has mistakes          retry: no
@@ -14,7 +15,10 @@
 
 
 class DbtPodError(Exception):
-    """Something a user can act on; its text says what, which value, and what to do."""
+    """Something a user can act on; its text says what, which value, and what to do.
+
+    `retry` is whether the dbt command that raised it is tried again, as often as `writer(retries=…)` says.
+    """
 
     retry = False
 
@@ -25,6 +29,10 @@ class SettingsError(DbtPodError):
 
 class DbtFailed(DbtPodError):
     """dbt ran to its end and a node failed, or a source is stale (dbt's exit code 1)."""
+
+
+class BuildIncomplete(DbtPodError):
+    """A planned node or hook did not end well, a relation is missing, or the file is not the run's own."""
 
 
 class DbtUnusable(DbtPodError):
@@ -48,9 +56,7 @@ class ConnectionLost(DbtPodError):
 
 
 class WarehouseBusy(DbtPodError):
-    """Another writer holds the DuckDB file."""
-
-    retry = True
+    """Another writer holds the DuckDB file, and did for as long as a run waits for it (ten minutes)."""
 
 
 class WarehouseUnusable(DbtPodError):

@@ -5,19 +5,21 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 from prefect import get_run_logger
 from prefect.runtime import flow_run
 
 from dbtpod import resume
 from dbtpod.command import Dbt, Retries
-from dbtpod.dbt import parse_state
+from dbtpod.complete import WorkingCopy
 from dbtpod.errors import SettingsError, WarehouseUnusable
 from dbtpod.page import artifacts, report
 from dbtpod.page.lineage import read_parents
 from dbtpod.page.node_runs import NodeRuns
 from dbtpod.settings import Settings, from_environment
 from dbtpod.warehouse import checkout, housekeeping, lock, publish
+from dbtpod.warehouse.certificate import Certificate
 
 # Longer than any healthy hand-over, and short enough that a forgotten shell is noticed within the hour.
 LOCK_SECONDS = 600.0
@@ -28,7 +30,8 @@ def writer(*, retries: int = 0, retry_delay_seconds: float = 0) -> Iterator[Dbt]
     """Yield a dbt that writes: alone, on a copy of the last published build, published if the block ends well.
 
     What fails publishes nothing. `retries` count for each dbt command, after a lock or a connection error only.
-    Raises SettingsError, WarehouseBusy, WarehouseUnusable or VolumeFull where dbt cannot start.
+    Raises SettingsError, WarehouseBusy, WarehouseUnusable or VolumeFull where dbt cannot start, BuildIncomplete where
+    it ended well and yet something is missing.
     """
     settings, run_id = from_environment(), _flow_run_id()
     log = get_run_logger()
@@ -37,11 +40,13 @@ def writer(*, retries: int = 0, retry_delay_seconds: float = 0) -> Iterator[Dbt]
         # First of all: what a crash left may take the room that the working copy needs.
         housekeeping.clean(settings, run_id)
         checkout.wait_until_unused(settings, LOCK_SECONDS, log)
-        run_dir = resume.begin(settings, run_id, flow_run.run_count, log)
-        dbt = Dbt(settings, run_dir, parse_state.WRITER, Retries(retries, retry_delay_seconds), nodes)
+        begun = resume.begin(settings, run_id, flow_run.run_count, log)
+        copy = WorkingCopy(settings, run_id, begun.is_fresh, log)
+        dbt = Dbt(settings, begun.run_dir, copy, Retries(retries, retry_delay_seconds), nodes)
         with _reported(dbt):
             yield dbt
-            _publish(settings, dbt)
+            if settings.publish:
+                _publish(settings, dbt.certify(copy, run_id), dbt.target_dir)
 
 
 @contextmanager
@@ -57,7 +62,7 @@ def reader(*, retries: int = 0, retry_delay_seconds: float = 0) -> Iterator[Dbt]
         )
     run_dir = settings.runs_dir / _flow_run_id()
     with NodeRuns() as nodes:
-        dbt = Dbt(settings, run_dir, parse_state.READER, Retries(retries, retry_delay_seconds), nodes)
+        dbt = Dbt(settings, run_dir, None, Retries(retries, retry_delay_seconds), nodes)
         with _reported(dbt):
             yield dbt
 
@@ -70,11 +75,14 @@ def _reported(dbt: Dbt) -> Iterator[None]:
         artifacts.send(report.table(dbt.report), report.markdown(dbt.report, read_parents(dbt.target_dir)))
 
 
-def _publish(settings: Settings, dbt: Dbt) -> None:
-    if settings.publish:
-        made = [dbt.target_dir / name for name in ("manifest.json", "run_results.json")]
-        generation = publish.publish(settings, _flow_run_id(), made)
-        get_run_logger().info("Published generation %d: %s", generation.number, settings.readable_path)
+def _publish(settings: Settings, certificate: Certificate | None, target_dir: Path) -> None:
+    log = get_run_logger()
+    if certificate is None:
+        log.warning("Nothing is published: no command of this run had anything to build.")
+        return
+    made = [target_dir / name for name in ("manifest.json", "run_results.json")]
+    generation = publish.publish(settings, certificate, made)
+    log.info("Published generation %d: %s", generation.number, settings.readable_path)
 
 
 def _flow_run_id() -> str:

@@ -29,8 +29,7 @@ from prefect.states import AwaitingRetry
 from prefect.utilities.engine import propose_state
 
 from dbtpod.cluster import engine
-from dbtpod.dbt import leash
-from dbtpod.dbt.process import WARM
+from dbtpod.dbt import leash, process
 
 # From the flow run's last state to the engine's end: for logs that the API does not take.
 FLUSH_SECONDS = 15.0
@@ -61,7 +60,7 @@ def run(warm: socket.socket, warm_pid: int) -> int:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
     os.close(to_engine)
     os.close(to_flow)
-    os.environ[WARM] = f"{warm.detach()},{warm_process},{status}"
+    process.hand_over(f"{warm.detach()},{warm_process},{status}")
     return engine.run(flow_run_id, control)
 
 

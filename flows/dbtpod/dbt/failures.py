@@ -1,6 +1,7 @@
 """What kind of failure a message of dbt tells of; pure."""
 
 import re
+from collections.abc import Sequence
 
 # The database was away or held by another: DuckDB's file, its httpfs, PostgreSQL, and what libc says of sockets.
 _AWAY = re.compile(
@@ -29,3 +30,10 @@ def is_connection_error(message: str) -> bool:
     is none; nor is a path that is wrong or forbidden.
     """
     return bool(_AWAY.search(message)) and not _LASTING.search(message)
+
+
+def was_connection_lost(failed: Sequence[str], said: Sequence[str]) -> bool:
+    """Whether nothing but the connection failed: each of these nodes, or without one dbt itself, in its error lines."""
+    if failed:
+        return all(is_connection_error(message) for message in failed)
+    return any(map(is_connection_error, said)) and not any(map(_LASTING.search, said))

@@ -22,8 +22,6 @@ from dbtpod.errors import SettingsError
 from dbtpod.settings import Settings
 
 STOP_SECONDS = 10.0
-# The variable by which boot tells of the warm dbt.
-WARM = "DBTPOD_WARM"
 
 
 class _Executable:
@@ -105,13 +103,25 @@ def start(args: Sequence[str], settings: Settings, target_dir: Path) -> Iterator
 
 # At most one: the warm dbt while no command has it. A second command beside it gets the executable.
 _idle: list[warm.Warm] = []
+# One that was handed over and not yet asked whether it is ready.
+_handed_over: list[warm.Warm] = []
+
+
+def hand_over(address: str) -> None:
+    """Have the first command use the warm dbt at that address.
+
+    Not by an environment variable: another thread of Prefect's may be reading the environment when it is taken out.
+    """
+    _handed_over.append(warm.Warm(address))
 
 
 def _take_warm() -> warm.Warm | None:
-    if address := os.environ.pop(WARM, None):
-        _idle.append(warm.Warm(address))
-        if not _idle[0].is_ready():
-            _idle.pop().close()
+    if _handed_over:
+        ready = _handed_over.pop()
+        if ready.is_ready():
+            _idle.append(ready)
+        else:
+            ready.close()
     return _idle.pop() if _idle else None
 
 
@@ -141,20 +151,26 @@ def _quick(dbt: str) -> list[str]:
 def environment(settings: Settings, target_dir: Path, inherited: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return dbt's environment: ours, without Prefect's secrets and PYTHONPATH, and with dbt's own options.
 
-    With a PYTHONPATH, dbt would take every module there whose name begins with `dbt_` for a plugin and run it.
+    With a PYTHONPATH, dbt would take every module there whose name begins with `dbt_` for a plugin and run it. By what
+    dbt prints and writes we know what it does, so how it does that is not a user's choice.
     """
-    kept = {k: v for k, v in inherited.items() if k != "PYTHONPATH" and not k.startswith("PREFECT_")}
-    return kept | {
+    profiles_dir = inherited.get("DBT_ENGINE_PROFILES_DIR") or inherited.get("DBT_PROFILES_DIR")
+    own = {
         "DBT_PROJECT_DIR": str(settings.project_dir),
-        "DBT_PROFILES_DIR": inherited.get("DBT_PROFILES_DIR", str(settings.project_dir)),
+        "DBT_PROFILES_DIR": profiles_dir or str(settings.project_dir),
         "DBT_TARGET_PATH": str(target_dir),
         "DBT_LOG_PATH": str(target_dir),
         "DBT_LOG_FORMAT": "json",
         "DBT_LOG_LEVEL": "debug",  # the level of the events that tell of nodes
         "DBT_LOG_LEVEL_FILE": "none",
+        "DBT_QUIET": "false",
+        "DBT_WRITE_JSON": "true",
         "DBT_USE_COLORS": "false",
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         "DUCKDB_PATH": str(settings.duckdb_path),
         "DBTPOD_READABLE_PATH": str(settings.readable_path),
         **({"DBTPOD_MEMORY_LIMIT": settings.memory_limit} if settings.memory_limit else {}),
     }
+    # dbt looks for the newer name of a variable first.
+    hidden = {"PYTHONPATH", *(name.replace("DBT_", "DBT_ENGINE_", 1) for name in own)}
+    return {k: v for k, v in inherited.items() if k not in hidden and not k.startswith("PREFECT_")} | own

@@ -2,6 +2,7 @@
 
 lock             one writer, by the kernel
 checkout         the working copy
+certificate      what says that a working copy is a complete build
 publish          the generations, and the link that readers follow
 housekeeping     what nobody needs any more
 database         the one user of duckdb

@@ -16,6 +16,7 @@ from pathlib import Path
 from dbtpod.errors import WarehouseBusy
 from dbtpod.settings import Settings
 from dbtpod.warehouse import database, durable, publish
+from dbtpod.warehouse.certificate import Certificate, identity
 
 # A shell or a dbt by hand is looked at as often while a run waits for it.
 PAUSE_SECONDS = 0.5
@@ -99,7 +100,7 @@ def _in_use_text(path: Path, pid: int) -> str:
 
 
 def _adopt(settings: Settings, log: Log) -> None:
-    generation = publish.publish(settings, "adopted", [])
+    generation = publish.publish(settings, Certificate("adopted", *identity(settings.duckdb_path)), [])
     log.info(
         "%s was not made by a run: it became generation %d, and this run builds on a copy of it.",
         settings.duckdb_path,

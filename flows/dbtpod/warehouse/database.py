@@ -99,6 +99,17 @@ def relations(path: Path) -> dict[str, Relation]:
     return found
 
 
+def names(path: Path) -> tuple[str, set[tuple[str, str]]]:
+    """Return the name of the file's catalog, and schema and name of each table and view in it, in lower case."""
+    with _connect(path, read_only=True) as connection:
+        found = connection.execute(
+            "SELECT current_database(), schema_name, table_name FROM duckdb_tables() "
+            "WHERE database_name = current_database() UNION ALL SELECT current_database(), schema_name, view_name "
+            "FROM duckdb_views() WHERE database_name = current_database() UNION ALL SELECT current_database(), '', ''"
+        ).fetchall()
+    return str(found[0][0]), {(str(schema).lower(), str(name).lower()) for _, schema, name in found}
+
+
 @contextmanager
 def _connect(path: Path, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
     try:

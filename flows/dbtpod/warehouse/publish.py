@@ -21,6 +21,7 @@ from pathlib import Path
 from dbtpod.errors import WarehouseUnusable
 from dbtpod.settings import Settings
 from dbtpod.warehouse import database, durable, lock
+from dbtpod.warehouse.certificate import Certificate, identity
 
 FACTS = "generation.json"
 # A reader follows the link first and opens the file next; in between, the generation that it found must not go.
@@ -42,16 +43,21 @@ class Generation:
     database: Path
 
 
-def publish(settings: Settings, run_id: str, artifacts: Sequence[Path]) -> Generation:
+def publish(settings: Settings, certificate: Certificate, artifacts: Sequence[Path]) -> Generation:
     """Make the working copy the next generation and point `current` to it; artifacts that do not exist are left out.
 
     The working copy moves away: the next run makes its own. Whatever fails or dies on the way, readers see the old
-    build or the new one, whole. VolumeFull leaves the working copy where it was.
+    build or the new one, whole. VolumeFull leaves the working copy where it was, WarehouseUnusable what is there in its
+    place.
     """
+    if identity(settings.duckdb_path) != (certificate.device, certificate.inode):
+        raise WarehouseUnusable(
+            f"{settings.duckdb_path} is another file than the one that run {certificate.run_id} built: not published."
+        )
     database.checkpoint(settings.duckdb_path)
     found = [artifact for artifact in artifacts if artifact.exists()]
     needed = sum(artifact.stat().st_size for artifact in found)
-    generation = _describe(settings, run_id)
+    generation = _describe(settings, certificate.run_id)
     unfinished = settings.published_dir / f".{generation.database.parent.name}.tmp"
     with durable.room(settings.volume, needed, "publishing dbt's artifacts"):
         try:

@@ -1,0 +1,243 @@
+"""One dbt command of a run: the attempts that there were, in this pod and before, and the next one.
+
+Each attempt has a target folder of its own under runs/<flow run>/<n>-<command>/, so that none overwrites what the one
+before it left. An attempt either runs the command as it was given, or the same command for the nodes that the ones
+before it left: with all its options but the selection. Prefect has no part in it.
+"""
+
+import json
+import logging
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from dbtpod import complete, outcome, plan
+from dbtpod.complete import WorkingCopy
+from dbtpod.dbt import arguments, events, parse_state, process, profile, record, results
+from dbtpod.dbt.events import Event, LogLine
+from dbtpod.dbt.record import GOOD, Attempt
+from dbtpod.dbt.results import RunReport
+from dbtpod.errors import SettingsError
+from dbtpod.settings import Settings
+from dbtpod.warehouse import durable
+
+Log = logging.Logger | logging.LoggerAdapter[Any]
+# What dbt 1.11 and 1.12 read; a test runs it.
+_SCHEMA = "https://schemas.getdbt.com/dbt/run-results/v6.json"
+_DONE = "done"
+
+
+class Watcher(Protocol):
+    """Who is shown what dbt says while it runs."""
+
+    def command(self, target_dir: Path, name: str) -> AbstractContextManager[None]:
+        """Enclose one attempt."""
+
+    def observe(self, event: Event) -> None:
+        """See one event."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What the next attempt runs: these nodes, or the whole command for that reason."""
+
+    remaining: frozenset[str] | None
+    reason: str
+
+
+class Attempts:
+    """The attempts of the command with this folder; made where a flow calls the command."""
+
+    def __init__(
+        self, settings: Settings, folder: Path, args: Sequence[str], target: str, copy: WorkingCopy | None, log: Log
+    ) -> None:
+        self._settings = settings
+        self._folder = folder
+        self._args = tuple(args)
+        self._target = target
+        # The reader's commands have none.
+        self._copy = copy
+        self._log = log
+        self._options = parse_state.target_options(target)
+        self._untouched = copy is not None and copy.is_untouched
+        self._before = copy and copy.look()
+        self._is_certain = False
+        # What the attempt that was run last did.
+        self.latest: RunReport | None = None
+
+    @property
+    def reports(self) -> list[RunReport]:
+        """What is known of each attempt, the oldest first."""
+        return [attempt.report for attempt in record.attempts(self._folder) if attempt.report]
+
+    @property
+    def target_dir(self) -> Path:
+        """Where the newest attempt has dbt's artifacts."""
+        found = record.attempts(self._folder)
+        return found[-1].target_dir if found else self._folder
+
+    @property
+    def has_ended_well(self) -> bool:
+        """Whether the last attempt of this very command did."""
+        found = record.attempts(self._folder)
+        return bool(found) and found[-1].exit_code == 0 and found[-1].args == self._args
+
+    def check_connection(self) -> None:
+        """SettingsError where dbt would write to another file than the run's own, or read another one."""
+        given = arguments.parse([*self._args, *self._options])
+        found = profile.connection(given, process.environment(self._settings, self._folder))
+        is_reader = self._target == parse_state.READER
+        file = self._settings.readable_path if is_reader else self._settings.duckdb_path
+        self._is_certain = found is not None
+        if found and not found.is_file(file):
+            variable = "DBTPOD_READABLE_PATH" if is_reader else "DUCKDB_PATH"
+            raise SettingsError(
+                f"{arguments.text(self._args)}: the target `{found.target}` of {found.profiles_yml} "
+                f"{'reads' if is_reader else 'writes to'} {found.path}, and not {file}. Give that target "
+                f"`path: \"{{{{ env_var('{variable}') }}}}\"`."
+            )
+
+    def run(self, watcher: Watcher, log: Log) -> None:
+        """Run the next attempt to its end; DbtPodError says what failed, and why."""
+        self._log = log
+        before = record.attempts(self._folder)
+        step = self._next(before)
+        if before:
+            self._log.info("%s", self._told(step, before))
+        from_published = not step.remaining and self._back_to_start(before)
+        target_dir = self._folder / f"attempt-{len(before) + 1}"
+        with durable.room(self._settings.volume, 0, "dbt's artifacts"):
+            target_dir.mkdir(parents=True)
+            parse_state.give(self._settings, self._target, target_dir)
+            command = [*self._command(step, target_dir), *self._options]
+            whole = step.remaining is None
+            recorder = record.Recorder(target_dir, self._args, command, whole=whole, from_published=from_published)
+        with closing(recorder), durable.room(self._settings.volume, 0, "the record of what dbt said"):
+            code, errors = self._dbt(watcher, command, target_dir, recorder)
+            recorder.end(code)
+        outcome.raise_for(self._args, code, errors, self.latest or RunReport("", (), 0.0), target_dir)
+
+    def finish(self) -> complete.Command:
+        """Look whether the command, whose last attempt ended well, is complete; BuildIncomplete if it is not."""
+        found = record.attempts(self._folder)
+        done = complete.command(self._settings, self._args, self._options, found)
+        # Once: what a later command of the run drops is not missed when another pod comes back here.
+        if self._copy and not (self._folder / _DONE).exists():
+            self._copy.check()
+            # Of a command that another pod ran it is not known any more.
+            is_written = self.latest is None or self._before != self._copy.look()
+            complete.relations(self._settings, self._args, found, self._is_certain, is_written, self._log)
+            (self._folder / _DONE).touch()
+        return done
+
+    def _next(self, before: Sequence[Attempt]) -> Step:
+        if not before:
+            return Step(None, "")
+        counted = record.since_whole(before)
+        if any(attempt.args is None for attempt in counted):
+            return Step(None, "the record of an attempt cannot be read")
+        if any(attempt.args != self._args for attempt in counted):
+            return Step(None, f"it was {arguments.text(counted[-1].args or ())} before")
+        if arguments.parse(self._args).verb not in arguments.KINDS:
+            return Step(None, "it does not run node by node")
+        try:
+            planned = plan.of(self._settings, counted[0], self._options)
+        except plan.PlanUnknown as error:
+            return Step(None, str(error))
+        ended = record.settled(counted)
+        remaining = frozenset(node_id for node_id in planned if ended.get(node_id) not in GOOD)
+        if not remaining:
+            return Step(None, "all its nodes ended well, but not its hooks")
+        if remaining == planned:
+            return Step(None, "none of its nodes had ended well")
+        return Step(remaining, "")
+
+    def _told(self, step: Step, before: Sequence[Attempt]) -> str:
+        if step.remaining is None:
+            return f"Running the whole command again: {step.reason}"
+        return f"Going on from {before[-1].target_dir}: {len(step.remaining)} nodes are left"
+
+    def _back_to_start(self, before: Sequence[Attempt]) -> bool:
+        """Have the whole command begin on what was published, if it did before; whether it does.
+
+        What an incremental model appended would be there twice. A later command, or one after a flow's own writing,
+        is run again on the file as it is, as a person would do by hand.
+        """
+        if self._copy is None:
+            return False
+        if not before:
+            return self._folder.name.startswith("1-") and self._copy.is_as_published
+        counted = record.since_whole(before)
+        # In this pod nothing but dbt wrote since the first attempt; in a new one, nothing did until now.
+        may_return = self._settings.publish and self._untouched and counted[0].is_from_published
+        is_writing = arguments.parse(self._args).verb in complete.WRITING
+        if may_return and (is_writing or any(attempt.has_begun for attempt in counted)):
+            self._log.info("Starting over from the published build")
+            self._copy.start_over()
+        return may_return
+
+    def _command(self, step: Step, target_dir: Path) -> list[str]:
+        if step.remaining is None:
+            return arguments.run(self._args)
+        state = target_dir / "state"
+        state.mkdir()
+        found = {
+            "metadata": {"dbt_schema_version": _SCHEMA},
+            "results": [_remaining(node_id) for node_id in sorted(step.remaining)],
+            "elapsed_time": 0.0,
+            "args": {},
+        }
+        (state / "run_results.json").write_text(json.dumps(found))
+        return arguments.resumed(self._args, str(state), process.environment(self._settings, target_dir))
+
+    def _dbt(
+        self, watcher: Watcher, command: Sequence[str], target_dir: Path, recorder: record.Recorder
+    ) -> tuple[int, list[LogLine]]:
+        """Run dbt to its end, each event passed on at once; return its exit code and its error lines."""
+        self._log.info("Starting %s", arguments.text(command))
+        self._log.info("Using %s", self._database())
+        kept: list[Event] = []
+        with (
+            watcher.command(target_dir, arguments.text(self._args)),
+            process.start(command, self._settings, target_dir) as dbt,
+        ):
+            for line in recorder.passing(dbt.lines()):
+                for event in events.parse(line):
+                    watcher.observe(event)
+                    if not isinstance(event, LogLine) or event.level >= logging.ERROR:
+                        kept.append(event)
+            code = dbt.wait()
+        errors = [event for event in kept if isinstance(event, LogLine)]
+        self.latest = outcome.with_reasons(record.report(kept, target_dir), errors)
+        return code, errors
+
+    def _database(self) -> str:
+        if self._target == parse_state.READER:
+            return f"{self._settings.readable_path}, read-only"
+        return f"DUCKDB_PATH={self._settings.duckdb_path}"
+
+
+def merged(reports: Sequence[RunReport]) -> RunReport:
+    """All of them as one, the latest word on a node last."""
+    found: RunReport | None = None
+    for report in reports:
+        found = results.merge(found, report)
+    return found or RunReport("", (), 0.0)
+
+
+def _remaining(node_id: str) -> dict[str, Any]:
+    return {
+        "unique_id": node_id,
+        "status": arguments.REMAINING,
+        "timing": [],
+        "thread_id": "",
+        "execution_time": 0.0,
+        "adapter_response": {},
+        "message": None,
+        "failures": None,
+        "compiled": None,
+        "compiled_code": None,
+        "relation_name": None,
+    }

@@ -1,0 +1,241 @@
+"""dbt's command line, read without dbt: which words are options, and the same command with another selection.
+
+What takes a value is a table here, pinned by a test against dbt's own; every other word with a dash is a flag.
+"""
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+_ALIASES = {
+    "-s": "--select",
+    "-m": "--select",
+    "--model": "--select",
+    "--models": "--select",
+    "-t": "--target",
+    "-r": "--record-timing-info",
+    "-d": "--debug",
+    "-f": "--full-refresh",
+    "-q": "--quiet",
+    "-x": "--fail-fast",
+    "--resource-types": "--resource-type",
+    "--exclude-resource-types": "--exclude-resource-type",
+}
+# They take all words up to the next option.
+MULTIPLE = {"--select", "--exclude", "--resource-type", "--exclude-resource-type", "--output-keys"}
+SINGLE = {
+    "--args",
+    "--defer-state",
+    "--deprecated-defer",
+    "--deprecated-favor-state",
+    "--deprecated-state",
+    "--event-time-end",
+    "--event-time-start",
+    "--indirect-selection",
+    "--log-file-max-bytes",
+    "--log-format",
+    "--log-format-file",
+    "--log-level",
+    "--log-level-file",
+    "--log-path",
+    "--maximum-seed-size-mib",
+    "--output",
+    "--partial-parse-file-path",
+    "--printer-width",
+    "--profile",
+    "--profiles-dir",
+    "--project-dir",
+    "--record-timing-info",
+    "--sample",
+    "--selector",
+    "--sqlparse",
+    "--state",
+    "--target",
+    "--target-path",
+    "--threads",
+    "--v2-parser",
+    "--vars",
+    "--warn-error-options",
+}
+# What `dbt ls` does not take of the verbs below.
+NOT_OF_LS = {
+    "--args",
+    "--empty",
+    "--event-time-end",
+    "--event-time-start",
+    "--export-saved-queries",
+    "--full-refresh",
+    "--include-saved-query",
+    "--no-empty",
+    "--no-export-saved-queries",
+    "--no-include-saved-query",
+    "--sample",
+    "--show",
+    "--sqlparse",
+    "--store-failures",
+    "--threads",
+}
+# The verbs that run nodes, and the resource types that each of them runs: `dbt ls` would list others too.
+KINDS = {
+    "build": ("model", "seed", "snapshot", "test", "unit_test", "saved_query", "exposure", "function"),
+    "run": ("model",),
+    "seed": ("seed",),
+    "snapshot": ("snapshot",),
+    "test": ("test", "unit_test"),
+}
+_SELECTION = {"--select", "--exclude", "--selector", "--indirect-selection", "--state"}
+# How dbt speaks to us and where it writes is this program's own matter: see `process.environment`.
+_OURS = {
+    "--quiet",
+    "--no-quiet",
+    "--log-level",
+    "--log-format",
+    "--log-path",
+    "--target-path",
+    "--write-json",
+    "--no-write-json",
+    "--use-colors",
+    "--no-use-colors",
+}
+# The status by which a resumed command selects what is still to be run.
+REMAINING = "skipped"
+
+
+@dataclass(frozen=True)
+class Word:
+    """An option with its values, or a word that is none (`name` is then empty)."""
+
+    name: str  # the long form
+    values: tuple[str, ...]
+
+    def written(self) -> list[str]:
+        """Give the words of a command line; long names, so that no option before can take them for its values."""
+        return [self.name, *self.values] if self.name else list(self.values)
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """A command of dbt, without `dbt`."""
+
+    words: tuple[Word, ...]
+
+    @property
+    def verb(self) -> str:
+        """`build`, `source`; empty where there is none."""
+        return next((word.values[0] for word in self.words if not word.name), "")
+
+    def last(self, name: str) -> str | None:
+        """Return the value that counts where an option is given several times; None where it is not given."""
+        return next((word.values[-1] for word in reversed(self.words) if word.name == name and word.values), None)
+
+    def all(self, name: str) -> list[str]:
+        """Return all values of an option."""
+        return [value for word in self.words if word.name == name for value in word.values]
+
+    def without(self, names: Iterable[str]) -> "Arguments":
+        """Leave these options out."""
+        dropped = set(names)
+        return Arguments(tuple(word for word in self.words if word.name not in dropped))
+
+    def written(self) -> list[str]:
+        """Give the command line."""
+        return [text for word in self.words for text in word.written()]
+
+
+def parse(args: Sequence[str]) -> Arguments:
+    """Read a command line as dbt does: `--opt value`, `--opt=value`, `-t value`, `-tvalue`, `-xf`."""
+    rest = list(args)
+    words: list[Word] = []
+    while rest:
+        words += _long(rest) if rest[0].startswith("--") else _short(rest)
+    return Arguments(tuple(words))
+
+
+def run(args: Sequence[str]) -> list[str]:
+    """Return the command that dbt is given: what a user says of its output does not reach us as events otherwise."""
+    found = parse(args)
+    return found.without(_OURS).written() if _OURS & {word.name for word in found.words} else list(args)
+
+
+def resumed(args: Sequence[str], state: str, environment: Mapping[str, str]) -> list[str]:
+    """Return the same command for the nodes that have the status REMAINING in `state`, a folder with run results.
+
+    What it defers to stays: a `--state`, or the variable for it, becomes `--defer-state`.
+    """
+    found = parse(args)
+    defers_to = found.last("--defer-state") or variable(environment, "DEFER_STATE")
+    compared = found.last("--state") or variable(environment, "STATE")
+    defer = ["--defer-state", compared] if compared and not defers_to else []
+    selection = ["--select", f"result:{REMAINING}", "--indirect-selection", "empty", "--state", state]
+    return [*found.without(_SELECTION | _OURS).written(), *defer, *selection]
+
+
+def variable(environment: Mapping[str, str], option: str) -> str | None:
+    """Return what the environment says of an option, by dbt's newer or older name."""
+    return environment.get(f"DBT_ENGINE_{option}") or environment.get(f"DBT_{option}")
+
+
+def listing(args: Sequence[str], types: Sequence[str]) -> list[str]:
+    """Return the `dbt ls` that lists the nodes of a command, one line of JSON each.
+
+    `types` are the resource types that count where the command names none itself; none of them: all that it runs.
+    """
+    found = parse(args)
+    given = found.all("--resource-type") or [*types] or ["all"]
+    chosen = dict.fromkeys(kind for name in given for kind in _expanded(name, found.verb))
+    before, _, after = _around_verb(found.without(NOT_OF_LS | _OURS | {"--resource-type", "--output", "--output-keys"}))
+    output = ["--output-keys", "unique_id", "--output", "json", "--quiet", "--log-format", "text"]
+    return [*before, "ls", *after, *output, "--resource-type", *chosen]
+
+
+def text(args: Sequence[str]) -> str:
+    """Give the command as a person types it."""
+    return shlex.join(("dbt", *args))
+
+
+def _expanded(kind: str, verb: str) -> Sequence[str]:
+    return KINDS[verb] if kind in ("all", "default") else (kind,)
+
+
+def _around_verb(found: Arguments) -> tuple[list[str], str, list[str]]:
+    place = next(i for i, word in enumerate(found.words) if not word.name)
+    before, after = Arguments(found.words[:place]), Arguments(found.words[place + 1 :])
+    return before.written(), found.verb, after.written()
+
+
+def _long(rest: list[str]) -> list[Word]:
+    given, separator, value = rest.pop(0).partition("=")
+    name = _ALIASES.get(given, given)
+    if name in MULTIPLE:
+        return [Word(name, _several(rest, given, value if separator else None))]
+    if name in SINGLE and not separator:
+        return [Word(name, (rest.pop(0),) if rest else ())]
+    return [Word(name, (value,) if separator else ())] if name in SINGLE else [Word(given, ())]
+
+
+def _short(rest: list[str]) -> list[Word]:
+    word = rest.pop(0)
+    if not word.startswith("-") or word == "-":
+        return [Word("", (word,))]
+    words: list[Word] = []
+    letters = word[1:]
+    while letters:
+        given, letters = f"-{letters[0]}", letters[1:]
+        name = _ALIASES.get(given, given)
+        if name in MULTIPLE:
+            return [*words, Word(name, _several(rest, given, letters or None))]
+        if name in SINGLE:
+            return [*words, Word(name, (letters,) if letters else (rest.pop(0),) if rest else ())]
+        words.append(Word(name, ()))
+    return words
+
+
+def _several(rest: list[str], given: str, first: str | None) -> tuple[str, ...]:
+    """Take what dbt's MultiOption takes: a text is split at blanks, and only select has a short form."""
+    if first is None:
+        first = rest.pop(0) if rest else ""
+    values = first.split(" ")
+    dash = "-" if _ALIASES.get(given, given) == "--select" else "--"
+    while rest and not rest[0].startswith(dash):
+        values.append(rest.pop(0))
+    return tuple(values)

@@ -1,0 +1,60 @@
+"""How an attempt of a dbt command ended: the error that says what failed and why, and whether to try again."""
+
+import errno
+import os
+import re
+import signal
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from dbtpod.dbt import arguments, failures
+from dbtpod.dbt.events import LogLine
+from dbtpod.dbt.results import NodeResult, RunReport
+from dbtpod.errors import BuildIncomplete, ConnectionLost, DbtFailed, DbtKilled, DbtUnusable, VolumeFull
+from dbtpod.page import report
+from dbtpod.page.wording import cut
+from dbtpod.warehouse import durable
+
+# How DuckDB and Python tell of a volume that became full in the middle.
+_FULL = os.strerror(errno.ENOSPC)
+# What dbt writes of a node where the reason is in its log alone.
+_NO_REASON = re.compile(r"\s*(error|fail|partial success.*)?\s*", re.IGNORECASE)
+_LAST_LINES, _LONGEST_LINE = 5, 300
+
+
+def with_reasons(found: RunReport, errors: Sequence[LogLine]) -> RunReport:
+    """Give each failed node without a reason dbt's error lines: its own, or where it has none those of no node."""
+    return replace(found, nodes=tuple(_with_reason(node, errors) if node.failed else node for node in found.nodes))
+
+
+def raise_for(args: Sequence[str], code: int, errors: Sequence[LogLine], found: RunReport, target_dir: Path) -> None:
+    """Raise the error of an attempt that did not end well; `found` has the reasons."""
+    text = arguments.text(args)
+    failed = [node for node in found.nodes if node.failed]
+    if code == 0:
+        if failed:
+            names = ", ".join(node.node_id for node in failed)
+            raise BuildIncomplete(f"{text} ended with exit code 0, but failed: {names}. dbt's artifacts: {target_dir}")
+        return
+    if code < 0:
+        by = signal.Signals(-code).name
+        hint = ": the kernel does that when memory runs out, see jobs.resources" if by == "SIGKILL" else ""
+        raise DbtKilled(f"{text} was ended by {by}{hint}. dbt's artifacts: {target_dir}")
+    said = [line.text for line in errors]
+    where = f"dbt's artifacts: {target_dir}; its whole text is in the log of this task run."
+    shown = [] if failed else [cut(line, _LONGEST_LINE) for line in said[-_LAST_LINES:]]
+    message = report.failure_text(found, args, code, "\n".join([*shown, where]))
+    if failures.was_connection_lost([node.message for node in failed], said):
+        raise ConnectionLost(message)
+    if any(_FULL in line for line in [node.message for node in failed] or said):
+        raise VolumeFull(f"{durable.volume_full(target_dir, 0, text)}\n{message}")
+    raise DbtFailed(message) if failed else DbtUnusable(message)
+
+
+def _with_reason(node: NodeResult, errors: Sequence[LogLine]) -> NodeResult:
+    if node.age is not None or not _NO_REASON.fullmatch(node.message):
+        return node
+    own = [line.text for line in errors if line.node_id == node.node_id]
+    reason = own or [line.text for line in errors if line.node_id is None]
+    return replace(node, message="\n".join([*([node.message] if node.message.strip() else []), *reason]))

@@ -1,0 +1,124 @@
+"""The plan of a dbt command: the nodes that it is to run, every one of them, known by name.
+
+It comes from the results that dbt wrote, where their number is the one that dbt said it would run. Where an attempt
+was stopped, or left nodes out, `dbt ls` with the same flags is asked, and its answer is believed only if all else
+that is known of the attempt agrees with it. What cannot be known is PlanUnknown, and never an empty plan.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dbtpod.dbt import arguments, process
+from dbtpod.dbt.record import Attempt, is_hook
+from dbtpod.settings import Settings
+from dbtpod.warehouse import durable
+
+_FILE = "plan.json"
+
+
+class PlanUnknown(Exception):
+    """Which nodes the command was to run cannot be said; the text gives the reason."""
+
+
+@dataclass(frozen=True)
+class _Node:
+    is_counted: bool
+    model: str | None  # that a unit test belongs to
+
+
+def of(settings: Settings, whole: Attempt, options: list[str]) -> frozenset[str]:
+    """Return the plan of an attempt that ran a command from its beginning, with the options that were added to it.
+
+    Raises PlanUnknown.
+    """
+    file = whole.target_dir / _FILE
+    known = _written(file)
+    if known is None:
+        known = _by_results(whole)
+        if known is None:
+            known = _by_listing(settings, whole, options)
+        durable.write_json(file, {"nodes": sorted(known)})
+    return known
+
+
+def _by_results(whole: Attempt) -> frozenset[str] | None:
+    """The nodes of dbt's results, if they are as many as dbt said."""
+    if whole.exit_code not in (0, 1) or whole.artifact is None:
+        return None
+    named = frozenset(node.node_id for node in whole.artifact.nodes if not is_hook(node.node_id))
+    # Where none began, as in a build of exposures only, there is no number: dbt's success is enough then.
+    agreed = len(named) == whole.total or (whole.total is None and whole.exit_code == 0)
+    return named if agreed and whole.seen <= named else None
+
+
+def _by_listing(settings: Settings, whole: Attempt, options: list[str]) -> frozenset[str]:
+    if whole.total is None or whole.args is None:
+        raise PlanUnknown("no node of it had begun")
+    nodes = _manifest(whole.target_dir)
+    listed = frozenset(_listed(settings, whole, options))
+    if strange := sorted(listed - nodes.keys()):
+        raise PlanUnknown(f"`dbt ls` names nodes that the attempt did not know: {_some(strange)}")
+    counted = frozenset(node_id for node_id in listed if nodes[node_id].is_counted)
+    if len(counted) != whole.total:
+        raise PlanUnknown(f"dbt was to run {whole.total} nodes, and `dbt ls` names {len(counted)}")
+    if strange := sorted(whole.seen - counted):
+        raise PlanUnknown(f"`dbt ls` does not name nodes that had begun: {_some(strange)}")
+    # dbt counts a unit test whose model is not selected, and does not run it in a build.
+    verb = arguments.parse(whole.args).verb
+    return frozenset(n for n in counted if verb != "build" or nodes[n].model is None or nodes[n].model in listed)
+
+
+def _listed(settings: Settings, whole: Attempt, options: list[str]) -> list[str]:
+    folder = whole.target_dir / "ls"
+    folder.mkdir(exist_ok=True)
+    environment = process.environment(settings, folder)
+    types = arguments.variable(environment, "RESOURCE_TYPES") or ""
+    args = [*(whole.args or ()), *options]
+    with process.start(arguments.listing(args, types.split()), settings, folder) as dbt:
+        lines = list(dbt.lines())
+        code = dbt.wait()
+    if code:
+        raise PlanUnknown(f"`dbt ls` ended with exit code {code}: {' '.join(lines)[-300:]}")
+    # dbt prints warnings among them.
+    found = [_unique_id(line) for line in lines if line.startswith("{")]
+    if None in found or not found:
+        raise PlanUnknown(f"`dbt ls` names no nodes that can be read: {' '.join(lines)[-300:]}")
+    return [node_id for node_id in found if node_id]
+
+
+def _unique_id(line: str) -> str | None:
+    try:
+        found = json.loads(line)["unique_id"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return found if isinstance(found, str) else None
+
+
+def _manifest(target_dir: Path) -> dict[str, _Node]:
+    try:
+        manifest: Any = json.loads((target_dir / "manifest.json").read_text(encoding="utf-8"))
+        kinds = ("nodes", "unit_tests", "exposures", "saved_queries", "functions")
+        return {node_id: _node(node_id, node) for kind in kinds for node_id, node in manifest.get(kind, {}).items()}
+    except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
+        raise PlanUnknown(f"its manifest.json cannot be read: {error}") from error
+
+
+def _node(node_id: str, node: Any) -> _Node:
+    """Whether dbt counts it: neither what is ephemeral nor an empty file, which only `dbt ls` names."""
+    ephemeral = (node.get("config") or {}).get("materialized") == "ephemeral"
+    empty = node.get("resource_type") in ("model", "test", "snapshot") and not (node.get("raw_code") or "").strip()
+    parents = (node.get("depends_on") or {}).get("nodes") or [None]
+    return _Node(not ephemeral and not empty, parents[0] if node_id.startswith("unit_test.") else None)
+
+
+def _written(file: Path) -> frozenset[str] | None:
+    try:
+        return frozenset(json.loads(file.read_text())["nodes"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -1,0 +1,135 @@
+"""A run without Prefect: a flow's dbt commands on a volume, disturbed on purpose, resumed, certified and published."""
+
+import logging
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+from dbtpod import attempts, boot, complete, resume
+from dbtpod.attempts import Attempts
+from dbtpod.complete import WorkingCopy
+from dbtpod.dbt import parse_state, process
+from dbtpod.dbt.events import Event
+from dbtpod.errors import DbtPodError
+from dbtpod.settings import Settings
+from dbtpod.warehouse import publish
+
+LOG = logging.getLogger("attempting")
+PROFILE = """
+shop:
+  target: dev
+  outputs:
+    dev: &dev {type: duckdb, path: "{{ env_var('DUCKDB_PATH') }}", threads: 1}
+    prod: *dev
+    reader: {type: duckdb, path: "{{ env_var('DBTPOD_READABLE_PATH') }}", config_options: {access_mode: read_only}}
+"""
+PROJECT = "name: shop\nprofile: shop\nmodels: {+materialized: table}\n"
+
+
+class Stopped(BaseException):
+    """What stops a flow: here, in place of Prefect's own."""
+
+
+class Watcher:
+    """Sees each event; `act` may stop the run at it."""
+
+    def __init__(self, act: Callable[[Event], None] = lambda _: None) -> None:
+        self._act = act
+
+    @contextmanager
+    def command(self, target_dir: Path, name: str) -> Iterator[None]:
+        yield
+
+    def observe(self, event: Event) -> None:
+        self._act(event)
+
+
+def project(folder: Path, files: dict[str, str], profile: str = PROFILE, project_yml: str = PROJECT) -> Settings:
+    """Write a project of these files, and make an empty volume."""
+    for name, text in ({"dbt_project.yml": project_yml, "profiles.yml": profile} | files).items():
+        path = folder / "project" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (folder / "volume").mkdir(exist_ok=True)
+    return Settings(folder / "volume" / "work" / "warehouse.duckdb", folder / "project")
+
+
+def warm() -> None:
+    """Have a dbt that is imported already for the next command: half of a test's time otherwise."""
+    if process._idle or process._handed_over:
+        return
+    # No supervisor says how it died.
+    process.warm.DEATH_SECONDS = 0.1
+    flow_end, pid = boot._start_warm()
+    status, _ = os.pipe()
+    process.hand_over(f"{flow_end.detach()},{os.pidfd_open(pid)},{status}")
+
+
+class Pod:
+    """One pod of a run: it begins, or goes on, where the volume says."""
+
+    def __init__(self, settings: Settings, run_id: str = "run", starts: int = 1) -> None:
+        warm()
+        self.settings = settings
+        self.run_id = run_id
+        begun = resume.begin(settings, run_id, starts, LOG)
+        self.run_dir = begun.run_dir
+        self.copy = WorkingCopy(settings, run_id, begun.is_fresh, LOG)
+        self.done: list[complete.Command] = []
+        self.reports = []
+        self.last = self.run_dir
+
+    def command(self, *args: str, watcher: Watcher | None = None, retries: int = 0) -> None:
+        """Do what `command.Dbt` does, with its retries at once."""
+        number = len(self.done) + 1
+        folder = self.run_dir / f"{number}-{args[0]}"
+        command = Attempts(self.settings, folder, args, parse_state.WRITER, self.copy, LOG)
+        command.check_connection()
+        self.reports += command.reports
+        while not command.has_ended_well:
+            try:
+                command.run(watcher or Watcher(), LOG)
+            except DbtPodError as error:
+                if not (error.retry and retries):
+                    raise
+                retries -= 1
+            finally:
+                self.last = command.target_dir
+                self.reports += [command.latest] if command.latest else []
+        self.done.append(command.finish())
+
+    def publish(self) -> publish.Generation | None:
+        """Publish what is complete; None where nothing was built."""
+        report = attempts.merged([report for report in self.reports if report])
+        certificate = complete.certify(self.run_id, self.copy, self.done, [], report)
+        return publish.publish(self.settings, certificate, []) if certificate else None
+
+
+def run(
+    settings: Settings, args: Sequence[str], starts: int = 1, watcher: Watcher | None = None, retries: int = 0
+) -> None:
+    """Run one command and publish it."""
+    pod = Pod(settings, starts=starts)
+    pod.command(*args, watcher=watcher, retries=retries)
+    pod.publish()
+
+
+def kill_dbt() -> None:
+    """Kill every dbt that this process started, as the kernel does."""
+    for child in Path(f"/proc/{os.getpid()}/task").glob("*/children"):
+        for pid in child.read_text().split():
+            if b"dbt" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(int(pid), signal.SIGKILL)
+
+
+def relations(path: Path) -> dict[str, list[tuple[object, ...]]]:
+    """Every table and view with its rows."""
+    with duckdb.connect(path, read_only=True) as connection:
+        names = connection.sql(
+            "select table_name from information_schema.tables where table_catalog = current_database()"
+        ).fetchall()
+        return {name: sorted(connection.sql(f'select * from "{name}"').fetchall()) for (name,) in names}

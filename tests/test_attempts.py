@@ -1,0 +1,200 @@
+"""A resumed command does all that the first was to do, with its flags; what cannot be known is run again: real dbt."""
+
+import logging
+import re
+from pathlib import Path
+
+import duckdb
+import pytest
+from attempting import PROJECT, Pod, Stopped, Watcher, project, relations
+
+from dbtpod.dbt.events import Event, NodeStarted
+from dbtpod.errors import BuildIncomplete, ConnectionLost, DbtFailed
+from dbtpod.settings import Settings
+
+ONCE = """
+import pathlib
+def model(dbt, session):
+    {refs}
+    flag = pathlib.Path(r"{flag}")
+    if not flag.exists():
+        flag.touch()
+        raise ConnectionError("Connection refused")
+    return session.sql("select 1 as id")
+"""
+
+
+def stop_at(node: str, kind: type[Event] = NodeStarted) -> Watcher:  # type: ignore[valid-type]
+    def act(event: Event) -> None:
+        if isinstance(event, kind) and event.node_id.split(".")[2] == node:
+            raise Stopped
+
+    return Watcher(act)
+
+
+def stopped_then_resumed(settings: Settings, *args: str, at: str = "b_slow") -> Pod:
+    with pytest.raises(Stopped):
+        Pod(settings).command(*args, watcher=stop_at(at))
+    pod = Pod(settings, starts=2)
+    pod.command(*args)
+    return pod
+
+
+def month_end(tmp_path: Path, condition: str) -> Settings:
+    return project(
+        tmp_path,
+        {
+            "models/a_first.sql": "select 1 as id",
+            "models/b_slow.sql": "select * from {{ ref('a_first') }}",
+            "models/c_last.sql": f"{{{{ config(enabled={condition}) }}}} select * from {{{{ ref('b_slow') }}}}",
+            "tests/last.sql": f"{{{{ config(enabled={condition}) }}}} select * from {{{{ ref('c_last') }}}}",
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    ("condition", "args"),
+    [
+        ("var('month_end', false)", ("build", "--vars", "month_end: true")),
+        ("var('month_end', false)", ("build", "--vars={month_end: true}")),
+        ("(target.name == 'prod')", ("build", "--target", "prod")),
+        ("(target.name == 'prod')", ("build", "-tprod")),
+    ],
+)
+def test_a_resumed_run_has_what_a_variable_or_a_target_enables(
+    tmp_path: Path, condition: str, args: tuple[str, ...]
+) -> None:
+    settings = month_end(tmp_path, condition)
+
+    with pytest.raises(DbtFailed, match=r"test\.shop\.last"):
+        stopped_then_resumed(settings, *args)
+
+    assert set(relations(settings.duckdb_path)) == {"a_first", "b_slow", "c_last"}
+
+
+def test_only_what_was_not_finished_is_run_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    settings = month_end(tmp_path, "true")
+    (settings.project_dir / "tests" / "last.sql").unlink()
+
+    with caplog.at_level(logging.INFO):
+        pod = stopped_then_resumed(settings, "build", "--exclude", "c_last")
+
+    assert "1 nodes are left" in caplog.text
+    assert "a_first" not in {node.name for node in pod.reports[-1].nodes}
+    assert pod.publish()
+    assert set(relations(settings.readable_path)) == {"a_first", "b_slow"}
+
+
+def test_a_warning_that_is_an_error_is_one_after_a_lost_connection_too(tmp_path: Path) -> None:
+    settings = project(
+        tmp_path,
+        {
+            "models/a.sql": "select 1 as id",
+            "models/b.py": ONCE.format(refs="dbt.ref('a')", flag=tmp_path / "lost"),
+            "tests/soft.sql": "{{ config(severity='warn') }} select * from {{ ref('b') }}",
+        },
+    )
+
+    with pytest.raises(DbtFailed, match="soft"):
+        Pod(settings).command("build", "--warn-error", retries=1)
+
+
+def test_without_that_flag_the_same_run_completes(tmp_path: Path) -> None:
+    settings = project(
+        tmp_path,
+        {
+            "models/a.sql": "select 1 as id",
+            "models/b.py": ONCE.format(refs="dbt.ref('a')", flag=tmp_path / "lost"),
+            "tests/soft.sql": "{{ config(severity='warn') }} select * from {{ ref('b') }}",
+        },
+    )
+    pod = Pod(settings)
+
+    pod.command("build", retries=1)
+
+    assert pod.publish()
+    assert set(relations(settings.readable_path)) == {"a", "b"}
+
+
+HOOKS = (
+    PROJECT
+    + """
+on-run-end:
+  - "attach '{{ env_var('OTHER') }}' as other"
+  - "create or replace table other.main.said as select 1 as n"
+  - "detach other"
+"""
+)
+
+
+def test_a_hook_that_lost_its_connection_is_run_again_with_its_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other.duckdb"
+    monkeypatch.setenv("OTHER", str(other))
+    settings = project(tmp_path, {"models/a.sql": "select 1 as id"}, project_yml=HOOKS)
+    pod = Pod(settings)
+    with duckdb.connect(other), pytest.raises(ConnectionLost):
+        pod.command("build")
+
+    pod.command("build")
+
+    assert pod.publish()
+    assert relations(other) == {"said": [(1,)]}
+
+
+def test_what_a_model_appended_is_not_there_twice_when_the_whole_command_runs_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other.duckdb"
+    monkeypatch.setenv("OTHER", str(other))
+    settings = project(
+        tmp_path,
+        {"models/log.sql": "{{ config(materialized='incremental') }} select 1 as id"},
+        project_yml=HOOKS,
+    )
+    first = Pod(settings, "first")
+    first.command("build")
+    assert first.publish()
+    second = Pod(settings, "second")
+    with duckdb.connect(other), pytest.raises(ConnectionLost):
+        second.command("build")
+
+    second.command("build")
+
+    assert second.publish()
+    assert relations(settings.readable_path) == {"log": [(1,), (1,)]}
+
+
+def test_an_attempt_that_left_nothing_is_never_read_as_done(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    settings = month_end(tmp_path, "true")
+    (settings.project_dir / "tests" / "last.sql").unlink()
+    with pytest.raises(Stopped):
+        Pod(settings).command("build", watcher=stop_at("b_slow"))
+    [attempt] = settings.runs_dir.glob("*/1-build/attempt-1")
+    (attempt / "run_results.json").write_text('{"results": []}')
+    (attempt / "manifest.json").write_text("{ half a fi")
+
+    with caplog.at_level(logging.INFO):
+        pod = Pod(settings, starts=2)
+        pod.command("build")
+
+    assert re.search("Running the whole command again: its manifest.json cannot be read", caplog.text)
+    assert pod.publish()
+    assert set(relations(settings.readable_path)) == {"a_first", "b_slow", "c_last"}
+
+
+def test_success_without_the_results_that_say_so_is_not_complete(tmp_path: Path) -> None:
+    settings = month_end(tmp_path, "true")
+    (settings.project_dir / "tests" / "last.sql").unlink()
+    pod = Pod(settings)
+    pod.command("build")
+    [attempt] = settings.runs_dir.glob("*/1-build/attempt-1")
+    events = (attempt / "events.jsonl").read_text().splitlines()
+    (attempt / "events.jsonl").write_text("\n".join(line for line in events if "c_last" not in line))
+    (attempt / "run_results.json").unlink()
+    (attempt / "plan.json").unlink()
+
+    pod = Pod(settings, starts=2)
+    with pytest.raises(BuildIncomplete, match=r"model\.shop\.c_last"):
+        pod.command("build")
