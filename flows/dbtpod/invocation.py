@@ -12,12 +12,13 @@ from prefect.runtime import flow_run
 from dbtpod import resume
 from dbtpod.command import Dbt, Retries
 from dbtpod.dbt import parse_state
-from dbtpod.errors import SettingsError, WarehouseUnusable
+from dbtpod.errors import SettingsError
 from dbtpod.page import artifacts, report
 from dbtpod.page.lineage import read_parents
 from dbtpod.page.node_runs import NodeRuns
 from dbtpod.settings import Settings, from_environment
-from dbtpod.warehouse import checkout, housekeeping, lock, publish
+from dbtpod.warehouse import checkout, housekeeping, lock, publish, volume
+from dbtpod.warehouse.certificate import Certificate, identity
 
 # Longer than any healthy hand-over, and short enough that a forgotten shell is noticed within the hour.
 LOCK_SECONDS = 600.0
@@ -34,7 +35,8 @@ def writer(*, retries: int = 0, retry_delay_seconds: float = 0) -> Iterator[Dbt]
     log = get_run_logger()
     lock.check_filesystem(settings.volume, settings.allow_network_filesystem)
     with NodeRuns() as nodes, lock.hold(settings.lock_path, _holder(), LOCK_SECONDS, log.info):
-        # First of all: what a crash left may take the room that the working copy needs.
+        volume.make_ready(settings, log)
+        # Before the working copy: what a crash left may take the room that it needs.
         housekeeping.clean(settings, run_id)
         checkout.wait_until_unused(settings, LOCK_SECONDS, log)
         run_dir = resume.begin(settings, run_id, flow_run.run_count, log)
@@ -50,12 +52,9 @@ def reader(*, retries: int = 0, retry_delay_seconds: float = 0) -> Iterator[Dbt]
 
     WarehouseUnusable where nothing was published yet.
     """
-    settings = from_environment()
-    if not settings.readable_path.is_file():
-        raise WarehouseUnusable(
-            f"There is no published warehouse at {settings.readable_path} yet: run dbt-build or dbt-smoke first."
-        )
-    run_dir = settings.runs_dir / _flow_run_id()
+    run_id = _flow_run_id()
+    settings = volume.for_reading(from_environment(writes=False), get_run_logger())
+    run_dir = settings.reader_runs_dir() / run_id
     with NodeRuns() as nodes:
         dbt = Dbt(settings, run_dir, parse_state.READER, Retries(retries, retry_delay_seconds), nodes)
         with _reported(dbt):
@@ -73,7 +72,8 @@ def _reported(dbt: Dbt) -> Iterator[None]:
 def _publish(settings: Settings, dbt: Dbt) -> None:
     if settings.publish:
         made = [dbt.target_dir / name for name in ("manifest.json", "run_results.json")]
-        generation = publish.publish(settings, _flow_run_id(), made)
+        certificate = Certificate(_flow_run_id(), *identity(settings.duckdb_path))
+        generation = publish.publish(settings, certificate, made)
         get_run_logger().info("Published generation %d: %s", generation.number, settings.readable_path)
 
 
