@@ -73,14 +73,60 @@ def test_diff_shows_what_came_went_and_changed_with_rows_and_leaves_out_what_is_
     warehouse.publish_as(settings)
 
     assert generations.diff(settings, 1, 2) == [
+        Change('"odd ""name".corrected', "changed", 1, 1),
         Change("main.fresh", "added", None, 7),
         Change("main.gone", "removed", 3, None),
         Change("main.grown", "changed", 5, 6),
         Change("main.seen", "changed", None, None),
-        Change('"odd ""name".corrected', "changed", 1, 1),
     ]
     assert "changed  main.grown" in run(settings, "diff", "1", "2").stdout
     assert run(settings, "diff", "2", "2").stdout == "2 and 2 hold the same.\n"
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [("warehouse", "orders"), ("warehouse", "warehouse"), ("main", "main"), ("main", "warehouse")],
+        [("a.b", "c"), ("a", "b.c"), ("a", '"b"."c"')],
+        [("größe", "Straße 1"), ("select", "order"), ('"', "'"), ("%s", "{0}"), ("main", "line\nfeed"), (" ", "- -")],
+    ],
+)
+def test_diff_tells_tables_of_any_name_apart(settings: Settings, names: list[tuple[str, str]]) -> None:
+    """The catalog's name is `warehouse`, and a schema may have the same."""
+
+    def build(rows: int) -> None:
+        warehouse.check_out(settings)
+        with duckdb.connect(settings.duckdb_path) as connection:
+            for number, (schema, table) in enumerate(names):
+                place = f"warehouse.{quoted(schema)}"
+                connection.execute(f"CREATE SCHEMA IF NOT EXISTS {place}")
+                connection.execute(f"CREATE OR REPLACE TABLE {place}.{quoted(table)} AS FROM range({rows + number})")
+        warehouse.publish_as(settings)
+
+    build(1)
+    build(2)
+
+    changes = generations.diff(settings, 1, 2)
+
+    assert sorted((one.rows_before, one.rows_after) for one in changes) == [(n + 1, n + 2) for n in range(len(names))]
+    done = run(settings, "diff", "1", "2")
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == len(names) + 1
+
+
+def quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def test_diff_sees_a_change_beside_a_column_that_is_called_like_anything_else(settings: Settings) -> None:
+    for value in (1, 2):
+        warehouse.check_out(settings)
+        with duckdb.connect(settings.duckdb_path) as connection:
+            connection.execute(f"CREATE OR REPLACE TABLE t AS SELECT 0 AS relation, 0 AS t, {value} AS amount")
+            connection.execute("CREATE SCHEMA IF NOT EXISTS t; CREATE OR REPLACE VIEW t.t AS FROM warehouse.main.t")
+        warehouse.publish_as(settings)
+
+    assert generations.diff(settings, 1, 2) == [Change("main.t", "changed", 1, 1)]
 
 
 def test_after_a_rollback_readers_and_the_next_build_go_on_from_there(settings: Settings) -> None:

@@ -1,6 +1,8 @@
 """From the working copy to what readers see: real DuckDB files, and a process that dies at every step on the way."""
 
 import dataclasses
+import errno
+import fcntl
 import gzip
 import json
 import logging
@@ -9,11 +11,13 @@ import re
 import resource
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,6 +29,7 @@ from warehouse import LOG
 from dbtpod.errors import VolumeFull, WarehouseBusy, WarehouseUnusable
 from dbtpod.settings import Settings
 from dbtpod.warehouse import checkout, durable, housekeeping, lock, publish, published
+from dbtpod.warehouse.certificate import Certificate, identity
 
 NEWER = Path(__file__).parent / "data" / "written-by-duckdb-2.0.0.duckdb.gz"
 DIED = 99
@@ -319,6 +324,150 @@ def test_a_reader_keeps_the_generation_it_opened_after_it_was_removed(tmp_path: 
     assert output == "[(1,)]\n"
 
 
+# --- only the certified file of the one writer ---
+
+
+def test_another_file_under_the_working_copys_name_is_not_published(settings: Settings, tmp_path: Path) -> None:
+    warehouse.build(settings, 1)
+    warehouse.check_out(settings, "mine")
+    warehouse.write(settings, 2)
+    certificate = Certificate("mine", *identity(settings.duckdb_path))
+    settings.duckdb_path.rename(tmp_path / "mine.duckdb")
+    warehouse.write(settings, 7)
+
+    with (
+        pytest.raises(WarehouseUnusable, match="is another file than the one that was built"),
+        warehouse.alone(settings),
+    ):
+        publish.publish(settings, certificate, [])
+
+    assert warehouse.rows(settings.readable_path) == 1
+    assert warehouse.rows(settings.duckdb_path) == 7
+    assert list(published.entries(settings)) == [1]
+
+
+def test_a_file_that_takes_the_working_copys_name_at_the_last_moment_is_not_published_and_goes_back(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warehouse.build(settings, 1)
+    warehouse.check_out(settings, "mine")
+    warehouse.write(settings, 2)
+    replace = Path.replace
+
+    def another_is_quicker(path: Path, target: Path) -> Path:
+        if path == settings.duckdb_path:
+            monkeypatch.undo()
+            settings.duckdb_path.rename(tmp_path / "mine.duckdb")
+            warehouse.write(settings, 7)
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", another_is_quicker)
+    with pytest.raises(WarehouseUnusable, match="is another file than the one that was built"):
+        warehouse.publish_as(settings, "mine")
+
+    assert warehouse.rows(settings.readable_path) == 1
+    assert warehouse.rows(settings.duckdb_path) == 7
+    assert sorted(path.name for path in settings.published_dir.iterdir()) == ["000001", "current"]
+
+
+@pytest.mark.parametrize(
+    ("owner", "said"),
+    [('{"run": "other", "base": 1}', "belongs to run other"), ("{", "is not JSON"), (None, "no file")],
+)
+def test_a_working_copy_that_is_another_runs_by_now_is_not_published_and_the_error_names_that_run(
+    settings: Settings, owner: str | None, said: str
+) -> None:
+    warehouse.build(settings, 1)
+    warehouse.check_out(settings, "mine")
+    warehouse.write(settings, 2)
+    settings.owner_path.unlink() if owner is None else settings.owner_path.write_text(owner)
+
+    with pytest.raises(WarehouseUnusable, match=rf"The working copy of run mine .*{said}"):
+        warehouse.publish_as(settings, "mine")
+
+    assert warehouse.rows(settings.readable_path) == 1
+    assert warehouse.rows(settings.duckdb_path) == 2
+
+
+OTHER_RUN = """
+import logging, sys
+from pathlib import Path
+import warehouse
+one = warehouse.new(Path(sys.argv[1]))
+print("started", flush=True)
+from datetime import UTC, datetime
+from dbtpod.warehouse import checkout, lock
+holder = lock.Holder("other", "pod-2", datetime.now(UTC))
+with lock.hold(one.lock_path, holder, 60, lambda text: print(text, flush=True)):
+    checkout.check_out(one, "other", logging.getLogger())
+    print("begun", warehouse.rows(one.duckdb_path), flush=True)
+"""
+
+
+def test_a_second_run_waits_although_somebody_deleted_the_locks_file_and_begins_from_the_firsts_build(
+    settings: Settings,
+) -> None:
+    warehouse.build(settings, 1)
+    holder = lock.Holder("mine", "pod-1", datetime.now(UTC))
+    with lock.hold(settings.lock_path, holder, 0):
+        checkout.check_out(settings, "mine", LOG)
+        warehouse.write(settings, 2)
+        settings.lock_path.unlink()
+        other = subprocess.Popen(
+            [sys.executable, "-c", OTHER_RUN, str(settings.volume)],
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert other.stdout is not None
+            assert other.stdout.readline() == "started\n"
+            assert other.stdout.readline().startswith("Waiting for the warehouse")
+            publish.publish(settings, Certificate("mine", *identity(settings.duckdb_path)), [])
+        except BaseException:
+            other.kill()
+            raise
+
+    output, _ = other.communicate(timeout=60)
+    assert output == "begun 2\n"
+    assert warehouse.rows(settings.readable_path) == 2
+
+
+def test_where_a_folder_cannot_be_locked_a_run_that_lost_the_locks_file_publishes_nothing(
+    settings: Settings, no_folder_locks: None
+) -> None:
+    warehouse.build(settings, 1)
+    with lock.hold(settings.lock_path, lock.Holder("mine", "pod-1", datetime.now(UTC)), 0):
+        checkout.check_out(settings, "mine", LOG)
+        warehouse.write(settings, 2)
+        settings.lock_path.unlink()
+        with lock_of_another(settings.lock_path), pytest.raises(WarehouseUnusable, match="another run may write now"):
+            publish.publish(settings, Certificate("mine", *identity(settings.duckdb_path)), [])
+
+    assert warehouse.rows(settings.readable_path) == 1
+
+
+@contextmanager
+def lock_of_another(path: Path) -> Iterator[None]:
+    """Hold the file as another process would; flock counts each opening by itself."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+
+
+@pytest.fixture
+def no_folder_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NFS has no lock for a folder."""
+    flock = fcntl.flock
+
+    def files_only(file: int, operation: int) -> None:
+        if stat.S_ISDIR(os.fstat(file).st_mode):
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        flock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", files_only)
+
+
 # --- the working copy ---
 
 
@@ -589,7 +738,7 @@ def test_on_a_volume_without_a_byte_left_every_step_says_that_it_is_full(small_v
         pytest.raises(VolumeFull, match=r"needs 0\.\d MB, and 0\.0 MB is free"),
         lock.hold(small_volume.lock_path, holder, 0),
     ):
-        warehouse.check_out(small_volume, "run")
+        checkout.check_out(small_volume, "run", LOG)
 
     housekeeping.clean(small_volume, "run")
     assert warehouse.rows(small_volume.readable_path) == 1
@@ -656,6 +805,6 @@ def test_what_crashes_left_behind_is_removed(settings: Settings) -> None:
     housekeeping.clean(settings, "run")
 
     assert sorted(path.name for path in settings.published_dir.iterdir()) == ["000001", "current"]
-    assert [path.name for path in settings.duckdb_path.parent.iterdir()] == ["owner.json"]
+    assert not list(settings.duckdb_path.parent.iterdir())
     facts = json.loads((settings.published_dir / "000001" / "generation.json").read_text())
     assert facts["number"] == 1

@@ -1,7 +1,6 @@
 """A volume with history in it, what can happen to it, and everything that looks at it afterwards, for tests."""
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -185,7 +184,9 @@ KINDS = [
 DATABASES = [
     Case("the current database is cut", database(3, _half), "000003/warehouse.duckdb", heals=False),
     Case("the current database is empty", database(3, lambda _: b""), "000003/warehouse.duckdb", heals=False),
-    Case("the current database is longer", database(3, lambda all_: all_ + b"x"), "000003/warehouse.duckdb", heals=False),
+    Case(
+        "the current database is longer", database(3, lambda all_: all_ + b"x"), "000003/warehouse.duckdb", heals=False
+    ),
     Case(
         "the current database has another header",
         database(3, lambda whole: bytes(4096) + whole[4096:]),
@@ -196,10 +197,8 @@ DATABASES = [
 ]
 OLD = [
     Case("an old database is cut", database(2, _half), "000002/warehouse.duckdb"),
-    Case("an old database is gone", lambda s: os.unlink(generation(s, 1) / "warehouse.duckdb"), "000001"),
+    Case("an old database is gone", lambda s: (generation(s, 1) / "warehouse.duckdb").unlink(), "000001"),
     Case("a file has a generation's name", lambda s: generation(s, 9).write_text("x"), "000009"),
     Case("a folder has a generation's name", lambda s: generation(s, 9).mkdir(), "000009"),
     Case("a link has a generation's name", lambda s: generation(s, 9).symlink_to("nowhere"), "000009"),
 ]
-
-

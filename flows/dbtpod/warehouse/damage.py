@@ -142,14 +142,12 @@ def _fault(settings: Settings, number: int, folder: Path, thorough: bool) -> _Fa
     path = folder / settings.duckdb_path.name
     if not durable.is_folder(folder):
         return _Fault(folder, f"is {_kind_of(folder)} where a generation's folder belongs")
-    if problem := access_problem(folder, os.R_OK | os.X_OK):
+    if problem := published.unreadable(settings, number):
         return _Fault(folder, "may not be read", problem)
     if not durable.is_file(path):
         others = sorted(one.name for one in folder.glob("*.duckdb"))
         hint = f", but {', '.join(others)}: DUCKDB_PATH has another name" if others else ""
         return _Fault(folder, f"holds no {path.name}{hint}")
-    if problem := access_problem(path, os.R_OK):
-        return _Fault(path, "may not be read", problem)
     found = published.read(settings, number)
     return _file_fault(found[0], thorough) if found else None
 

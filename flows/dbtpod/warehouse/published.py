@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dbtpod.errors import DbtPodError, WarehouseUnusable
-from dbtpod.settings import Settings
+from dbtpod.settings import Settings, access_problem
 from dbtpod.warehouse import database, durable, facts
 from dbtpod.warehouse.durable import CHECK, REPAIR
 from dbtpod.warehouse.facts import Generation
@@ -75,9 +75,9 @@ def pointer(settings: Settings) -> Pointer:
         return Pointer(None, "is a folder where a link belongs" if link.is_dir() else "is a file where a link belongs")
     target = Path(os.path.realpath(link))
     number = number_of(target.name)
-    if number not in there or target.parent != settings.published_dir.resolve():
+    if number is None or number not in there or target.parent != settings.published_dir.resolve():
         return Pointer(None, f"points to {link.readlink()}, which is no generation here")
-    if not durable.is_file(target / settings.duckdb_path.name):
+    if not durable.is_file(target / settings.duckdb_path.name) and not unreadable(settings, number):
         return Pointer(None, f"points to {link.readlink()}, which holds no {settings.duckdb_path.name}")
     return Pointer(number)
 
@@ -127,9 +127,28 @@ def fault(one: Generation) -> str:
 
 
 def newest_whole(settings: Settings, below: int | None = None) -> Generation | None:
-    """Return the newest generation that is whole, of those below a number if one is given."""
-    newest_first = reversed(generations(settings))
-    return next((one for one in newest_first if (below is None or one.number < below) and not fault(one)), None)
+    """Return the newest generation that is whole, of those below a number if one is given.
+
+    WarehouseUnusable where a newer one cannot be read by this user or this DuckDB.
+    """
+    for number in reversed(entries(settings)):
+        if below is None or number < below:
+            # It may well be whole: an older one must not take its place unseen.
+            if problem := unreadable(settings, number):
+                raise WarehouseUnusable(problem)
+            found = read(settings, number)
+            if found and not fault(found[0]):
+                return found[0]
+    return None
+
+
+def unreadable(settings: Settings, number: int) -> str:
+    """Say why this user may not read a generation, and what to do; "" where it may."""
+    folder = settings.published_dir / folder_name(number)
+    path = folder / settings.duckdb_path.name
+    if durable.is_folder(folder) and (problem := access_problem(folder, os.R_OK | os.X_OK)):
+        return problem
+    return access_problem(path, os.R_OK) if durable.is_file(path) else ""
 
 
 def check_whole(settings: Settings, chosen: Generation) -> None:

@@ -60,6 +60,8 @@ def for_reading(settings: Settings, log: Log) -> Settings:
     with durable.room(settings.volume, 0, "a look at it"):
         found = published.pointer(settings)
         if found.number is not None:
+            if problem := published.unreadable(settings, found.number):
+                raise WarehouseUnusable(problem)
             # A shell that has it open passes, and dbt tries again; damage does not.
             with suppress(WarehouseBusy):
                 published.check_whole(settings, published.find(settings, found.number))
