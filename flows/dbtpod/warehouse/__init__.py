@@ -1,7 +1,7 @@
 """The DuckDB file and its generations.
 
 volume           the whole of it: made ready when a run starts, checked, repaired
-damage           what can be wrong with it, and what helps
+damage           what can be wrong with it, and what helps; damaged_generations, the same for what is published
 lock             one writer, by the kernel
 checkout         the working copy
 publish          from the working copy to the next generation, and the link that readers follow

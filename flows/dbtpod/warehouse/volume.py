@@ -13,7 +13,8 @@ from pathlib import Path
 
 from dbtpod.errors import DbtPodError, WarehouseBusy, WarehouseUnusable
 from dbtpod.settings import Settings
-from dbtpod.warehouse import damage, durable, lock, published
+from dbtpod.warehouse import damage, damaged_generations, durable, lock, published
+from dbtpod.warehouse.damage import Damage
 
 Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
 
@@ -27,7 +28,7 @@ def make_ready(settings: Settings, log: Log) -> None:
     WarehouseUnusable lists what stands against writing, with each path and the command that helps.
     """
     with durable.room(settings.volume, 0, "a look at it"):
-        found = damage.find(settings, thorough=False)
+        found = _find(settings, thorough=False)
         for one in found:
             if one.by_run or not one.blocks:
                 log.warning("%s", _healed(one))
@@ -37,7 +38,12 @@ def make_ready(settings: Settings, log: Log) -> None:
         raise WarehouseUnusable("\n".join(lines + repair * any(one.fix for one in obstacles)))
 
 
-def _healed(one: damage.Damage) -> str:
+def _find(settings: Settings, thorough: bool) -> list[Damage]:
+    parts = (damage.kinds(settings), damage.owner(settings), damaged_generations.find(settings, thorough))
+    return [one for part in parts for one in part]
+
+
+def _healed(one: Damage) -> str:
     if not one.fix or not one.by_run:
         return one.line
     try:
@@ -91,7 +97,7 @@ def _existing(settings: Settings) -> Settings:
 def check(settings: Settings) -> list[str]:
     """Return a line for each damage: where, what, and what repairs it. It changes nothing and needs no lock."""
     with durable.room(settings.volume, 0, "a look at it"):
-        return [one.line for one in damage.find(settings, thorough=True)]
+        return [one.line for one in _find(settings, thorough=True)]
 
 
 def repair(settings: Settings, timeout: float = 30) -> tuple[list[str], list[str]]:
@@ -102,12 +108,12 @@ def repair(settings: Settings, timeout: float = 30) -> tuple[list[str], list[str
         done += _free_lock_file(settings.lock_path, settings, timeout)
         with lock.hold(settings.lock_path, holder, timeout):
             for _ in range(_ROUNDS):
-                found = damage.find(settings, thorough=True)
+                found = _find(settings, thorough=True)
                 fixed = [text for one in found if one.fix and (text := _fixed(one))]
                 done += fixed
                 if not fixed:
                     break
-            return done, [one.line for one in damage.find(settings, thorough=True)]
+            return done, [one.line for one in _find(settings, thorough=True)]
 
 
 def _free_lock_file(path: Path, settings: Settings, timeout: float) -> list[str]:
@@ -117,7 +123,7 @@ def _free_lock_file(path: Path, settings: Settings, timeout: float) -> list[str]
         return [f"{path} is a folder where a file belongs: moved to {durable.set_aside(settings, path)}."]
 
 
-def _fixed(one: damage.Damage) -> str:
+def _fixed(one: Damage) -> str:
     try:
         return one.fix() if one.fix else ""
     except (OSError, DbtPodError):
