@@ -32,7 +32,9 @@ SOURCES = """
 sources:
   - name: raw
     schema: main
-    tables: [{name: history, config: {loaded_at_query: "select now()", freshness: {error_after: {count: 1, period: day}}}}]
+    tables:
+      - name: history
+        config: {loaded_at_query: "select now()", freshness: {error_after: {count: 1, period: day}}}
 """
 
 pytestmark = pytest.mark.usefixtures("api")

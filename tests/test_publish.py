@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 
 import duckdb
 import pytest
@@ -460,8 +461,8 @@ def no_folder_locks(monkeypatch: pytest.MonkeyPatch) -> None:
     """NFS has no lock for a folder."""
     flock = fcntl.flock
 
-    def files_only(file: int, operation: int) -> None:
-        if stat.S_ISDIR(os.fstat(file).st_mode):
+    def files_only(file: int | IO[str], operation: int) -> None:
+        if stat.S_ISDIR(os.fstat(file if isinstance(file, int) else file.fileno()).st_mode):
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         flock(file, operation)
 

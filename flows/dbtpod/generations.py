@@ -39,7 +39,7 @@ def _change(name: str, old: database.Relation | None, new: database.Relation | N
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; exit code 1 with a text on standard error for a mistake of the user and for damage."""
     arguments = _parser().parse_args(argv)
-    command = _COMMANDS[arguments.command]
+    command = COMMANDS[arguments.command]
     try:
         where = settings.from_environment(writes=command in (_roll_back, _repair))
         if not where.publish and command in (_list, _diff, _roll_back):
@@ -134,7 +134,7 @@ def _table(rows: list[tuple[str, ...]]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-_COMMANDS = {"list": _list, "diff": _diff, "rollback": _roll_back, "check": _check, "repair": _repair}
+COMMANDS = {"list": _list, "diff": _diff, "rollback": _roll_back, "check": _check, "repair": _repair}
 
 
 if __name__ == "__main__":
