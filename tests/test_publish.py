@@ -29,7 +29,7 @@ from warehouse import LOG
 
 from dbtpod.errors import VolumeFull, WarehouseBusy, WarehouseUnusable
 from dbtpod.settings import Settings
-from dbtpod.warehouse import checkout, durable, housekeeping, lock, publish, published
+from dbtpod.warehouse import checkout, durable, housekeeping, lock, publish, published, volume
 from dbtpod.warehouse.certificate import Certificate, identity
 
 NEWER = Path(__file__).parent / "data" / "written-by-duckdb-2.0.0.duckdb.gz"
@@ -253,7 +253,9 @@ class _Death:
 
 
 def _next_run_succeeds(settings: Settings) -> None:
-    housekeeping.clean(settings, "next")
+    with warehouse.alone(settings):
+        volume.make_ready(settings, LOG)
+        housekeeping.clean(settings, "next")
     warehouse.build(settings, 9, "next")
     assert warehouse.rows(settings.readable_path) == 9
     assert published.generations(settings)[-1].number == published.current(settings)

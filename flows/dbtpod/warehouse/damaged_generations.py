@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dbtpod.errors import WarehouseBusy, WarehouseUnusable
+from dbtpod.errors import DbtPodError, WarehouseBusy, WarehouseUnusable
 from dbtpod.settings import Settings
 from dbtpod.warehouse import database, durable, facts, publish, published
 from dbtpod.warehouse.damage import Damage, kind_of
@@ -94,6 +94,11 @@ def _facts(settings: Settings, number: int) -> Iterator[Damage]:
     path = generation.database.with_name(published.FACTS)
 
     def rewrite() -> str:
+        try:
+            database.check_database(generation.database)
+        except DbtPodError as error:
+            # The size of a damaged file must not become the size that it had.
+            return f"{path} {damage}: left as it is, as {error}"
         if path.is_dir():
             durable.set_aside(settings, path)
         durable.write_json(path, facts.as_json(generation))
