@@ -15,7 +15,7 @@ from dbtpod import generations
 from dbtpod.errors import WarehouseBusy, WarehouseUnusable
 from dbtpod.generations import Change
 from dbtpod.settings import Settings
-from dbtpod.warehouse import checkout, lock, publish
+from dbtpod.warehouse import lock, publish
 
 
 @pytest.fixture
@@ -56,31 +56,77 @@ def test_list_of_an_empty_volume_says_so(settings: Settings) -> None:
 
 
 def test_diff_shows_what_came_went_and_changed_with_rows_and_leaves_out_what_is_equal(settings: Settings) -> None:
-    checkout.check_out(settings, "run", warehouse.LOG)
+    warehouse.check_out(settings)
     with duckdb.connect(settings.duckdb_path) as connection:
         connection.execute("CREATE TABLE gone AS FROM range(3)")
         connection.execute("CREATE TABLE same AS SELECT range AS i, [range] AS l FROM range(100)")
         connection.execute("CREATE TABLE grown AS FROM range(5)")
         connection.execute('CREATE SCHEMA "odd ""name"; CREATE TABLE "odd ""name".corrected AS SELECT 1 AS amount')
         connection.execute("CREATE VIEW seen AS SELECT 1 AS a")
-    publish.publish(settings, "run", [])
-    checkout.check_out(settings, "run", warehouse.LOG)
+    warehouse.publish_as(settings)
+    warehouse.check_out(settings)
     with duckdb.connect(settings.duckdb_path) as connection:
         connection.execute("DROP TABLE gone; CREATE TABLE fresh AS FROM range(7); INSERT INTO grown VALUES (9)")
         connection.execute('UPDATE "odd ""name".corrected SET amount = 2')
         connection.execute("CREATE OR REPLACE TABLE same AS SELECT * FROM same ORDER BY i DESC")
         connection.execute("CREATE OR REPLACE VIEW seen AS SELECT 2 AS a")
-    publish.publish(settings, "run", [])
+    warehouse.publish_as(settings)
 
     assert generations.diff(settings, 1, 2) == [
+        Change('"odd ""name".corrected', "changed", 1, 1),
         Change("main.fresh", "added", None, 7),
         Change("main.gone", "removed", 3, None),
         Change("main.grown", "changed", 5, 6),
         Change("main.seen", "changed", None, None),
-        Change('odd "name.corrected', "changed", 1, 1),
     ]
     assert "changed  main.grown" in run(settings, "diff", "1", "2").stdout
     assert run(settings, "diff", "2", "2").stdout == "2 and 2 hold the same.\n"
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [("warehouse", "orders"), ("warehouse", "warehouse"), ("main", "main"), ("main", "warehouse")],
+        [("a.b", "c"), ("a", "b.c"), ("a", '"b"."c"')],
+        [("größe", "Straße 1"), ("select", "order"), ('"', "'"), ("%s", "{0}"), ("main", "line\nfeed"), (" ", "- -")],
+    ],
+)
+def test_diff_tells_tables_of_any_name_apart(settings: Settings, names: list[tuple[str, str]]) -> None:
+    """The catalog's name is `warehouse`, and a schema may have the same."""
+
+    def build(rows: int) -> None:
+        warehouse.check_out(settings)
+        with duckdb.connect(settings.duckdb_path) as connection:
+            for number, (schema, table) in enumerate(names):
+                place = f"warehouse.{quoted(schema)}"
+                connection.execute(f"CREATE SCHEMA IF NOT EXISTS {place}")
+                connection.execute(f"CREATE OR REPLACE TABLE {place}.{quoted(table)} AS FROM range({rows + number})")
+        warehouse.publish_as(settings)
+
+    build(1)
+    build(2)
+
+    changes = generations.diff(settings, 1, 2)
+
+    assert sorted((one.rows_before, one.rows_after) for one in changes) == [(n + 1, n + 2) for n in range(len(names))]
+    done = run(settings, "diff", "1", "2")
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == len(names) + 1
+
+
+def quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def test_diff_sees_a_change_beside_a_column_that_is_called_like_anything_else(settings: Settings) -> None:
+    for value in (1, 2):
+        warehouse.check_out(settings)
+        with duckdb.connect(settings.duckdb_path) as connection:
+            connection.execute(f"CREATE OR REPLACE TABLE t AS SELECT 0 AS relation, 0 AS t, {value} AS amount")
+            connection.execute("CREATE SCHEMA IF NOT EXISTS t; CREATE OR REPLACE VIEW t.t AS FROM warehouse.main.t")
+        warehouse.publish_as(settings)
+
+    assert generations.diff(settings, 1, 2) == [Change("main.t", "changed", 1, 1)]
 
 
 def test_after_a_rollback_readers_and_the_next_build_go_on_from_there(settings: Settings) -> None:
@@ -92,9 +138,9 @@ def test_after_a_rollback_readers_and_the_next_build_go_on_from_there(settings: 
     assert "Readers now see generation 2" in done.stdout
     assert "To undo: python -m dbtpod.generations rollback 3" in done.stdout
     assert warehouse.rows(settings.readable_path) == 2
-    checkout.check_out(settings, "next", warehouse.LOG)
+    warehouse.check_out(settings, "next")
     assert warehouse.rows(settings.duckdb_path) == 2
-    generation = publish.publish(settings, "next", [])
+    generation = warehouse.publish_as(settings, "next")
     assert (generation.number, generation.base) == (4, 2)
 
 
@@ -112,7 +158,7 @@ def test_a_rollback_to_a_damaged_generation_changes_nothing(settings: Settings) 
     warehouse.build(settings, 2)
     damaged.write_bytes(damaged.read_bytes()[:5000])
 
-    with pytest.raises(WarehouseUnusable, match="cannot open"):
+    with pytest.raises(WarehouseUnusable, match=r"has 5000 bytes, and had \d+ when it was published"):
         publish.roll_back(settings, 1)
 
     assert warehouse.rows(settings.readable_path) == 2

@@ -1,10 +1,12 @@
 """One writer for one volume: processes that wait, die and fork, and the filesystems that are refused."""
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -153,6 +155,118 @@ def test_a_signal_ends_the_waiting(path: Path, start_holder: Start, monkeypatch:
         signal.signal(signal.SIGALRM, before)
 
     assert time.monotonic() - began < 5
+
+
+# What a pod of version 0.1.0 does: it holds the file, and nothing else.
+OLD_HOLDER = """
+import fcntl, sys
+file = open(sys.argv[1], "a+")
+fcntl.flock(file, fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def start_old_holder(path: Path) -> Iterator[Callable[[], subprocess.Popen[str]]]:
+    started: list[subprocess.Popen[str]] = []
+
+    def start() -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", OLD_HOLDER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        started.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_who_deletes_the_locks_file_lets_no_second_writer_in(path: Path, start_holder: Start) -> None:
+    other = start_holder("other")
+    path.unlink()
+
+    with (
+        pytest.raises(WarehouseBusy, match=r"Another run is writing \(.*writer.lock was deleted"),
+        lock.hold(path, me(), timeout=0.3),
+    ):
+        pass
+
+    other.kill()
+    other.wait(10)
+    with lock.hold(path, me(), timeout=0):
+        lock.check_held(path)
+
+
+def test_who_puts_another_file_in_its_place_lets_no_second_writer_in(path: Path, start_holder: Start) -> None:
+    start_holder("other")
+    path.with_name("new").touch()
+    path.with_name("new").replace(path)
+
+    with pytest.raises(WarehouseBusy, match="Another run is writing"), lock.hold(path, me(), timeout=0.3):
+        pass
+
+
+def test_a_pod_of_an_older_version_that_holds_only_the_file_is_respected(
+    path: Path, start_old_holder: Callable[[], subprocess.Popen[str]]
+) -> None:
+    old = start_old_holder()
+
+    with pytest.raises(WarehouseBusy, match="Another run is writing"), lock.hold(path, me(), timeout=0.3):
+        pass
+
+    old.kill()
+    old.wait(10)
+    with lock.hold(path, me(), timeout=0), path.open() as file, pytest.raises(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_a_waiter_on_a_file_that_was_replaced_waits_for_the_new_ones_holder_too(
+    path: Path, start_old_holder: Callable[[], subprocess.Popen[str]]
+) -> None:
+    first = start_old_holder()
+    waits, got = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        with lock.hold(path, me(), 60, lambda _: waits.set()):
+            got.set()
+
+    waiter = threading.Thread(target=wait)
+    waiter.start()
+    assert waits.wait(10)
+    path.unlink()
+    second = start_old_holder()
+    first.kill()
+    first.wait(10)
+    assert not got.wait(1), "it took the lock of a file that is gone"
+    second.kill()
+    second.wait(10)
+
+    assert got.wait(10)
+    waiter.join(10)
+
+
+def test_a_volume_that_was_moved_away_under_the_run_is_not_its_own_any_more(path: Path) -> None:
+    folder = path.parent / "volume"
+    folder.mkdir()
+    with lock.hold(folder / "writer.lock", me(), timeout=0):
+        lock.check_held(folder / "writer.lock")
+        folder.rename(path.parent / "moved")
+        folder.mkdir()
+        with pytest.raises(WarehouseUnusable, match="was replaced while this run held its lock"):
+            lock.check_held(folder / "writer.lock")
+
+
+def test_the_lock_ends_with_its_block(path: Path) -> None:
+    with lock.hold(path, me(), timeout=0):
+        lock.check_held(path)
+
+    with pytest.raises(WarehouseUnusable, match="does not hold"):
+        lock.check_held(path)
 
 
 # Recorded lines: a root, a claim, and one mounted over another at the same point.

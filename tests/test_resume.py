@@ -6,13 +6,13 @@ from typing import Any
 
 import duckdb
 import pytest
+import warehouse
 
 from dbtpod import resume
 from dbtpod.dbt import parse_state, record
 from dbtpod.errors import RunGivenUp
 from dbtpod.settings import Settings
-from dbtpod.warehouse import publish
-from dbtpod.warehouse.certificate import Certificate, identity
+from dbtpod.warehouse import checkout
 
 LOG = logging.getLogger("test")
 
@@ -72,7 +72,7 @@ def test_a_working_copy_that_another_run_took_starts_over(settings: Settings, ca
         resume.begin(settings, "other", 1, LOG)
         with duckdb.connect(settings.duckdb_path) as connection:
             connection.execute("create table newer as select 1 as id")
-        publish.publish(settings, Certificate("other", *identity(settings.duckdb_path)), [])
+        warehouse.publish_as(settings, "other")
 
     with caplog.at_level(logging.INFO):
         begin_then_begin_again(settings, another_run)

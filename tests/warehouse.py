@@ -3,13 +3,17 @@
 import dataclasses
 import logging
 import shutil
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
 
 from dbtpod.settings import Settings
-from dbtpod.warehouse import checkout, publish
-from dbtpod.warehouse.publish import Generation
+from dbtpod.warehouse import checkout, lock, publish
+from dbtpod.warehouse.certificate import Certificate, identity
+from dbtpod.warehouse.facts import Generation
 
 LOG = logging.getLogger("warehouse")
 
@@ -29,9 +33,26 @@ def write(settings: Settings, rows: int, log_stays: bool = False) -> None:
 
 
 def build(settings: Settings, rows: int, run_id: str = "run", artifacts: tuple[Path, ...] = ()) -> Generation:
-    checkout.check_out(settings, run_id, LOG)
+    check_out(settings, run_id)
     write(settings, rows)
-    return publish.publish(settings, run_id, artifacts)
+    return publish_as(settings, run_id, artifacts)
+
+
+def check_out(settings: Settings, run_id: str = "run") -> None:
+    with alone(settings):
+        checkout.check_out(settings, run_id, LOG)
+
+
+def publish_as(settings: Settings, run_id: str = "run", artifacts: Iterable[Path] = ()) -> Generation:
+    """Publish the working copy as that run, which is trusted to have built it to its end."""
+    certificate = Certificate(run_id, *identity(settings.duckdb_path))
+    with alone(settings):
+        return publish.publish(settings, certificate, tuple(artifacts))
+
+
+def alone(settings: Settings) -> AbstractContextManager[None]:
+    """Be the one writer; at once, as no other is there."""
+    return lock.hold(settings.lock_path, lock.Holder("test", "here", datetime.now(UTC)), 0)
 
 
 def rows(path: Path) -> int:

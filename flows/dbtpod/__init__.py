@@ -13,7 +13,7 @@ what is started by name
     boot             a flow run's pod
     register         the chart's hook, and by hand: makes a Prefect server equal to prefect.yaml
     watchdog         beside the worker: ends runs whose pod cannot start
-    generations      by hand: what was published, what changed, and the way back
+    generations      by hand: what was published, what changed, the way back; the volume checked and repaired
     laptop           `make run`
 the rooms behind them; each may import those above it and the errors and settings, none below, and nothing from here
     dbt              running dbt, and reading what it says

@@ -13,12 +13,12 @@ from prefect.runtime import flow_run
 from dbtpod import resume
 from dbtpod.command import Dbt, Retries
 from dbtpod.complete import WorkingCopy
-from dbtpod.errors import SettingsError, WarehouseUnusable
+from dbtpod.errors import SettingsError
 from dbtpod.page import artifacts, report
 from dbtpod.page.lineage import read_parents
 from dbtpod.page.node_runs import NodeRuns
 from dbtpod.settings import Settings, from_environment
-from dbtpod.warehouse import checkout, housekeeping, lock, publish
+from dbtpod.warehouse import checkout, housekeeping, lock, publish, volume
 from dbtpod.warehouse.certificate import Certificate
 
 # Longer than any healthy hand-over, and short enough that a forgotten shell is noticed within the hour.
@@ -37,7 +37,8 @@ def writer(*, retries: int = 0, retry_delay_seconds: float = 0) -> Iterator[Dbt]
     log = get_run_logger()
     lock.check_filesystem(settings.volume, settings.allow_network_filesystem)
     with NodeRuns() as nodes, lock.hold(settings.lock_path, _holder(), LOCK_SECONDS, log.info):
-        # First of all: what a crash left may take the room that the working copy needs.
+        volume.make_ready(settings, log)
+        # Before the working copy: what a crash left may take the room that it needs.
         housekeeping.clean(settings, run_id)
         checkout.wait_until_unused(settings, LOCK_SECONDS, log)
         begun = resume.begin(settings, run_id, flow_run.run_count, log)
@@ -55,12 +56,9 @@ def reader(*, retries: int = 0, retry_delay_seconds: float = 0) -> Iterator[Dbt]
 
     WarehouseUnusable where nothing was published yet.
     """
-    settings = from_environment()
-    if not settings.readable_path.is_file():
-        raise WarehouseUnusable(
-            f"There is no published warehouse at {settings.readable_path} yet: run dbt-build or dbt-smoke first."
-        )
-    run_dir = settings.runs_dir / _flow_run_id()
+    run_id = _flow_run_id()
+    settings = volume.for_reading(from_environment(writes=False), get_run_logger())
+    run_dir = settings.reader_runs_dir() / run_id
     with NodeRuns() as nodes:
         dbt = Dbt(settings, run_dir, None, Retries(retries, retry_delay_seconds), nodes)
         with _reported(dbt):

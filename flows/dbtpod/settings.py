@@ -6,10 +6,13 @@ volume/                          e.g. /data, the claim
 ├── writer.lock                  held by the one writing run
 ├── published/<n>/               a generation: warehouse.duckdb and dbt's artifacts of its build
 ├── published/current            link to the generation that readers see
-└── runs/<flow run id>/          dbt's artifacts of each attempt
+├── runs/<flow run id>/          dbt's artifacts of each attempt
+└── set-aside/                   what was damaged or in the way; never removed by us
 """
 
 import os
+import stat
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +40,8 @@ class Settings:
     allow_network_filesystem: bool = False
     # What DuckDB may use, as it writes it ("1400MB"); None leaves it to DuckDB, which sees the whole node.
     memory_limit: str | None = None
+    # What readers open while `published/current` is lost; None: what that link leads to.
+    reads: Path | None = None
 
     @property
     def volume(self) -> Path:
@@ -61,22 +66,35 @@ class Settings:
     @property
     def readable_path(self) -> Path:
         """The DuckDB file that readers open."""
-        return self.published_dir / "current" / self.duckdb_path.name if self.publish else self.duckdb_path
+        published = self.published_dir / "current" / self.duckdb_path.name if self.publish else self.duckdb_path
+        return self.reads or published
 
     @property
     def runs_dir(self) -> Path:
         """One folder for each flow run, with dbt's artifacts of each attempt."""
         return self.volume / "runs"
 
+    @property
+    def set_aside_dir(self) -> Path:
+        """What was damaged or in the way of a run, and is not removed."""
+        return self.volume / "set-aside"
 
-def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
+    def reader_runs_dir(self) -> Path:
+        """Return where a reading run leaves dbt's artifacts: in `runs_dir`, or for a while where it may not write."""
+        folder = self.runs_dir if self.runs_dir.exists() else self.volume
+        may_write = folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+        return self.runs_dir if may_write else Path(tempfile.mkdtemp(prefix="dbtpod-runs-"))
+
+
+def from_environment(environment: Mapping[str, str] = os.environ, *, writes: bool = True) -> Settings:
     """Read the settings for a run; SettingsError names each variable that is missing or wrong.
 
     DUCKDB_PATH must be absolute and two folders deep (`<volume>/work/warehouse.duckdb`), its volume must exist and
-    be writable. DBT_PROJECT_DIR, dbt's own variable, is the folder `dbt_project` here unless set.
+    be readable, and writable for a run that `writes`. DBT_PROJECT_DIR, dbt's own variable, is the folder `dbt_project`
+    here unless set.
     """
     settings, problems = _read(environment)
-    problems += _volume_problems(settings.duckdb_path) if not problems else []
+    problems += _volume_problems(settings.volume, writes) if not problems else []
     if problems:
         raise SettingsError("\n".join(problems))
     return settings
@@ -119,16 +137,36 @@ def _memory_limit(environment: Mapping[str, str], problems: list[str]) -> str | 
     return f"{max(128, (megabytes - _INTERPRETERS_MB) * 85 // 100)}MB"
 
 
-def _volume_problems(duckdb_path: Path) -> list[str]:
-    volume = duckdb_path.parent.parent
-    if not volume.is_dir():
-        return [f"DUCKDB_PATH is {str(duckdb_path)!r}, but the folder {volume} does not exist: create or mount it."]
-    if not os.access(volume, os.W_OK | os.X_OK):
-        return [
-            f"DUCKDB_PATH is {str(duckdb_path)!r}, but uid {os.getuid()} may not write to {volume}: "
-            "give it that right (in a pod: fsGroup)."
-        ]
-    return []
+def _volume_problems(volume: Path, writes: bool) -> list[str]:
+    # Path.is_dir and Path.exists raise where they may not look.
+    if not os.path.isdir(volume):  # noqa: PTH112
+        what = "is a file: mount it there." if os.path.exists(volume) else "does not exist: create or mount it."  # noqa: PTH110
+        return [f"DUCKDB_PATH needs the volume {volume}, but the folder {volume} {what}"]
+    problem = access_problem(volume, os.R_OK | os.X_OK) or (writes and access_problem(volume, os.W_OK))
+    return [problem] if problem else []
+
+
+def access_problem(path: Path, right: int) -> str:
+    """Say why this process has not the `right` (os.R_OK, os.W_OK) to the file or folder, and what to do; "" if it has.
+
+    A volume that is mounted read-only and a folder of another user give the same error, and need different cures.
+    """
+    if os.access(path, right):
+        return ""
+    if right & os.W_OK and os.statvfs(path).f_flag & os.ST_RDONLY:
+        return (
+            f"{path} is on a volume that is mounted read-only, and a run that builds must write to it. Look for "
+            "readOnly: true at the pod's volume or mount. A disk error makes the kernel do the same: see the node's "
+            "kernel log. Runs that only read go on."
+        )
+    status = path.stat()
+    verb = "write to" if right & os.W_OK else "read"
+    return (
+        f"uid {os.getuid()} (gid {os.getgid()}) may not {verb} {path}: it belongs to uid {status.st_uid} and gid "
+        f"{status.st_gid}, with mode {stat.S_IMODE(status.st_mode):04o}. In a pod set podSecurityContext.fsGroup, by "
+        "which Kubernetes gives its group the volume. A volume that ignores fsGroup (hostPath, NFS) needs, as root: "
+        f"chown -R {os.getuid()}:{os.getgid()} {path}"
+    )
 
 
 def _boolean(environment: Mapping[str, str], name: str, default: bool, problems: list[str]) -> bool:

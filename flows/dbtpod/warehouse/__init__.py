@@ -1,10 +1,14 @@
 """The DuckDB file and its generations.
 
+volume           the whole of it: made ready when a run starts, checked, repaired
+damage           what can be wrong with it, and what helps; damaged_generations, the same for what is published
 lock             one writer, by the kernel
 checkout         the working copy
-certificate      what says that a working copy is a complete build
-publish          the generations, and the link that readers follow
-housekeeping     what nobody needs any more
+publish          from the working copy to the next generation, and the link that readers follow
+certificate      what publishing asks for
+published        the generations, and which one readers see
+housekeeping     old runs and generations, and what crashes left
+facts            generation.json and owner.json, in whatever state they are
 database         the one user of duckdb
 durable          file operations that outlive a power cut
 """

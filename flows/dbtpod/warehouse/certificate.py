@@ -1,4 +1,4 @@
-"""What says that a working copy is a complete build: made by `complete.certify` alone, asked for by `publish`."""
+"""What publishing asks for: the word that one run's build is complete, and which file that build is."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Certificate:
-    """The run that built the file, and the very file, whatever name it has."""
+    """The run `run_id` built this file to its end; a file of another inode is another run's, whatever its name."""
 
     run_id: str
     device: int
@@ -14,6 +14,6 @@ class Certificate:
 
 
 def identity(path: Path) -> tuple[int, int]:
-    """Return the device and the inode of a file."""
-    found = path.stat()
-    return found.st_dev, found.st_ino
+    """Return the device and the inode of a file: a rename keeps them, and a new file of the same name has others."""
+    status = path.stat()
+    return status.st_dev, status.st_ino

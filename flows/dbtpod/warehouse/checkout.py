@@ -4,19 +4,19 @@ work/warehouse.duckdb   the copy, always under this one name
 work/owner.json         the flow run that it belongs to and the generation it began from
 
 A DuckDB file without owner.json is not a working copy but somebody's database: one brought here, or one that was built
-in place. It is never discarded: it becomes a generation first.
+in place. It is never discarded: it becomes a generation first. One whose owner.json cannot be read is most likely a
+working copy. It is set aside all the same, and the next one is made.
 """
 
-import json
 import logging
+import os
 import shutil
 import time
 from pathlib import Path
 
 from dbtpod.errors import WarehouseBusy
 from dbtpod.settings import Settings
-from dbtpod.warehouse import database, durable, publish
-from dbtpod.warehouse.certificate import Certificate, identity
+from dbtpod.warehouse import database, durable, facts, publish, published
 
 # A shell or a dbt by hand is looked at as often while a run waits for it.
 PAUSE_SECONDS = 0.5
@@ -54,14 +54,18 @@ def _check_out(settings: Settings, run_id: str, log: Log) -> None:
     work.mkdir(exist_ok=True)
     if settings.duckdb_path.exists():
         wait_until_unused(settings, 0, log)
-        if not settings.owner_path.exists():
+        if not os.path.lexists(settings.owner_path):
             database.check_database(settings.duckdb_path)
             if not settings.publish:
                 return
             _adopt(settings, log)
+        if facts.owner(settings.owner_path)[1]:
+            log.warning("%s", set_aside(settings))
     _discard(settings)
-    base = publish.current(settings)
-    fresh = _copy(publish.find(settings, base).database, work, log) if base is not None else None
+    base = published.current(settings)
+    if base is None:
+        log.info("Nothing was published on %s yet: this run begins with an empty warehouse.", settings.volume)
+    fresh = _copy(settings, published.find(settings, base), log) if base is not None else None
     # Before the copy has its name, or a crash here would leave somebody's database. In place there is no owner.
     if settings.publish:
         durable.write_json(settings.owner_path, {"run": run_id, "base": base})
@@ -74,24 +78,25 @@ def _check_out(settings: Settings, run_id: str, log: Log) -> None:
 
 def owned_by(settings: Settings, run_id: str) -> bool:
     """Say whether the working copy is this run's own, half built, and begun from what is current now."""
-    owner = _owner(settings)
-    return (
-        owner.get("run") == run_id and settings.duckdb_path.exists() and owner.get("base") == publish.current(settings)
-    )
+    owner, _ = facts.owner(settings.owner_path)
+    begun = settings.duckdb_path.exists() and owner is not None and owner.base == published.current(settings)
+    return begun and owner is not None and owner.run == run_id
 
 
 def owner_run(settings: Settings) -> str | None:
     """Return the flow run that the working copy belongs to, which may come back to resume it."""
-    run = _owner(settings).get("run")
-    return run if isinstance(run, str) else None
+    owner, _ = facts.owner(settings.owner_path)
+    return owner.run if owner else None
 
 
-def _owner(settings: Settings) -> dict[str, object]:
-    try:
-        owner: dict[str, object] = json.loads(settings.owner_path.read_text())
-    except FileNotFoundError:
-        return {}
-    return owner
+def set_aside(settings: Settings) -> str:
+    """Move a working copy away of which it is not known whose it is, with its owner.json; say where to."""
+    moved = [
+        durable.set_aside(settings, path)
+        for path in (settings.duckdb_path, database.wal(settings.duckdb_path), settings.owner_path)
+        if os.path.lexists(path)
+    ]
+    return f"Moved to {', '.join(map(str, moved))}: remove it when you do not need it. The next run makes its own copy."
 
 
 def _in_use_text(path: Path, pid: int) -> str:
@@ -100,7 +105,7 @@ def _in_use_text(path: Path, pid: int) -> str:
 
 
 def _adopt(settings: Settings, log: Log) -> None:
-    generation = publish.publish(settings, Certificate("adopted", *identity(settings.duckdb_path)), [])
+    generation = publish.adopt(settings)
     log.info(
         "%s was not made by a run: it became generation %d, and this run builds on a copy of it.",
         settings.duckdb_path,
@@ -122,8 +127,9 @@ def _unfinished(work: Path) -> Path:
     return work / ".checkout.tmp"
 
 
-def _copy(source: Path, work: Path, log: Log) -> Path:
-    database.check_database(source)
+def _copy(settings: Settings, generation: facts.Generation, log: Log) -> Path:
+    published.check_whole(settings, generation)
+    work, source = settings.duckdb_path.parent, generation.database
     size = source.stat().st_size
     target = _unfinished(work)
     purpose = f"the working copy of {source}"

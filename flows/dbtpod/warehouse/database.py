@@ -34,8 +34,15 @@ class Relation:
     fingerprint: str
 
 
+class NewerFormat(WarehouseUnusable):
+    """The file is whole, and of a newer DuckDB than the one here."""
+
+
 def check_database(path: Path) -> None:
-    """Open the file read-only and close it: WarehouseUnusable or WarehouseBusy says what stands against it."""
+    """Open the file read-only and close it: WarehouseUnusable or WarehouseBusy says what stands against it.
+
+    DuckDB reads a file's tables only when they are asked for, so this does not find a file that was cut short.
+    """
     with _connect(path, read_only=True):
         pass
 
@@ -80,22 +87,23 @@ def relations(path: Path) -> dict[str, Relation]:
     """Return every table and view by its name; reads all rows, which takes about a second for each gigabyte."""
     with _connect(path, read_only=True) as connection:
         found = {
-            f"{schema}.{name}": Relation(None, sql)
+            _shown(schema, name): Relation(None, sql)
             for schema, name, sql in connection.execute(
                 "SELECT schema_name, view_name, sql FROM duckdb_views() "
                 "WHERE database_name = current_database() AND NOT internal"
             ).fetchall()
         }
         tables = connection.execute(
-            "SELECT schema_name, table_name, sql FROM duckdb_tables() "
+            "SELECT database_name, schema_name, table_name, sql FROM duckdb_tables() "
             "WHERE database_name = current_database() AND NOT internal"
         ).fetchall()
-        for schema, name, sql in tables:
-            # The sum of the rows' hashes: equal rows give an equal sum in whatever order they lie.
+        for *place, sql in tables:
+            # The sum of the rows' hashes: equal rows give an equal sum in whatever order they lie. All three names,
+            # as a schema may be called like the catalog; and the columns, as one may be called like the table.
             rows, total = connection.execute(
-                f"SELECT count(*), sum(hash(relation)) FROM {_quoted(schema)}.{_quoted(name)} AS relation"  # noqa: S608
+                f"SELECT count(*), sum(hash(*COLUMNS(*))) FROM {'.'.join(map(_quoted, place))}"  # noqa: S608
             ).fetchall()[0]
-            found[f"{schema}.{name}"] = Relation(rows, f"{sql} {total}")
+            found[_shown(*place[1:])] = Relation(rows, f"{sql} {total}")
     return found
 
 
@@ -108,6 +116,12 @@ def names(path: Path) -> tuple[str, set[tuple[str, str]]]:
             "FROM duckdb_views() WHERE database_name = current_database() UNION ALL SELECT current_database(), '', ''"
         ).fetchall()
     return str(found[0][0]), {(str(schema).lower(), str(name).lower()) for _, schema, name in found}
+
+
+def _shown(*names: str) -> str:
+    """Write a name so that it is only one table's, on one line; as people write it where they need no quotes."""
+    shown = ".".join(name if name.isidentifier() else _quoted(name) for name in names)
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in shown)
 
 
 @contextmanager
@@ -129,14 +143,14 @@ def _opening_error(path: Path, error: duckdb.Error) -> WarehouseBusy | Warehouse
     if _is_full(error):
         return durable.volume_full(path.parent, 0, "opening the DuckDB file")
     if "version number" in text or "newer version of DuckDB" in text:
-        return WarehouseUnusable(
+        return NewerFormat(
             f"{path} was written by a newer DuckDB than the {duckdb.__version__} here: {text.splitlines()[0]} "
             "Use an image with that DuckDB, or bring the file to the older format with the newer one "
             "(ATTACH 'old.duckdb' (STORAGE_VERSION 'v1.0.0'); COPY FROM DATABASE). Nothing was deleted."
         )
     return WarehouseUnusable(
-        f"DuckDB {duckdb.__version__} cannot open {path}: {text.splitlines()[0]} Nothing was deleted. Roll back to "
-        "an earlier generation (python -m dbtpod.generations rollback N) or put another file in its place."
+        f"DuckDB {duckdb.__version__} cannot open {path}: {text.splitlines()[0]} Nothing was deleted. Put a whole "
+        "file in its place, or move it away."
     )
 
 

@@ -1,4 +1,4 @@
-"""File operations that outlive a power cut, and that say how much was needed when the volume is full."""
+"""File operations that outlive a power cut, and that say what is wrong with the volume where they fail."""
 
 import errno
 import fcntl
@@ -8,27 +8,46 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
-from dbtpod.errors import VolumeFull
+from dbtpod.errors import VolumeFull, WarehouseUnusable
+from dbtpod.settings import Settings, access_problem
 
 # Linux's ioctl that lets two files share their blocks (XFS, btrfs, some CSI volumes); Python has no name for it.
 FICLONE = 0x40049409
 # Large enough to be one long system call, small enough that a signal is seen soon.
 COPY_BYTES = 64 << 20
+# What people enter to look at the volume, and to have it put right.
+CHECK = "python -m dbtpod.generations check"
+REPAIR = "python -m dbtpod.generations repair"
 # EFBIG: a process or quota limit on the size of files, which is the same to the user.
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextmanager
 def room(folder: Path, needed: int, purpose: str) -> Iterator[None]:
-    """Turn "no space left" inside the block into VolumeFull with what was needed and what is free."""
+    """Turn what the system says against the block into our errors: VolumeFull with both sizes, or WarehouseUnusable."""
     try:
         yield
     except OSError as error:
-        if error.errno not in FULL:
+        # Without a number it is not the system's, but somebody's exception of that kind.
+        if error.errno is None:
             raise
-        raise volume_full(folder, needed, purpose) from error
+        if error.errno in FULL:
+            raise volume_full(folder, needed, purpose) from error
+        reason = _reason(folder, error)
+        raise WarehouseUnusable(f"The volume of {folder} cannot be used, for {purpose}: {reason}") from error
+
+
+def _reason(folder: Path, error: OSError) -> str:
+    path = Path(error.filename) if isinstance(error.filename, str | os.PathLike) else folder
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        there = next(one for one in (path, *path.parents) if os.path.lexists(one))
+        for one in (there.parent, there):
+            if os.path.exists(one) and (problem := access_problem(one, os.R_OK | os.W_OK)):  # noqa: PTH110
+                return problem
+    return f"{error.strerror}: {path}. To see what is wrong with the volume: {CHECK}"
 
 
 def volume_full(folder: Path, needed: int, purpose: str) -> VolumeFull:
@@ -52,6 +71,16 @@ def size_text(size: int) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
+def is_file(path: Path) -> bool:
+    """Say whether there is a file; no where one may not look, where Path's own method raises."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def is_folder(path: Path) -> bool:
+    """Say whether there is a folder; no where one may not look, where Path's own method raises."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
 def sync(path: Path) -> None:
     """Wait until a file's bytes, or a folder's names, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -59,6 +88,27 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def set_aside(settings: Settings, path: Path) -> Path:
+    """Move what is damaged or in the way out of it, to where a person finds it; return its new name."""
+    folder = settings.set_aside_dir
+    folder.mkdir(exist_ok=True)
+    name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{'-'.join(path.relative_to(settings.volume).parts)}"
+    names = (name, *(f"{name}-{count}" for count in range(2, 10**6)))
+    target = next(folder / one for one in names if not os.path.lexists(folder / one))
+    path.rename(target)
+    sync(path.parent)
+    sync(folder)
+    return target
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a whole folder."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, values: Mapping[str, object]) -> None:

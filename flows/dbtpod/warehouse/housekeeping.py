@@ -4,7 +4,7 @@ import shutil
 import time
 
 from dbtpod.settings import Settings
-from dbtpod.warehouse import checkout, publish
+from dbtpod.warehouse import checkout, durable, publish
 
 KEEP_DAYS = 14
 KEEP_RUNS = 100
@@ -16,16 +16,16 @@ def clean(settings: Settings, run_id: str, keep_days: float = KEEP_DAYS, keep_ru
     Never the folder of `run_id`, nor that of the run whose working copy waits to be resumed, nor the current
     generation.
     """
-    _remove_orphans(settings)
-    publish.prune(settings)
-    _remove_runs(settings, {run_id, checkout.owner_run(settings)}, keep_days, keep_runs)
+    with durable.room(settings.volume, 0, "cleaning up"):
+        _remove_orphans(settings)
+        publish.prune(settings)
+        _remove_runs(settings, {run_id, checkout.owner_run(settings)}, keep_days, keep_runs)
 
 
 def _remove_orphans(settings: Settings) -> None:
     for folder in (settings.published_dir, settings.duckdb_path.parent):
         for orphan in folder.glob(".*.tmp") if folder.is_dir() else ():
-            # The link is an orphan too, and rmtree refuses links.
-            shutil.rmtree(orphan) if orphan.is_dir() and not orphan.is_symlink() else orphan.unlink()
+            durable.remove(orphan)
 
 
 def _remove_runs(settings: Settings, in_use: set[str | None], keep_days: float, keep_runs: int) -> None:

@@ -1,9 +1,15 @@
-"""One writer for one volume: a kernel lock, which ends with its holder and is never left behind.
+"""One writer for one volume: kernel locks, which end with their holder and are never left behind.
 
-The lock is `flock` on a file that is never unlinked: unlinking would split those who wait over two inodes. What the
-file says is only for people; whether it is held, the kernel alone knows.
+Two are held, both `flock`:
+- the volume's folder, because a mounted folder cannot be removed: whoever deletes writer.lock does not let a second
+  writer in;
+- the file writer.lock, because it names the holder for people, and because pods of older versions hold nothing else.
+
+Whether they are held, the kernel alone knows. Some network filesystems cannot lock a folder. There the file has to do,
+and after locking it is compared with what its path leads to: a deleted file locks out no other process.
 """
 
+import errno
 import fcntl
 import json
 import os
@@ -16,12 +22,16 @@ from pathlib import Path
 
 from dbtpod.errors import WarehouseBusy, WarehouseUnusable
 from dbtpod.warehouse import durable
+from dbtpod.warehouse.certificate import identity
 
 # Often enough that a hand-over is not felt; each try is one system call.
 PAUSE_SECONDS = 0.1
 
 # FUSE is here because on Kubernetes it is object storage or sshfs: no locks, and no rename that is atomic.
 NETWORK_FILESYSTEMS = ("nfs", "cifs", "smb", "9p", "afs", "fuse.", "ncpfs")
+
+# What filesystems answer that cannot lock a folder; NFS wants it open for writing, which no folder can be.
+_NO_FOLDER_LOCK = {errno.EBADF, errno.EINVAL, errno.EISDIR, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
 @dataclass(frozen=True)
@@ -33,6 +43,16 @@ class Holder:
     since: datetime
 
 
+@dataclass(frozen=True)
+class _Held:
+    file: int
+    folder: int | None  # None: the filesystem cannot lock a folder
+
+
+# What this process holds, by the lock's path; a forked child shares the locks and knows of them.
+_held: dict[Path, _Held] = {}
+
+
 @contextmanager
 def hold(path: Path, holder: Holder, timeout: float, tell: Callable[[str], None] | None = None) -> Iterator[None]:
     """Be the one writer until the block ends; WarehouseBusy names the other one after `timeout` seconds.
@@ -40,34 +60,116 @@ def hold(path: Path, holder: Holder, timeout: float, tell: Callable[[str], None]
     A holder that dies, by whatever signal, frees the lock at once. A signal's exception ends the waiting. `tell` gets
     one line about the other one where there is a wait.
     """
-    with durable.room(path.parent, 0, f"the lock {path}"):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o664)
-    try:
-        _wait(descriptor, path, timeout, tell)
-        _write(descriptor, holder)
+    waiting = _Waiting(path, timeout, tell)
+    with _locked_folder(path.parent, waiting) as folder, _locked_file(path, waiting) as file:
+        _write(file, holder)
+        _held[path] = _Held(file, folder)
         try:
             yield
         finally:
+            del _held[path]
             # Said outright: a forked child would keep the lock past our close.
-            os.ftruncate(descriptor, 0)
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
+            os.ftruncate(file, 0)
+
+
+def check_held(path: Path) -> None:
+    """WarehouseUnusable unless this process is still the one writer of the volume where `path` is."""
+    held = _held.get(path)
+    if held is None:
+        raise WarehouseUnusable(f"This process does not hold {path}: only the one writer may change what is published.")
+    if not (_is_at(held.folder, path.parent) if held.folder is not None else _is_at(held.file, path)):
+        lost = path.parent if held.folder is not None else path
+        raise WarehouseUnusable(
+            f"{lost} was replaced while this run held its lock, so another run may write now. {_holder_text(path)}. "
+            "Nothing was published. Run this again."
+        )
+
+
+@contextmanager
+def hold_folder(path: Path, timeout: float) -> Iterator[None]:
+    """Hold only the lock of the folder where `path` is: for the repair of `path` itself."""
+    with _locked_folder(path.parent, _Waiting(path, timeout, None)):
+        yield
+
+
+class _Waiting:
+    """One deadline and one message for both locks."""
+
+    def __init__(self, path: Path, timeout: float, tell: Callable[[str], None] | None) -> None:
+        self._path = path
+        self._timeout = timeout
+        self._deadline = time.monotonic() + timeout
+        self._tell = tell
+
+    def take(self, descriptor: int) -> None:
+        while True:
+            try:
+                return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                self.pause(error)
+
+    def pause(self, reason: BaseException | None = None) -> None:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise WarehouseBusy(_busy_text(self._path, self._timeout)) from reason
+        if self._tell:
+            self._tell(f"Waiting for the warehouse, {self._timeout:.0f} s at most. {_holder_text(self._path)}.")
+            self._tell = None
+        time.sleep(min(PAUSE_SECONDS, left))
+
+
+@contextmanager
+def _locked_folder(folder: Path, waiting: _Waiting) -> Iterator[int | None]:
+    with durable.room(folder, 0, f"the lock on {folder}"):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        locked = _can_lock(descriptor, waiting)
+        try:
+            yield descriptor if locked else None
+        finally:
+            if locked:
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:
         os.close(descriptor)
 
 
-def _wait(descriptor: int, path: Path, timeout: float, tell: Callable[[str], None] | None) -> None:
-    deadline = time.monotonic() + timeout
+def _can_lock(descriptor: int, waiting: _Waiting) -> bool:
+    try:
+        waiting.take(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_LOCK:
+            raise
+        return False
+    return True
+
+
+@contextmanager
+def _locked_file(path: Path, waiting: _Waiting) -> Iterator[int]:
     while True:
+        if path.is_dir():
+            raise WarehouseUnusable(f"{path} is a folder where the lock's file belongs. Move it away: {durable.REPAIR}")
+        with durable.room(path.parent, 0, f"the lock {path}"):
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o664)
         try:
-            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise WarehouseBusy(_busy_text(descriptor, path, timeout)) from error
-            if tell:
-                tell(f"Waiting for the warehouse, {timeout:.0f} s at most. {_holder_text(descriptor)}.")
-                tell = None
-        time.sleep(min(PAUSE_SECONDS, left))
+            waiting.take(descriptor)
+            if _is_at(descriptor, path):
+                try:
+                    yield descriptor
+                finally:
+                    fcntl.flock(descriptor, fcntl.LOCK_UN)
+                return
+        finally:
+            os.close(descriptor)
+        # The path leads to another file since: that one is the lock.
+        waiting.pause()
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    status = os.fstat(descriptor)
+    try:
+        return identity(path) == (status.st_dev, status.st_ino)
+    except OSError:
+        return False
 
 
 def _write(descriptor: int, holder: Holder) -> None:
@@ -80,17 +182,19 @@ def _write(descriptor: int, holder: Holder) -> None:
         return
 
 
-def _holder_text(descriptor: int) -> str:
+def _holder_text(path: Path) -> str:
     try:
-        by = json.loads(os.pread(descriptor, 4096, 0))
+        by = json.loads(path.read_bytes()[:4096])
         return f"The run {by['run']!r} (pod {by['pod']}) has been writing since {by['since']}"
-    except (ValueError, KeyError, TypeError):
+    except FileNotFoundError:
+        return f"Another run is writing ({path} was deleted, so its name is not known)"
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return "Another run is writing"
 
 
-def _busy_text(descriptor: int, path: Path, timeout: float) -> str:
+def _busy_text(path: Path, timeout: float) -> str:
     return (
-        f"{_holder_text(descriptor)}: it holds {path}, and {timeout:.0f} s of waiting did not see it end. "
+        f"{_holder_text(path)}: it holds {path}, and {timeout:.0f} s of waiting did not see it end. "
         "Let it finish or cancel it, then run this again; the lock goes with its holder, there is no file to remove."
     )
 
