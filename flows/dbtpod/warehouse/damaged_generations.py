@@ -98,7 +98,7 @@ def _facts(settings: Settings, number: int) -> Iterator[Damage]:
             database.check_database(generation.database)
         except DbtPodError as error:
             # The size of a damaged file must not become the size that it had.
-            return f"{path} {damage}: left as it is, as {error}"
+            return f"{path} {damage}: left as it is. {error}"
         if path.is_dir():
             durable.set_aside(settings, path)
         durable.write_json(path, facts.as_json(generation))

@@ -120,7 +120,7 @@ def fault(one: Generation) -> str:
     except database.NewerFormat:
         raise
     except WarehouseUnusable as error:
-        return f"cannot be opened: {error}"
+        return f"cannot be opened: {error}".rstrip(".")
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     return ""
