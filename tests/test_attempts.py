@@ -6,9 +6,9 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from attempting import PROJECT, Pod, Stopped, Watcher, project, relations
+from attempting import PROJECT, Pod, Stopped, Watcher, kill_dbt, project, relations
 
-from dbtpod.dbt.events import Event, NodeStarted
+from dbtpod.dbt.events import Event, NodeFinished, NodeStarted
 from dbtpod.errors import BuildIncomplete, ConnectionLost, DbtFailed
 from dbtpod.settings import Settings
 
@@ -85,6 +85,49 @@ def test_only_what_was_not_finished_is_run_again(tmp_path: Path, caplog: pytest.
     assert set(relations(settings.readable_path)) == {"a_first", "b_slow"}
 
 
+def test_what_had_ended_when_the_pod_was_killed_is_not_run_again(tmp_path: Path) -> None:
+    settings = month_end(tmp_path, "true")
+    (settings.project_dir / "tests" / "last.sql").unlink()
+
+    def act(event: Event) -> None:
+        if isinstance(event, NodeStarted) and event.name == "b_slow":
+            kill_dbt()
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        Pod(settings).command("build", watcher=Watcher(act))
+    [attempt] = settings.runs_dir.glob("*/1-build/attempt-1")
+    assert not (attempt / "run_results.json").exists()
+
+    pod = Pod(settings, starts=2)
+    pod.command("build")
+
+    assert [node.name for node in pod.reports[-1].nodes] == ["b_slow", "c_last"]
+    assert pod.publish()
+
+
+UNIT_TEST = """
+unit_tests:
+  - {name: doubles, model: b, given: [{input: ref('a'), rows: [{id: 2}]}], expect: {rows: [{id: 3}]}}
+"""
+
+
+@pytest.mark.parametrize("flags", [(), ("--fail-fast",)])
+def test_unit_tests_that_an_attempt_did_not_reach_are_run(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    settings = project(
+        tmp_path,
+        {
+            "models/a.sql": "select * from {{ ref('lost') }}",
+            "models/b.sql": "select id * 2 as id from {{ ref('a') }}",
+            "models/u.yml": UNIT_TEST,
+            "models/lost.py": ONCE.format(refs="pass", flag=tmp_path / "lost"),
+        },
+    )
+
+    with pytest.raises(DbtFailed, match="doubles"):
+        Pod(settings).command("build", *flags, retries=1)
+
+
 def test_a_warning_that_is_an_error_is_one_after_a_lost_connection_too(tmp_path: Path) -> None:
     settings = project(
         tmp_path,
@@ -156,11 +199,14 @@ def test_what_a_model_appended_is_not_there_twice_when_the_whole_command_runs_ag
     first = Pod(settings, "first")
     first.command("build")
     assert first.publish()
+    holder = duckdb.connect(other)
     second = Pod(settings, "second")
-    with duckdb.connect(other), pytest.raises(ConnectionLost):
-        second.command("build")
 
-    second.command("build")
+    def act(event: Event) -> None:
+        if isinstance(event, NodeFinished) and event.kind == "operation":
+            holder.close()
+
+    second.command("build", watcher=Watcher(act), retries=1)
 
     assert second.publish()
     assert relations(settings.readable_path) == {"log": [(1,), (1,)]}

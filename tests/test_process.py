@@ -1,6 +1,7 @@
 """dbt as a process of its own: its lines while it runs, its end by signals, and nothing left behind."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -149,3 +150,11 @@ def test_a_missing_dbt_is_named(
 
     with pytest.raises(process.SettingsError, match="There is no dbt"), process.start(GATE, settings, target):
         pass
+
+
+def test_no_variable_is_taken_out_of_the_environment_that_threads_share() -> None:
+    # Whoever iterates it in another thread would get a KeyError. dbt's own process has it to itself.
+    package = Path(process.__file__).parents[1]
+    taking = re.compile(r"environ\.(pop|popitem|clear)\(|del os\.environ|unsetenv")
+
+    assert {path.name for path in package.rglob("*.py") if taking.search(path.read_text())} == {"warm.py"}
