@@ -13,7 +13,8 @@ from prefect import flow
 from prefect.runtime import flow_run
 from prefect_server import Server, eventually
 
-from dbtpod.dbt.events import NodeFinished, NodeStarted, NodeStatus
+from dbtpod.dbt.events import NodeFinished, NodeStarted
+from dbtpod.dbt.node import NodeStatus
 from dbtpod.page import artifacts, progress
 from dbtpod.page.progress import Progress
 

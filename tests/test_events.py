@@ -9,10 +9,11 @@ import pytest
 import record
 
 from dbtpod.dbt import events
-from dbtpod.dbt.events import Event, InvocationStarted, LogLine, NodeFinished, NodeStarted, NodeStatus
+from dbtpod.dbt.events import Event, InvocationStarted, LogLine, NodeFinished, NodeStarted
 from dbtpod.dbt.failures import is_connection_error
+from dbtpod.dbt.node import NodeStatus, kind_of, names
 
-SUCCESS, WARN, ERROR, FAIL, SKIPPED = NodeStatus
+SUCCESS, WARN, ERROR, FAIL, SKIPPED, NO_OP, REUSED = NodeStatus
 HOOKS = {"shop-on-run-start-0": SUCCESS, "shop-on-run-end-0": SUCCESS}
 ORDERS = {"raw_orders": SUCCESS, "stg_orders": SUCCESS}
 FAILED_MODEL = {"fct_orders": ERROR, "rich_customers": SKIPPED, "top_customer": SKIPPED}
@@ -23,7 +24,7 @@ RUNS: dict[str, tuple[int, dict[str, NodeStatus]]] = {
         HOOKS
         | ORDERS
         | {"not_null_stg_orders_id": SUCCESS, "orders_history": SUCCESS}
-        | {"fct_orders::big_orders_only": SUCCESS, "fct_orders": SUCCESS, "dashboard": SUCCESS},
+        | {"fct_orders::big_orders_only": SUCCESS, "fct_orders": SUCCESS, "dashboard": NO_OP},
     ),
     "failed_model": (1, ORDERS | FAILED_MODEL | {"not_null_top_customer_customer": SKIPPED}),
     "retry": (
@@ -49,6 +50,9 @@ RUNS: dict[str, tuple[int, dict[str, NodeStatus]]] = {
     "compile_error": (2, {}),
     "no_profile": (2, {}),
     "locked": (2, {}),
+    "microbatch": (1, {"events": SUCCESS, "daily": ERROR, "after_daily": SKIPPED}),
+    "ledger": (1, {"ledger": SUCCESS}),  # dbt cannot write how the tests ended
+    "failed_operation": (1, {}),
     "interrupted": (2, ORDERS | {"slow": ERROR}),
     "killed": (-9, ORDERS),
 }

@@ -3,11 +3,11 @@ from pathlib import Path
 import pytest
 from test_results import node, read
 
-from dbtpod.dbt.events import NodeStatus
-from dbtpod.dbt.results import NodeResult, RunReport
+from dbtpod.dbt.node import NodeResult, NodeStatus
+from dbtpod.dbt.results import RunReport
 from dbtpod.page import failure_graph, report
 
-SUCCESS, WARN, ERROR, FAIL, SKIPPED = NodeStatus
+SUCCESS, WARN, ERROR, FAIL, SKIPPED, NO_OP, REUSED = NodeStatus
 PARENTS = {
     "model.shop.stg_orders": ["seed.shop.raw_orders"],
     "model.shop.fct_orders": ["model.shop.stg_orders"],

@@ -7,10 +7,10 @@ import record
 from test_events import RUNS, parsed
 
 from dbtpod.dbt import results
-from dbtpod.dbt.events import NodeStatus
-from dbtpod.dbt.results import NodeResult, RunReport
+from dbtpod.dbt.node import NodeResult, NodeStatus
+from dbtpod.dbt.results import RunReport
 
-SUCCESS, WARN, ERROR, FAIL, SKIPPED = NodeStatus
+SUCCESS, WARN, ERROR, FAIL, SKIPPED, NO_OP, REUSED = NodeStatus
 
 
 def artifact(name: str, tmp_path: Path) -> str:

@@ -20,8 +20,8 @@ from prefect.states import Completed
 from prefect.tasks import Task
 
 from dbtpod import resume
-from dbtpod.dbt import events, failures, parse_state, process, results
-from dbtpod.dbt.events import Event, InvocationStarted, LogLine
+from dbtpod.dbt import failures, parse_state, process, results, stream
+from dbtpod.dbt.events import Event, LogLine
 from dbtpod.dbt.results import RunReport
 from dbtpod.errors import ConnectionLost, DbtFailed, DbtKilled, DbtPodError, DbtUnusable, VolumeFull
 from dbtpod.page import report
@@ -107,10 +107,9 @@ class Dbt:
         command = again or [*args, *options]
         log.info("Starting %s", shlex.join(("dbt", *command)))
         log.info("Using %s", self._database())
-        code, seen = self._run(name, command)
+        code, seen, found = self._run(name, command)
         with durable.room(self._settings.volume, 0, "dbt's exit code"):
             resume.record(self.target_dir, code)
-        found = _report(seen, self.target_dir)
         self._add(found)
         _raise_for(args, code, seen, found, self.target_dir)
 
@@ -122,31 +121,26 @@ class Dbt:
     def _add(self, found: RunReport | None) -> None:
         self.report = results.merge(self.report, found) or self.report
 
-    def _run(self, name: str, command: Sequence[str]) -> tuple[int, list[Event]]:
-        """Run dbt to its end, each event passed on at once; return its exit code and the events worth keeping."""
+    def _run(self, name: str, command: Sequence[str]) -> tuple[int, list[Event], RunReport]:
+        """Run dbt to its end, each event passed on at once; its exit code, the events to keep, its results."""
         kept: list[Event] = []
         with (
-            self._nodes.command(self.target_dir, name),
+            self._nodes.command(self.target_dir, name) as rows,
             process.start(command, self._settings, self.target_dir) as dbt,
         ):
-            for line in dbt.lines():
-                for event in events.parse(line):
-                    self._nodes.observe(event)
-                    if not isinstance(event, LogLine) or event.level >= logging.ERROR:
-                        kept.append(event)
-            return dbt.wait(), kept
+            for event in stream.read(dbt.lines()):
+                rows.observe(event)
+                if not isinstance(event, LogLine) or event.level >= logging.ERROR:
+                    kept.append(event)
+            code = dbt.wait()
+            found = results.of_command(kept, self.target_dir)
+            rows.reconcile(found)
+            return code, kept, found
 
 
 def _can_help(_task: Task[..., None], _run: TaskRun, state: State[None]) -> bool:
     error = state.result(raise_on_failure=False)
     return isinstance(error, DbtPodError) and error.retry
-
-
-def _report(seen: Sequence[Event], target_dir: Path) -> RunReport:
-    """The command's results as dbt wrote them, and what its log alone told of."""
-    invocation = next((event.invocation_id for event in seen if isinstance(event, InvocationStarted)), "")
-    merged = results.merge(results.from_events(seen), results.read(target_dir, invocation))
-    return merged or RunReport(invocation, (), 0.0)
 
 
 def _raise_for(args: Sequence[str], code: int, seen: Sequence[Event], found: RunReport, target_dir: Path) -> None:
