@@ -40,7 +40,6 @@ NOISE = (
     "thread_id",
     "args",
     "overload_results",
-    "exc",
     "stack_trace",
     "env",
 )

@@ -24,7 +24,6 @@ from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_server import Proxy, Server, eventually, running
 
-from dbtpod.dbt import results, stream
 from dbtpod.dbt.events import Event, LogLine, NodeFinished, NodeStarted
 from dbtpod.dbt.node import NodeStatus, kind_of, name_of
 from dbtpod.page import node_runs, task_events
