@@ -59,7 +59,7 @@ snapshots:
     "models/small.sql": "{{ config(materialized='ephemeral') }} select * from {{ ref('shop', 'orders') }} where id < 9",
     "models/off.sql": "{{ config(enabled=false) }} select 1 as id",
     "models/totals.sql": "select count(*) as n from {{ ref('small') }}",
-    "models/days.sql": "select date '2026-01-01' + cast(range as integer) as day from range(4)",
+    "models/days.sql": "select date '2026-01-01' + cast(range as integer) as date_day from range(4)",
     "models/customer_v1.sql": "select 1 as id",
     "models/customer_v2.sql": "select 1 as id, 2 as level",
     "models/events.sql": record.MICROBATCH["models/events.sql"],
@@ -73,8 +73,8 @@ models:
     columns: [{name: id, data_type: integer, data_tests: [not_null]}]
     versions: [{v: 1}, {v: 2, columns: [{include: all}, {name: level, data_type: integer}]}]
   - name: days
-    time_spine: {standard_granularity_column: day}
-    columns: [{name: day, granularity: day}]
+    time_spine: {standard_granularity_column: date_day}
+    columns: [{name: date_day, granularity: day}]
 exposures:
   - {name: dashboard, type: dashboard, owner: {name: Ann}, depends_on: [ref('totals')]}
 unit_tests:
@@ -85,15 +85,15 @@ unit_tests:
 semantic_models:
   - name: calendar
     model: ref('days')
-    defaults: {agg_time_dimension: day}
-    entities: [{name: whole_day, type: primary, expr: day}]
-    dimensions: [{name: day, type: time, type_params: {time_granularity: day}}]
+    defaults: {agg_time_dimension: date_day}
+    entities: [{name: whole_day, type: primary, expr: date_day}]
+    dimensions: [{name: date_day, type: time, type_params: {time_granularity: day}}]
     measures: [{name: number_of_days, agg: count, expr: '1'}]
 metrics:
   - {name: all_days, label: Days, type: simple, type_params: {measure: number_of_days}}
 saved_queries:
   - name: calendar_export
-    query_params: {metrics: [all_days], group_by: [TimeDimension('whole_day__day')]}
+    query_params: {metrics: [all_days], group_by: [TimeDimension('whole_day__date_day')]}
     exports: [{name: days_table, config: {export_as: table}}]
 sources:
   - name: raw
