@@ -4,7 +4,7 @@
 run_results.json or sources.json. To keep them small these are left out: debug events other than NodeFinished (and
 NodeStart in `success`), blank lines, and in all of them the fields in NOISE.
 The project's folder reads /project and Python's /venv. The tests expect these very runs: after recording with another
-dbt, run them and read the difference.
+dbt, run them and read the difference. `dbt-1.11/` has some that dbt 1.11.16 wrote.
 """
 
 import json
@@ -28,7 +28,6 @@ LOGGING = ("--log-format", "json", "--log-level", "debug")
 Files = Mapping[str, str]
 NOISE = (
     "node_checksum",
-    "node_relation",
     "node_path",
     "meta",
     "category",
@@ -40,11 +39,9 @@ NOISE = (
     "timing",
     "thread_id",
     "args",
-    "exc",
+    "overload_results",
     "stack_trace",
     "env",
-    "relation_name",
-    "batch_results",
 )
 
 PROJECT = {
@@ -135,6 +132,29 @@ SLOW = ORDERS | {
     "models/slow.sql": "select count(*) as n from {{ ref('stg_orders') }}, range(1000000000) a, range(1000000) b",
     "models/after_slow.sql": "select * from {{ ref('slow') }}",
 }
+# Hourly events of four days; what is in `daily` fails for the second day.
+MICROBATCH = {
+    "models/events.sql": (
+        "{{ config(event_time='ts') }} "
+        "select range as id, timestamp '2026-01-01' + to_hours(range) as ts from range(96)"
+    ),
+    "models/daily.sql": """
+{{ config(materialized='incremental', incremental_strategy='microbatch', event_time='ts', batch_size='day',
+          begin='2026-01-01', concurrent_batches=false) }}
+select id, ts, cast(case when day(ts) = 2 then 'x' else '1' end as integer) as n from {{ ref('events') }}
+""",
+    "models/after_daily.sql": "select * from {{ ref('daily') }}",
+}
+MICROBATCH_DAYS = ("--event-time-start", "2026-01-01", "--event-time-end", "2026-01-05")
+# More failures than dbt's log can count.
+LEDGER = {
+    "models/ledger.sql": "select 1 as id, 5000000000 as off_by",
+    "tests/warns.sql": (
+        "{{ config(severity='warn', fail_calc='sum(off_by)') }} select off_by from {{ ref('ledger') }}"
+    ),
+    "tests/fails.sql": "{{ config(fail_calc='sum(off_by)', store_failures=true) }} select * from {{ ref('ledger') }}",
+}
+OPERATION = {"macros/boom.sql": "{% macro boom() %}{% do run_query('select * from nowhere') %}{% endmacro %}"}
 SOURCES = {
     "models/sources.yml": """
 sources:
@@ -203,6 +223,9 @@ SCENARIOS = {
     "compile_error": Scenario(ORDERS | {"models/bad.sql": "select * from {{ ref('nowhere') }}"}),
     "no_profile": Scenario(ORDERS | {"profiles.yml": "other: {}\n"}),
     "locked": Scenario(ORDERS, before=_locked),
+    "microbatch": Scenario(MICROBATCH, ("build", *MICROBATCH_DAYS)),
+    "ledger": Scenario(LEDGER),
+    "failed_operation": Scenario(ORDERS | OPERATION, ("run-operation", "boom")),
     "interrupted": Scenario(SLOW, kill=("slow", SIGINT)),
     "killed": Scenario(SLOW, kill=("slow", SIGKILL)),
 }

@@ -13,7 +13,8 @@ from prefect import flow
 from prefect.runtime import flow_run
 from prefect_server import Server, eventually
 
-from dbtpod.dbt.events import NodeFinished, NodeStarted, NodeStatus
+from dbtpod.dbt.events import BatchFinished, NodeFinished, NodeStarted
+from dbtpod.dbt.node import NodeStatus
 from dbtpod.page import artifacts, progress
 from dbtpod.page.progress import Progress
 
@@ -95,6 +96,27 @@ def test_the_log_says_how_far_dbt_is_and_what_takes_long(api: Server, monkeypatc
 
     assert re.fullmatch(r"dbt build: 1 of 96 done, 1 failed; model slow is running for \d+ s", lines[0])
     assert lines[1].startswith("dbt build: 1 of 96 done"), "nothing ended, yet the log must not fall silent"
+
+
+def test_a_model_of_batches_is_one_node_and_its_batches_are_named(api: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "BAR_SECONDS", 0.05)
+    monkeypatch.setattr(progress, "LOG_SECONDS", 0.1)
+    lines: list[str] = []
+
+    @flow(name="shop-build")
+    def build() -> None:
+        with Progress("dbt build", UUID(flow_run.get_id()), lines.append) as bar:
+            bar.observe(NodeStarted("model.shop.daily", "model", "daily", NOW, 1, 1))
+            for batch in range(1, 8):
+                bar.observe(BatchFinished("model.shop.daily", batch, 9, NodeStatus.ERROR, "why"))
+            eventually(lambda: lines)
+            for _ in range(3):
+                bar.ended("model.shop.daily", NodeStatus.ERROR)
+            assert str(bar) == "1 of 1 done, 1 failed"
+
+    build()
+
+    assert re.fullmatch(r"dbt build: 0 of 1 done; model daily is running for \d+ s, batch 7 of 9 is done", lines[0])
 
 
 def sent() -> str:

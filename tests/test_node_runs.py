@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shutil
 import signal
 import time
 from collections import Counter
@@ -24,8 +25,11 @@ from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_server import Proxy, Server, eventually, running
 
-from dbtpod.dbt.events import Event, LogLine, NodeFinished, NodeStarted, NodeStatus, kind_of, name_of, parse
-from dbtpod.page import node_runs, task_events
+from dbtpod.dbt import results, stream
+from dbtpod.dbt.events import Event, LogLine, NodeFinished, NodeStarted
+from dbtpod.dbt.node import NodeStatus, kind_of, name_of
+from dbtpod.dbt.results import RunReport
+from dbtpod.page import earlier_runs, node_states, task_events
 from dbtpod.page.lineage import read_parents, upstream
 from dbtpod.page.node_runs import NodeRuns
 
@@ -34,7 +38,7 @@ START = datetime(2026, 1, 2, 3, 4, 5, 600, tzinfo=UTC)
 NAMES = {
     "success": "Completed",
     "pass": "Completed",
-    "no-op": "Completed",
+    "no-op": "No-op",
     "warn": "Warn",
     "error": "Failed",
     "fail": "Failed",
@@ -159,6 +163,61 @@ def test_a_nodes_line_is_on_its_row_and_once_in_the_run_with_dbts_time(api: Serv
     assert {time_of(log["timestamp"]) for log in logs} == {START}
 
 
+@pytest.mark.parametrize("build", ["ledger", "failed_hook", "fail_fast", "microbatch", "freshness_error"])
+def test_what_the_log_left_out_is_settled_by_the_artifact_when_the_command_ends(
+    api: Server, target: Path, build: str
+) -> None:
+    events = recorded(build)
+    artifact = "sources.json" if build.startswith("freshness") else "run_results.json"
+    shutil.copy(DATA / f"{build}.json", target / artifact)
+    report = results.of_command(events, target)
+
+    run = follow([events], target, reconciled=report)
+
+    rows = final_rows(api, run, len(report.nodes))
+    shown = {row["dynamic_key"].rsplit("/", 1)[0]: row["state"] for row in rows}
+    assert {id_: state["name"] for id_, state in shown.items()} == {
+        result.node_id: node_states.state_of(result)[1] for result in report.nodes
+    }
+    for result in report.nodes:
+        if result.failed or result.age is not None:
+            assert shown[result.node_id]["message"].split("; ")[0] == node_states.message_of(result).split("; ")[0]
+
+
+def test_a_node_that_is_in_no_artifact_ends_as_crashed_with_dbts_own_words(api: Server, target: Path) -> None:
+    events = [*node(FCT)[:1], LogLine(logging.ERROR, "the disk is gone", START, FCT)]
+
+    run = follow([events], target, reconciled=results.of_command(events, target))
+
+    [row] = final_rows(api, run, 1)
+    assert row["state_name"] == "Crashed"
+    assert row["state"]["message"] == "dbt ended before it finished this node.\nthe disk is gone"
+
+
+def test_results_without_dbts_artifact_are_one_warning(api: Server, target: Path, warnings: list[str]) -> None:
+    events = recorded("success")
+
+    follow([events], target, reconciled=results.of_command(events, target))
+
+    assert len([text for text in warnings if "from its log alone" in text]) == 1
+
+
+def test_a_long_error_is_cut_in_the_task_run_and_says_where_the_whole_of_it_is(api: Server, target: Path) -> None:
+    run = follow([node(FCT, NodeStatus.ERROR, message="x" * 14_779)], target)
+
+    [row] = final_rows(api, run, 1)
+    assert len(row["state"]["message"]) <= 2000
+    assert f"(whole text: {target}/run_results.json)" in row["state"]["message"]
+
+
+def test_two_nodes_of_one_name_have_their_packages_in_it(api: Server, tmp_path: Path) -> None:
+    target = write_manifest(tmp_path, {"model.shop.orders": [], "model.crm.orders": [], FCT: []})
+
+    run = follow([[*node("model.shop.orders"), *node(FCT)]], target)
+
+    assert {row["name"] for row in final_rows(api, run, 2)} == {"model shop.orders", "model fct_orders"}
+
+
 def test_a_node_that_dbt_never_finished_is_ended_as_crashed(api: Server, target: Path) -> None:
     run = follow([node(FCT)[:1]], target)
 
@@ -217,7 +276,7 @@ def test_a_rescheduled_run_that_cannot_ask_for_its_earlier_rows_says_so_and_has_
     def no_answer(_: object) -> Iterator[TaskRun]:
         raise ReadTimeout("no answer")
 
-    monkeypatch.setattr(node_runs, "_earlier_rows", no_answer)
+    monkeypatch.setattr(earlier_runs, "_newest_first", no_answer)
     attempts = []
 
     @flow(name="dbt-build", retries=1)
@@ -351,6 +410,7 @@ def follow(
     took: list[float] | None = None,
     left: list[float] | None = None,
     flow_run_id: list[str] | None = None,
+    reconciled: RunReport | None = None,
 ) -> str:
     """Run a flow that observes the events of each command; its flow run's id."""
 
@@ -364,6 +424,8 @@ def follow(
                     at_the_start()
                     for event in events:
                         nodes.observe(event)
+                    if reconciled:
+                        nodes.reconcile(reconciled)
                     at_the_end()
         after()
         return str(flow_run.id)
@@ -395,7 +457,7 @@ def node(
 
 
 def recorded(build: str) -> list[Event]:
-    return [event for line in (DATA / f"{build}.jsonl").read_text().splitlines() for event in parse(line)]
+    return list(stream.read((DATA / f"{build}.jsonl").read_text().splitlines()))
 
 
 def write_manifest(folder: Path, parents: Mapping[str, Sequence[str]]) -> Path:

@@ -1,13 +1,14 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from test_results import node, read
 
-from dbtpod.dbt.events import NodeStatus
-from dbtpod.dbt.results import NodeResult, RunReport
+from dbtpod.dbt.node import NodeResult, NodeStatus
+from dbtpod.dbt.results import RunReport
 from dbtpod.page import failure_graph, report
 
-SUCCESS, WARN, ERROR, FAIL, SKIPPED = NodeStatus
+SUCCESS, WARN, ERROR, FAIL, SKIPPED, NO_OP, REUSED = NodeStatus
 PARENTS = {
     "model.shop.stg_orders": ["seed.shop.raw_orders"],
     "model.shop.fct_orders": ["model.shop.stg_orders"],
@@ -69,6 +70,69 @@ def test_a_failure_message_is_never_longer_than_2000_characters() -> None:
 
     assert len(text) <= 2000
     assert text.endswith("more\nDo this.")
+
+
+def test_a_long_advice_keeps_both_its_ends_and_its_last_line() -> None:
+    advice = "Traceback: the first line\n" + "x" * 14_779 + "\nIO Error: the reason\ndbt's artifacts: /data/runs/1"
+
+    text = report.failure_text(RunReport("1", (), 1.0), ["build"], 2, advice)
+
+    assert len(text) <= 1900
+    assert "Traceback: the first line" in text
+    assert "(whole text: this run's log)" in text
+    assert text.endswith("IO Error: the reason\ndbt's artifacts: /data/runs/1")
+
+
+def test_a_message_that_is_cut_says_where_the_whole_of_it_is() -> None:
+    long = replace(node("a", ERROR), message="x" * 14_779, place="/data/runs/1/run_results.json")
+    whole = RunReport("1", (long,), 1.0)
+
+    for text in (
+        report.failure_text(whole, ["build"], 1),
+        str(report.table(whole)[0]["message"]),
+        report.markdown(whole, {}),
+    ):
+        assert len(text) < 5000
+        assert "(whole text: /data/runs/1/run_results.json)" in text
+
+
+def test_the_counts_of_a_failure_are_there_however_long_the_command_is() -> None:
+    text = report.failure_text(RunReport("1", (node("a", ERROR),), 1.0), ["build", "--vars", "x" * 5000], 1)
+
+    assert "failed with exit code 1: 1 error.\n" in text
+
+
+def test_nodes_without_anything_to_do_are_counted_by_themselves() -> None:
+    assert report.completed_text(RunReport("1", (node("a"), node("b", NO_OP)), 1.0)) == "2 nodes: 1 success, 1 no-op"
+
+
+def test_two_models_of_one_name_have_their_packages_in_it() -> None:
+    other = replace(node("orders", ERROR), node_id="model.crm.orders")
+    two = RunReport("1", (node("orders", ERROR), other, node("fct")), 1.0)
+
+    assert [row["node"] for row in report.table(two)] == ["model shop.orders", "model crm.orders", "model fct"]
+    assert [row["node"] for row in report.table(RunReport("1", (other,), 1.0), {"model.shop.orders": []})] == [
+        "model crm.orders"
+    ]
+    assert "### model crm.orders" in report.markdown(two, {})
+
+
+def test_the_place_of_stored_failures_is_in_the_message_and_on_the_page() -> None:
+    failed = replace(node("t", FAIL), message="Got 3 results", failures_table='"w"."audit"."t"')
+    found = RunReport("1", (failed,), 1.0)
+
+    assert 'Got 3 results; failing rows are in "w"."audit"."t"' in report.failure_text(found, ["test"], 1)
+    assert 'Failing rows are in `"w"."audit"."t"` of the working copy' in report.markdown(found, {})
+
+
+def test_a_table_of_very_many_nodes_is_bounded_and_begins_with_what_failed() -> None:
+    many = RunReport("1", (*(node(f"m{number}") for number in range(2500)), node("bad", ERROR)), 1.0)
+
+    rows = report.table(many)
+
+    assert len(rows) == 2001
+    assert rows[0]["node"] == "model bad"
+    assert rows[-1]["node"] == "and 501 more"
 
 
 def test_an_ephemeral_model_that_failed_is_named_by_what_it_skipped() -> None:

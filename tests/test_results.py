@@ -1,16 +1,22 @@
 import json
+import logging
+import re
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import record
-from test_events import RUNS, parsed
+from test_events import RECORDED, RUNS, parsed
 
-from dbtpod.dbt import results
-from dbtpod.dbt.events import NodeStatus
-from dbtpod.dbt.results import NodeResult, RunReport
+from dbtpod.dbt import results, stream
+from dbtpod.dbt.events import InvocationStarted, LogLine
+from dbtpod.dbt.failures import is_connection_error
+from dbtpod.dbt.node import NodeResult, NodeStatus
+from dbtpod.dbt.results import RunReport
 
-SUCCESS, WARN, ERROR, FAIL, SKIPPED = NodeStatus
+SUCCESS, WARN, ERROR, FAIL, SKIPPED, NO_OP, REUSED = NodeStatus
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 
 def artifact(name: str, tmp_path: Path) -> str:
@@ -36,7 +42,7 @@ def ended(report: RunReport) -> dict[str, NodeStatus]:
     return {result.name: result.status for result in report.nodes}
 
 
-@pytest.mark.parametrize("name", [path.stem for path in sorted(record.DATA.glob("*.json"))])
+@pytest.mark.parametrize("name", [name for name in RECORDED if (record.DATA / f"{name}.json").exists()])
 def test_the_log_and_the_artifact_tell_the_same_of_a_run(name: str, tmp_path: Path) -> None:
     from_log = results.from_events(parsed(name))
 
@@ -174,5 +180,119 @@ def test_a_retry_mends_the_run_before_it(tmp_path: Path) -> None:
     merged = results.merge(failed, retried)
 
     assert merged
-    assert results.counts(merged) == {SUCCESS: 6, WARN: 0, ERROR: 0, FAIL: 0, SKIPPED: 0}
+    assert results.counts(merged) == dict.fromkeys(NodeStatus, 0) | {SUCCESS: 6}
     assert list(ended(merged)) == list(ended(failed))
+
+
+def test_a_test_with_more_failures_than_dbts_log_can_count_ends_as_the_artifact_says(tmp_path: Path) -> None:
+    artifact("ledger", tmp_path)
+
+    report = results.of_command(parsed("ledger"), tmp_path)
+
+    nodes = {result.name: (result.status, result.message) for result in report.nodes}
+    assert nodes["fails"] == (FAIL, "Got 5000000000 results, configured to fail if != 0")
+    assert nodes["warns"] == (WARN, "Got 5000000000 results, configured to warn if != 0")
+    assert report.warning == ""
+
+
+def test_a_node_that_started_and_is_nowhere_else_is_an_error_with_dbts_own_lines(tmp_path: Path) -> None:
+    line = LogLine(logging.ERROR, "the disk is gone", NOW, "model.shop.slow")
+
+    report = results.of_command([*parsed("killed"), line], tmp_path)
+
+    [slow] = [result for result in report.nodes if result.name == "slow"]
+    assert (slow.status, slow.failed, slow.is_finished) == (ERROR, True, False)
+    assert slow.message == "dbt ended before it finished this node.\nthe disk is gone"
+
+
+def test_a_microbatch_models_result_has_the_error_of_its_batch(tmp_path: Path) -> None:
+    artifact("microbatch", tmp_path)
+
+    report = results.of_command(parsed("microbatch"), tmp_path)
+
+    [daily] = [result for result in report.nodes if result.name == "daily"]
+    assert daily.message.startswith("PARTIAL SUCCESS (3/4)\nbatch 2026-01-02: Conversion Error")
+
+
+def test_a_batch_that_lost_its_connection_can_be_seen_as_such(tmp_path: Path) -> None:
+    lines = [
+        re.sub(r"Conversion Error: .*?(?=\")", "Connection refused", line) if "GenericExceptionOnRun" in line else line
+        for line in record.load("microbatch")[0]
+    ]
+
+    report = results.of_command(list(stream.read(lines)), tmp_path)
+
+    [message] = [result.message for result in report.nodes if result.failed]
+    assert is_connection_error(message)
+
+
+def test_a_failed_operation_has_dbts_error_line_as_its_reason(tmp_path: Path) -> None:
+    artifact("failed_operation", tmp_path)
+
+    report = results.of_command(parsed("failed_operation"), tmp_path)
+
+    [failed] = report.nodes
+    assert "Catalog Error: Table with name nowhere does not exist!" in failed.message
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut short", "of another invocation"])
+def test_without_its_artifact_the_log_stands_in_and_one_warning_says_why(damage: str, tmp_path: Path) -> None:
+    artifact("success", tmp_path)
+    path = tmp_path / "run_results.json"
+    if damage == "missing":
+        path.unlink()
+    elif damage == "cut short":
+        path.write_text(path.read_text()[:200])
+    else:
+        path.write_text(re.sub(r'"invocation_id": ?"[^"]*"', '"invocation_id": "another"', path.read_text()))
+
+    report = results.of_command(parsed("success"), tmp_path)
+
+    assert ended(report) == RUNS["success"][1]
+    assert report.warning.startswith("What dbt did is known from its log alone, not from its artifacts: ")
+    assert str(tmp_path) in report.warning
+
+
+def test_an_artifact_is_used_although_the_log_said_nothing(tmp_path: Path) -> None:
+    artifact("success", tmp_path)
+
+    report = results.of_command([], tmp_path)
+
+    assert ended(report) == RUNS["success"][1]
+    assert report.warning == ""
+
+
+def test_a_command_without_nodes_needs_no_artifact(tmp_path: Path) -> None:
+    assert results.of_command(parsed("compile_error"), tmp_path) == RunReport(invocation_of("compile_error"), (), 0.0)
+
+
+def test_artifacts_are_read_as_dbt_v2_writes_them(tmp_path: Path) -> None:
+    metadata = {"invocation_id": "v2", "dbt_version": "2.0.0"}
+    run_results = {
+        "metadata": metadata,
+        "results": [
+            {"unique_id": "model.shop.a", "status": "Success"},
+            {"unique_id": "model.shop.b", "status": "Error", "message": "no such column", "execution_time": 0.5},
+            {"unique_id": "exposure.shop.d", "status": "NoOp", "adapter_response": None},
+            {"unique_id": "model.shop.c", "status": "Quantum"},
+        ],
+    }
+    freshness = {
+        "metadata": metadata,
+        "results": [{"unique_id": "source.shop.raw.orders", "status": "Warn", "max_loaded_at_time_ago_in_s": 7200.0}],
+    }
+    (tmp_path / "run_results.json").write_text(json.dumps(run_results))
+    (tmp_path / "freshness.json").write_text(json.dumps(freshness))
+
+    report = results.of_command([], tmp_path)
+
+    assert ended(report) == {"a": SUCCESS, "b": ERROR, "d": NO_OP, "c": ERROR, "raw.orders": WARN}
+    messages = {result.name: result.message for result in report.nodes}
+    assert messages["b"] == "no such column"
+    assert "Quantum" in messages["c"]
+    assert report.warning == ""
+
+
+def invocation_of(name: str) -> str:
+    [started] = [event for event in parsed(name) if isinstance(event, InvocationStarted)]
+    return started.invocation_id

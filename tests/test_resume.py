@@ -12,7 +12,6 @@ from dbtpod import resume
 from dbtpod.dbt import parse_state, record
 from dbtpod.errors import RunGivenUp
 from dbtpod.settings import Settings
-from dbtpod.warehouse import checkout
 
 LOG = logging.getLogger("test")
 

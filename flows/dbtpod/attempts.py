@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from dbtpod import complete, outcome, plan
 from dbtpod.complete import WorkingCopy
-from dbtpod.dbt import arguments, events, parse_state, process, profile, record, results
+from dbtpod.dbt import arguments, parse_state, process, profile, record, results, stream
 from dbtpod.dbt.events import Event, LogLine
 from dbtpod.dbt.record import GOOD, Attempt
 from dbtpod.dbt.results import RunReport
@@ -29,14 +29,21 @@ _SCHEMA = "https://schemas.getdbt.com/dbt/run-results/v6.json"
 _DONE = "done"
 
 
-class Watcher(Protocol):
-    """Who is shown what dbt says while it runs."""
-
-    def command(self, target_dir: Path, name: str) -> AbstractContextManager[None]:
-        """Enclose one attempt."""
+class Shown(Protocol):
+    """Who is shown what dbt says of one attempt."""
 
     def observe(self, event: Event) -> None:
         """See one event."""
+
+    def reconcile(self, report: RunReport) -> None:
+        """See what dbt's artifacts say, once dbt has ended."""
+
+
+class Watcher(Protocol):
+    """Who is shown what dbt says while it runs."""
+
+    def command(self, target_dir: Path, name: str) -> AbstractContextManager[Shown]:
+        """Enclose one attempt."""
 
 
 @dataclass(frozen=True)
@@ -200,18 +207,17 @@ class Attempts:
         self._log.info("Using %s", self._database())
         kept: list[Event] = []
         with (
-            watcher.command(target_dir, arguments.text(self._args)),
+            watcher.command(target_dir, arguments.text(self._args)) as shown,
             process.start(command, self._settings, target_dir) as dbt,
         ):
-            for line in recorder.passing(dbt.lines()):
-                for event in events.parse(line):
-                    watcher.observe(event)
-                    if not isinstance(event, LogLine) or event.level >= logging.ERROR:
-                        kept.append(event)
+            for event in stream.read(recorder.passing(dbt.lines())):
+                shown.observe(event)
+                if not isinstance(event, LogLine) or event.level >= logging.ERROR:
+                    kept.append(event)
             code = dbt.wait()
-        errors = [event for event in kept if isinstance(event, LogLine)]
-        self.latest = outcome.with_reasons(record.report(kept, target_dir), errors)
-        return code, errors
+            self.latest = results.of_command(kept, target_dir)
+            shown.reconcile(self.latest)
+        return code, [event for event in kept if isinstance(event, LogLine)]
 
     def _database(self) -> str:
         if self._target == parse_state.READER:

@@ -17,8 +17,12 @@ from dbtpod.dbt.results import RunReport
 from dbtpod.errors import DbtPodError
 from dbtpod.page import report
 from dbtpod.page.node_runs import NodeRuns
+from dbtpod.page.wording import cut
 from dbtpod.settings import Settings
 from dbtpod.warehouse.certificate import Certificate
+
+# Of a task run: --vars may be kilobytes.
+_LONGEST_NAME = 300
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ class Dbt:
         @task(
             name=name,
             # A text would be taken for a template, and a user's braces for its fields.
-            task_run_name=lambda: name,
+            task_run_name=lambda: cut(name, _LONGEST_NAME),
             retries=self._retries.count,
             retry_delay_seconds=self._retries.delay_seconds,
             retry_condition_fn=_can_help,

@@ -70,7 +70,8 @@ def _reported(dbt: Dbt) -> Iterator[None]:
     try:
         yield
     finally:
-        artifacts.send(report.table(dbt.report), report.markdown(dbt.report, read_parents(dbt.target_dir)))
+        parents = read_parents(dbt.target_dir)
+        artifacts.send(report.table(dbt.report, parents), report.markdown(dbt.report, parents))
 
 
 def _publish(settings: Settings, certificate: Certificate | None, target_dir: Path) -> None:

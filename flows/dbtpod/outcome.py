@@ -2,15 +2,13 @@
 
 import errno
 import os
-import re
 import signal
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from dbtpod.dbt import arguments, failures
 from dbtpod.dbt.events import LogLine
-from dbtpod.dbt.results import NodeResult, RunReport
+from dbtpod.dbt.results import RunReport
 from dbtpod.errors import BuildIncomplete, ConnectionLost, DbtFailed, DbtKilled, DbtUnusable, VolumeFull
 from dbtpod.page import report
 from dbtpod.page.wording import cut
@@ -18,19 +16,12 @@ from dbtpod.warehouse import durable
 
 # How DuckDB and Python tell of a volume that became full in the middle.
 _FULL = os.strerror(errno.ENOSPC)
-# What dbt writes of a node where the reason is in its log alone.
-_NO_REASON = re.compile(r"\s*(error|fail|partial success.*)?\s*", re.IGNORECASE)
 _LAST_LINES, _LONGEST_LINE = 5, 300
-
-
-def with_reasons(found: RunReport, errors: Sequence[LogLine]) -> RunReport:
-    """Give each failed node without a reason dbt's error lines: its own, or where it has none those of no node."""
-    return replace(found, nodes=tuple(_with_reason(node, errors) if node.failed else node for node in found.nodes))
 
 
 def raise_for(args: Sequence[str], code: int, errors: Sequence[LogLine], found: RunReport, target_dir: Path) -> None:
     """Raise the error of an attempt that did not end well; `found` has the reasons."""
-    text = arguments.text(args)
+    text = cut(arguments.text(args), _LONGEST_LINE)
     failed = [node for node in found.nodes if node.failed]
     if code == 0:
         if failed:
@@ -50,11 +41,3 @@ def raise_for(args: Sequence[str], code: int, errors: Sequence[LogLine], found: 
     if any(_FULL in line for line in [node.message for node in failed] or said):
         raise VolumeFull(f"{durable.volume_full(target_dir, 0, text)}\n{message}")
     raise DbtFailed(message) if failed else DbtUnusable(message)
-
-
-def _with_reason(node: NodeResult, errors: Sequence[LogLine]) -> NodeResult:
-    if node.age is not None or not _NO_REASON.fullmatch(node.message):
-        return node
-    own = [line.text for line in errors if line.node_id == node.node_id]
-    reason = own or [line.text for line in errors if line.node_id is None]
-    return replace(node, message="\n".join([*([node.message] if node.message.strip() else []), *reason]))

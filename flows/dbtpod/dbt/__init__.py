@@ -7,5 +7,7 @@ process          the one seam to dbt: start, lines, stop (leash: it never outliv
 parse_state      what dbt parsed, baked into the image (precompiled: what it compiled)
 shortcuts        what a warm dbt leaves out, as nobody reads it, or does quicker
 events           one line of dbt's JSON log -> frozen values (failures: which of them can pass)
-results          run_results.json and sources.json -> RunReport
+stream           all lines of a command -> events, each node with one end, a microbatch model's batches told apart
+node             what ids and statuses mean, and how one node ended
+results          dbt's artifacts, and what its log adds or stands in for -> RunReport (artifact: one file)
 """

@@ -9,32 +9,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Any
 
-
-class NodeStatus(StrEnum):
-    """How a dbt node ended; `PASS` of a test and `success` of a model are both SUCCESS."""
-
-    SUCCESS = "success"
-    WARN = "warn"
-    ERROR = "error"
-    FAIL = "fail"
-    SKIPPED = "skipped"
-
-
-# dbt's own exit code decides: it is 1 for a partial success and 0 for a no-op (an exposure in a build).
-STATUSES = {
-    "success": NodeStatus.SUCCESS,
-    "pass": NodeStatus.SUCCESS,
-    "no-op": NodeStatus.SUCCESS,
-    "warn": NodeStatus.WARN,
-    "error": NodeStatus.ERROR,
-    "runtime error": NodeStatus.ERROR,
-    "partial success": NodeStatus.ERROR,
-    "fail": NodeStatus.FAIL,
-    "skipped": NodeStatus.SKIPPED,
-}
+from dbtpod.dbt.node import NodeStatus, failures_table, kind_of, name_of, outcome, rows_affected
 
 
 @dataclass(frozen=True)
@@ -60,7 +37,7 @@ class NodeStarted:
     """dbt began to run a node; `index` of `total` counts the command's nodes and is None for a hook."""
 
     node_id: str  # "model.shop.fct_orders"
-    kind: str  # dbt's resource type: model, seed, snapshot, test, unit_test, source, operation
+    kind: str  # see kind_of
     name: str
     at: datetime  # dbt's own clock, not the time we read the line
     index: int | None = None
@@ -79,9 +56,42 @@ class NodeFinished:
     seconds: float
     message: str
     rows: int | None
+    failures_table: str | None = None
+    attempt: str = ""  # dbt's time of its start: a microbatch model has another one than each of its batches
 
 
-Event = LogLine | InvocationStarted | NodeStarted | NodeFinished
+@dataclass(frozen=True)
+class NodeRaised:
+    """An error that dbt met while it ran a node, or a batch of it; for a batch, it is written nowhere else."""
+
+    node_id: str
+    attempt: str
+    message: str
+
+
+@dataclass(frozen=True)
+class BatchAnnounced:
+    """A batch of a microbatch model began or ended; its NodeFinished, with the model's id, comes later."""
+
+    node_id: str
+    attempt: str
+    name: str  # "batch 2026-01-31"
+    index: int
+    total: int
+
+
+@dataclass(frozen=True)
+class BatchFinished:
+    """dbt is done with the `index`th of the `total` batches of a microbatch model; see `stream`."""
+
+    node_id: str
+    index: int
+    total: int
+    status: NodeStatus
+    message: str  # empty unless it failed
+
+
+Event = LogLine | InvocationStarted | NodeStarted | NodeFinished | NodeRaised | BatchAnnounced | BatchFinished
 
 _LEVELS = {"info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
 _SILENT = ("debug", "test")
@@ -90,8 +100,9 @@ _LONGEST_TEXT = 100_000
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 # PostgreSQL, Prefect's database, has no text with a NUL, and JSON none with half a surrogate pair.
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
-_TEST_HASH = re.compile(r"\.[0-9a-f]{10}$")
-# What goes wrong when a field is missing or is not of the type that dbt 1.11 writes.
+# dbt could not write an event and prints its whole data instead: of the last event of a build, all results.
+_UNWRITTEN = re.compile(r"^(\[\w+\]: Unable to parse logging event dictionary\..*?) Dictionary: .*", re.DOTALL)
+# What goes wrong when a field is missing or is not of the type that dbt 1.12 writes.
 _UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
@@ -114,29 +125,15 @@ def is_read(name: str, level: str) -> bool:
     return level not in _SILENT or name in _READERS
 
 
-def kind_of(node_id: str) -> str:
-    """dbt's resource type: model, seed, snapshot, test, unit_test, source, operation, exposure."""
-    return node_id.split(".", 1)[0]
-
-
-def name_of(node_id: str) -> str:
-    """The node's name as dbt's own log has it: no package, no hash of a test; `source.table`; `model::unit_test`."""
-    kind, _, name = node_id.split(".", 2)
-    if kind == "unit_test":
-        return name.replace(".", "::", 1)
-    return _TEST_HASH.sub("", name) if kind == "test" else name
-
-
 def plain(text: str) -> str:
     """The text without colour codes, and without characters that a log cannot hold."""
     return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", _COLOUR.sub("", text.replace("\r\n", "\n"))).rstrip()
 
 
-def rows_affected(node_id: str, adapter_response: dict[str, Any]) -> int | None:
-    """The rows that a node wrote, as the database says; None where it does not, and for what writes none."""
-    rows = adapter_response.get("rows_affected")
-    writes = kind_of(node_id) in ("model", "seed", "snapshot")
-    return int(rows) if writes and rows is not None and rows >= 0 else None
+def time_of(text: str) -> datetime:
+    """A time as dbt writes it: UTC, some of it without saying so."""
+    at = datetime.fromisoformat(text)
+    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def _log_lines(record: Any) -> tuple[LogLine, ...]:
@@ -144,23 +141,24 @@ def _log_lines(record: Any) -> tuple[LogLine, ...]:
     if info["level"] in _SILENT or not info["msg"].strip():
         return ()
     node_id = (data.get("node_info") or {}).get("unique_id") or data.get("unique_id") or None
-    level, at = _LEVELS.get(info["level"], logging.INFO), _time(info["ts"])
-    return tuple(LogLine(level, text, at, node_id) for text in _pieces(info["msg"]))
+    level, at = _LEVELS.get(info["level"], logging.INFO), time_of(info["ts"])
+    return tuple(LogLine(level, text, at, node_id) for text in _pieces(_UNWRITTEN.sub(r"\1", info["msg"])))
 
 
 def _node_events(record: Any) -> tuple[Event, ...]:
     reader = _READERS.get(record["info"]["name"])
-    return () if reader is None else reader(record["info"], record["data"])
+    # Without data dbt could not write the event, and said so in a Note before it.
+    return () if reader is None or record["data"] == {} else reader(record["info"], record["data"])
 
 
 def _invocation(info: Any, _: Any) -> tuple[Event, ...]:
-    return (InvocationStarted(info["invocation_id"], _time(info["ts"])),)
+    return (InvocationStarted(info["invocation_id"], time_of(info["ts"])),)
 
 
 # Not NodeStart: dbt writes that one for a node that it is about to skip too, and for ephemeral models.
 def _started(info: Any, data: Any) -> tuple[Event, ...]:
     node, node_id = data["node_info"], data["node_info"]["unique_id"]
-    at = _time(node["node_started_at"] or info["ts"])
+    at = time_of(node["node_started_at"] or info["ts"])
     return (NodeStarted(node_id, kind_of(node_id), name_of(node_id), at, data["index"], data["total"]),)
 
 
@@ -173,16 +171,19 @@ def _finished(info: Any, data: Any) -> tuple[Event, ...]:
     if node["materialized"] == "ephemeral":  # never runs, and has no row in dbt's results
         return ()
     node_id = node["unique_id"]
+    status, message = outcome(result["status"], plain(result["message"] or ""))
     return (
         NodeFinished(
             node_id=node_id,
             kind=kind_of(node_id),
             name=name_of(node_id),
-            status=STATUSES[result["status"]],
-            at=_time(node["node_finished_at"] or info["ts"]),
+            status=status,
+            at=time_of(node["node_finished_at"] or info["ts"]),
             seconds=float(result["execution_time"]),
-            message=plain(result["message"] or ""),
+            message=message,
             rows=rows_affected(node_id, result["adapter_response"]),
+            failures_table=failures_table(node_id, status, (node.get("node_relation") or {}).get("relation_name")),
+            attempt=node["node_started_at"],
         ),
     )
 
@@ -193,17 +194,28 @@ def _hook_finished(info: Any, data: Any) -> tuple[Event, ...]:
     return _finished(info, data | {"run_result": result})
 
 
+def _raised(_: Any, data: Any) -> tuple[Event, ...]:
+    node = data["node_info"]
+    return (NodeRaised(node["unique_id"], node["node_started_at"], plain(data["exc"])),)
+
+
+def _batch(_: Any, data: Any) -> tuple[Event, ...]:
+    node, name = data["node_info"], data["description"].split(" of ")[0]
+    return (
+        BatchAnnounced(node["unique_id"], node["node_started_at"], name, data["batch_index"], data["total_batches"]),
+    )
+
+
 _READERS: dict[str, Callable[[Any, Any], tuple[Event, ...]]] = {
     "MainReportVersion": _invocation,
     "LogStartLine": _started,
     "NodeFinished": _finished,
     "LogHookStartLine": _hook_started,
     "LogHookEndLine": _hook_finished,
+    "GenericExceptionOnRun": _raised,
+    "LogStartBatch": _batch,
+    "LogBatchResult": _batch,
 }
-
-
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text).replace(tzinfo=UTC)  # dbt writes UTC, some of it without saying so
 
 
 def _pieces(text: str) -> list[str]:

@@ -15,8 +15,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dbtpod.dbt import events, results
-from dbtpod.dbt.events import Event, InvocationStarted, LogLine, NodeFinished, NodeStarted, NodeStatus
+from dbtpod.dbt import events, results, stream
+from dbtpod.dbt.events import Event, InvocationStarted, LogLine, NodeFinished, NodeStarted
+from dbtpod.dbt.node import NodeStatus, kind_of
 from dbtpod.dbt.results import RunReport
 
 _FACTS, _EVENTS = "attempt.json", "events.jsonl"
@@ -42,8 +43,7 @@ class Attempt:
         """What dbt said of its nodes; the last line may be cut short by a kill."""
         path = self.target_dir / _EVENTS
         text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-        found = (event for line in text.splitlines() for event in events.parse(line))
-        return tuple(event for event in found if not isinstance(event, LogLine))
+        return tuple(event for event in stream.read(text.splitlines()) if not isinstance(event, LogLine))
 
     @property
     def invocation_id(self) -> str:
@@ -74,19 +74,12 @@ class Attempt:
     @cached_property
     def report(self) -> RunReport | None:
         """What is known of it: dbt's artifact where there is one, and what its log alone said."""
-        return report(self.events, self.target_dir) if self.events else None
-
-
-def report(seen: Sequence[Event], target_dir: Path) -> RunReport:
-    """What dbt wrote of an attempt, and what these events alone say."""
-    invocation_id = next((event.invocation_id for event in seen if isinstance(event, InvocationStarted)), "")
-    written = results.read(target_dir, invocation_id) if invocation_id else None
-    return results.merge(results.from_events(seen), written) or RunReport(invocation_id, (), 0.0)
+        return results.of_command(self.events, self.target_dir) if self.events else None
 
 
 def is_hook(node_id: str) -> bool:
     """Whether it is an on-run-start or on-run-end, or the macro of a run-operation."""
-    return events.kind_of(node_id) == "operation"
+    return kind_of(node_id) == "operation"
 
 
 def statuses(report: RunReport | None) -> dict[str, NodeStatus]:
@@ -139,27 +132,11 @@ def since_whole(found: Sequence[Attempt]) -> list[Attempt]:
 
 
 def settled(found: Sequence[Attempt]) -> dict[str, NodeStatus]:
-    """How each node ended in the attempts that count, the latest word last.
-
-    Of dbt's log alone the word on a microbatch model is not taken: each of its batches ends as the model does.
-    """
+    """How each node ended in the attempts that count, the latest word last."""
     known: dict[str, NodeStatus] = {}
     for attempt in since_whole(found):
-        said, written = statuses(results.from_events(attempt.events)), statuses(attempt.artifact)
-        alone = said.keys() - written.keys()
-        if alone:
-            alone -= _microbatch(attempt.target_dir)
-        known |= {node_id: said[node_id] for node_id in alone} | written
+        known |= statuses(results.from_events(attempt.events)) | statuses(attempt.artifact)
     return known
-
-
-def _microbatch(target_dir: Path) -> set[str]:
-    try:
-        manifest: Any = json.loads((target_dir / "manifest.json").read_text(encoding="utf-8"))
-        nodes = manifest["nodes"].items()
-        return {node_id for node_id, node in nodes if node["config"].get("incremental_strategy") == "microbatch"}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return set()
 
 
 def built(attempt: Attempt) -> dict[str, tuple[str, str, str]]:

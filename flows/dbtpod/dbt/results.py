@@ -1,50 +1,19 @@
-"""dbt's artifacts run_results.json and sources.json to one RunReport; pure but for reading the two files."""
+"""dbt's artifacts, and where they are missing its log, to one RunReport."""
 
-import json
-from collections.abc import Iterable
+import logging
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from dbtpod.dbt.events import (
-    STATUSES,
-    Event,
-    InvocationStarted,
-    NodeFinished,
-    NodeStatus,
-    kind_of,
-    name_of,
-    plain,
-    rows_affected,
-)
+from dbtpod.dbt import artifact
+from dbtpod.dbt.events import Event, InvocationStarted, LogLine, NodeFinished, NodeStarted
+from dbtpod.dbt.node import NodeResult, NodeStatus
 
-_SECONDS = {"minute": 60.0, "hour": 3600.0, "day": 86400.0}
-# What goes wrong when a file is missing, cut short, or not of a form that dbt 1.11 writes.
-_UNREADABLE = (ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError)
-
-
-@dataclass(frozen=True)
-class NodeResult:
-    """How one node ended, as dbt's artifact says."""
-
-    node_id: str
-    kind: str
-    name: str
-    status: NodeStatus
-    seconds: float
-    rows: int | None
-    message: str
-    sql: str | None = None  # compiled
-    compiled_path: str | None = None  # relative to the target folder; only of what failed
-    # Freshness only: seconds since the newest row, and dbt's thresholds in seconds.
-    age: float | None = None
-    warn_after: float | None = None
-    error_after: float | None = None
-
-    @property
-    def failed(self) -> bool:
-        """Whether it is a cause of dbt's exit code 1; what was skipped because of it is not."""
-        return self.status in (NodeStatus.ERROR, NodeStatus.FAIL)
+# What dbt writes of a node where the reason is in its log alone.
+_NO_REASON = re.compile(r"\s*(error|fail|partial success.*)?\s*", re.IGNORECASE)
+# dbt's last words on a node that has no message of its own.
+_MOST_LINES = 5
 
 
 @dataclass(frozen=True)
@@ -54,23 +23,30 @@ class RunReport:
     invocation_id: str
     nodes: tuple[NodeResult, ...]
     elapsed: float  # seconds, dbt's own
+    warning: str = ""  # why the log had to stand in for dbt's artifacts
+
+
+def of_command(seen: Sequence[Event], target_dir: Path) -> RunReport:
+    """What a command that has ended did: as its artifacts say, in a folder of its own; what they leave out, by its log.
+
+    A node that dbt began and of which neither says how it ended is an error.
+    """
+    logged = from_events(seen)
+    written, problems = _artifacts(target_dir, logged.invocation_id if logged else "")
+    found = merge(logged, written) or RunReport("", (), 0.0)
+    nodes = tuple(_with_reason(node, logged, seen) for node in (*found.nodes, *_unfinished(seen, found)))
+    if nodes and not written and not problems:
+        problems = [f"{target_dir} has none of {', '.join(artifact.FILES[:2])}"]
+    warning = f"What dbt did is known from its log alone, not from its artifacts: {'; '.join(problems)}"
+    return replace(found, nodes=nodes, warning=warning if problems else "")
 
 
 def read(target_dir: Path, invocation_id: str) -> RunReport | None:
-    """What that invocation wrote; None where both files are missing, broken, or another invocation's.
+    """What that invocation wrote, or any one for an empty id; None where all files are missing, broken, or another's.
 
-    sources.json leaves out a source whose freshness query failed: merge this onto `from_events` to keep it.
+    sources.json leaves out a source whose freshness query failed.
     """
-    files = (("run_results.json", _run_result), ("sources.json", _freshness))
-    for file_name, convert in files:
-        try:
-            artifact = json.loads((target_dir / file_name).read_text(encoding="utf-8"))
-            if artifact["metadata"]["invocation_id"] == invocation_id:
-                nodes = tuple(convert(result) for result in artifact["results"])
-                return RunReport(invocation_id, _located(nodes, target_dir), float(artifact["elapsed_time"]))
-        except _UNREADABLE:
-            continue
-    return None
+    return _artifacts(target_dir, invocation_id)[0]
 
 
 def from_events(events: Iterable[Event]) -> RunReport | None:
@@ -85,10 +61,23 @@ def from_events(events: Iterable[Event]) -> RunReport | None:
     if started is None:
         return None
     end = max((event.at for event in finished.values()), default=started.at)
-    nodes = tuple(
-        NodeResult(e.node_id, e.kind, e.name, e.status, e.seconds, e.rows, e.message) for e in finished.values()
+    return RunReport(started.invocation_id, tuple(map(of_event, finished.values())), (end - started.at).total_seconds())
+
+
+def of_event(event: NodeFinished, place: str = "this run's log") -> NodeResult:
+    """What the event says, and where the whole of its message will be."""
+    return NodeResult(
+        event.node_id,
+        event.kind,
+        event.name,
+        event.status,
+        event.seconds,
+        event.rows,
+        event.message,
+        failures_table=event.failures_table,
+        ended=event.at,
+        place=place,
     )
-    return RunReport(started.invocation_id, nodes, (end - started.at).total_seconds())
 
 
 def merge(earlier: RunReport | None, later: RunReport | None) -> RunReport | None:
@@ -106,44 +95,56 @@ def counts(report: RunReport) -> dict[NodeStatus, int]:
     return {status: sum(node.status is status for node in report.nodes) for status in NodeStatus}
 
 
-# By its text: dbt shortens the file names of tests, and its artifacts name the files only in the whole manifest.
-def _located(nodes: tuple[NodeResult, ...], target_dir: Path) -> tuple[NodeResult, ...]:
-    if not any(node.failed and node.sql for node in nodes):
-        return nodes
-    files = {path.read_text(encoding="utf-8"): path for path in (target_dir / "compiled").rglob("*.sql")}
-    paths = {text: str(path.relative_to(target_dir)) for text, path in files.items()}
-    return tuple(replace(node, compiled_path=paths.get(node.sql or "")) if node.failed else node for node in nodes)
+def _artifacts(target_dir: Path, invocation_id: str) -> tuple[RunReport | None, list[str]]:
+    """The report of all artifacts in the folder, and what is wrong with those that cannot be used."""
+    report: RunReport | None = None
+    problems = []
+    for file_name in artifact.FILES:
+        path = target_dir / file_name
+        try:
+            found = artifact.read(path)
+        except FileNotFoundError:
+            continue
+        except artifact.UNREADABLE as error:
+            problems.append(f"{path} cannot be read ({type(error).__name__}: {error})")
+            continue
+        if invocation_id and found.invocation_id not in ("", invocation_id):
+            problems.append(f"{path} is of another invocation, {found.invocation_id}")
+            continue
+        report = merge(report, RunReport(found.invocation_id or invocation_id, found.nodes, found.elapsed))
+    return report, problems
 
 
-def _run_result(result: Any) -> NodeResult:
-    node_id = result["unique_id"]
-    return NodeResult(
-        node_id=node_id,
-        kind=kind_of(node_id),
-        name=name_of(node_id),
-        status=STATUSES[result["status"]],
-        seconds=float(result["execution_time"]),
-        rows=rows_affected(node_id, result["adapter_response"]),
-        message=plain(result["message"] or ""),
-        sql=result.get("compiled_code"),
+def _unfinished(seen: Sequence[Event], found: RunReport) -> tuple[NodeResult, ...]:
+    ended = {node.node_id for node in found.nodes}
+    begun = {event.node_id: event for event in seen if isinstance(event, NodeStarted) and event.node_id not in ended}
+    return tuple(
+        NodeResult(
+            event.node_id,
+            event.kind,
+            event.name,
+            NodeStatus.ERROR,
+            seconds=0.0,
+            rows=None,
+            message="\n".join(["dbt ended before it finished this node.", *_last_words(seen, event.node_id)]),
+            is_finished=False,
+        )
+        for event in begun.values()
     )
 
 
-def _freshness(result: Any) -> NodeResult:
-    node_id, criteria = result["unique_id"], result.get("criteria") or {}
-    return NodeResult(
-        node_id=node_id,
-        kind=kind_of(node_id),
-        name=name_of(node_id),
-        status=STATUSES[result["status"]],
-        seconds=float(result.get("execution_time", 0)),
-        rows=None,
-        message=plain(str(result.get("error") or "")),
-        age=result.get("max_loaded_at_time_ago_in_s"),
-        warn_after=_threshold(criteria.get("warn_after")),
-        error_after=_threshold(criteria.get("error_after")),
-    )
+def _with_reason(node: NodeResult, logged: RunReport | None, seen: Sequence[Event]) -> NodeResult:
+    """The node, where the log says more of why it failed than the artifact: of batches, and of a run-operation."""
+    said = next((n.message for n in logged.nodes if n.node_id == node.node_id), "") if logged and node.failed else ""
+    if said.startswith(node.message) and said != node.message:
+        return replace(node, message=said)
+    if node.failed and node.age is None and _NO_REASON.fullmatch(node.message):
+        lines = _last_words(seen, node.node_id) or _last_words(seen, None)
+        return replace(node, message="\n".join([*([node.message] if node.message.strip() else []), *lines]))
+    return node
 
 
-def _threshold(after: Any) -> float | None:
-    return after["count"] * _SECONDS[after["period"]] if after and after.get("count") is not None else None
+def _last_words(seen: Sequence[Event], node_id: str | None) -> list[str]:
+    """The error lines that dbt logged of a node, or, for None, of none."""
+    errors = (event for event in seen if isinstance(event, LogLine) and event.level >= logging.ERROR)
+    return [error.text for error in errors if error.node_id == node_id][-_MOST_LINES:]

@@ -1,6 +1,8 @@
 """What people see of a run in Prefect.
 
-node_runs        dbt's nodes as task runs (lineage: their parents; task_events: Prefect's private form of them)
+node_runs        dbt's nodes as task runs, live and, when dbt has ended, as its artifacts say
+                 (node_states: how an end looks; lineage: their parents; earlier_runs: those of a pod before;
+                 task_events: Prefect's private form of them)
 progress         "37 of 96 done", in the log and as a bar
 report           RunReport -> state messages, tables, markdown (wording, failure_graph)
 artifacts        the report as Prefect artifacts

@@ -2,11 +2,10 @@
 
 from collections.abc import Iterable
 
-from dbtpod.dbt.events import NodeStatus, kind_of
-from dbtpod.dbt.results import NodeResult, RunReport
+from dbtpod.dbt.node import TESTS, NodeResult, NodeStatus, kind_of
+from dbtpod.dbt.results import RunReport
 from dbtpod.page.lineage import Parents
 
-_TESTS = ("test", "unit_test")
 _MOST_NODES = 60
 _CLASSES = (
     "classDef failed fill:#fde2e1,stroke:#b42318,color:#5c1410",
@@ -58,7 +57,7 @@ def _edges(report: RunReport, parents: Parents) -> list[tuple[str, str]]:
     tests = _failed_tests(report, parents)
     edges: dict[tuple[str, str], None] = {}
     for node in report.nodes:
-        skipped = node.status is NodeStatus.SKIPPED and node.kind not in _TESTS
+        skipped = node.status is NodeStatus.SKIPPED and node.kind not in TESTS
         if skipped:
             edges.update(dict.fromkeys((test, node.node_id) for test in _unit(tests.get(node.node_id, ()))))
         for parent in _nearest(node.node_id, parents, known):
@@ -76,7 +75,7 @@ def _unit(tests: Iterable[str]) -> list[str]:
 def _failed_tests(report: RunReport, parents: Parents) -> dict[str, list[str]]:
     tests: dict[str, list[str]] = {}
     for node in report.nodes:
-        if node.failed and node.kind in _TESTS:
+        if node.failed and node.kind in TESTS:
             for tested in parents.get(node.node_id, ()):
                 tests.setdefault(tested, []).append(node.node_id)
     return tests

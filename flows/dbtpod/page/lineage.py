@@ -1,25 +1,29 @@
 """Who feeds whom, from dbt's manifest, and which task runs stand for it."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 Parents = Mapping[str, Sequence[str]]
-_KEY = '"parent_map": '
+_KEY = re.compile(r'"parent_map":\s*')
 
 
 def read_parents(target_dir: Path) -> Parents:
-    """Each node's direct parents; empty if dbt wrote no manifest there.
+    """Each node's direct parents; empty if dbt wrote no whole manifest there.
 
     Only that one map is decoded: the whole manifest of 2,000 nodes takes a hundred times the memory.
     """
     path = target_dir / "manifest.json"
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    start = text.rfind(_KEY)
-    parents: Any = json.JSONDecoder().raw_decode(text, start + len(_KEY))[0] if start >= 0 else {}
-    return dict(parents)
+    try:
+        text = path.read_text(encoding="utf-8")
+        *_, key = _KEY.finditer(text)
+        parents: Any = json.JSONDecoder().raw_decode(text, key.end())[0]
+        return dict(parents)
+    except (OSError, TypeError, ValueError):
+        return {}
 
 
 def upstream(node_id: str, parents: Parents, runs: Mapping[str, UUID]) -> list[UUID]:

@@ -2,20 +2,12 @@
 
 A line of a node is logged on its row. Rows of a command's nodes are linked to the newest rows of their ancestors in
 this flow run, be they of this dbt command, of one before it, or of an earlier process of a rescheduled run.
-
-state                | its type  | why
-Pending, Running     | the same  |
-Completed, Failed    | the same  | dbt's error and fail are both Failed; the message says which
-Warn                 | COMPLETED | the node did its work and holds nothing back; the badge and the row's name say it
-Skipped              | CANCELLED | final, and grey: never green, and not PENDING, which looks as if it were to come
-Crashed, Cancelled   | the same  | dbt was gone before it finished the node
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
-from itertools import count
 from logging import Logger, LoggerAdapter
 from pathlib import Path
 from types import TracebackType
@@ -24,30 +16,23 @@ from uuid import UUID, uuid4
 
 from httpx import HTTPError
 from prefect import get_run_logger
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
-from prefect.client.schemas.objects import FlowRun, State, StateType, TaskRun, TaskRunResult
-from prefect.client.schemas.sorting import TaskRunSort
+from prefect.client.schemas.objects import State, StateType, TaskRun, TaskRunResult
 from prefect.context import FlowRunContext
 from prefect.events import Event as PrefectEvent
 from prefect.logging.loggers import task_run_logger
 
-from dbtpod.dbt.events import Event, LogLine, NodeFinished, NodeStarted, NodeStatus, kind_of, name_of
-from dbtpod.page import task_events
+from dbtpod.dbt import results
+from dbtpod.dbt.artifact import RUN_RESULTS
+from dbtpod.dbt.events import Event, LogLine, NodeFinished, NodeStarted
+from dbtpod.dbt.node import NodeResult, kind_of, name_of, names
+from dbtpod.dbt.results import RunReport
+from dbtpod.page import earlier_runs, node_states, task_events
+from dbtpod.page.earlier_runs import TASK_KEY
 from dbtpod.page.lineage import Parents, read_parents, upstream
-from dbtpod.page.outbox import Outbox, impatient_client
+from dbtpod.page.outbox import Outbox
 from dbtpod.page.progress import Progress
 
 _Log = Logger | LoggerAdapter[Logger]
-TASK_KEY = "dbt-node"
-_LONGEST_MESSAGE = 10_000
-_PAGE = 200  # the most task runs that the API gives at once
-_FINAL = {
-    NodeStatus.SUCCESS: (StateType.COMPLETED, "Completed"),
-    NodeStatus.WARN: (StateType.COMPLETED, "Warn"),
-    NodeStatus.ERROR: (StateType.FAILED, "Failed"),
-    NodeStatus.FAIL: (StateType.FAILED, "Failed"),
-    NodeStatus.SKIPPED: (StateType.CANCELLED, "Skipped"),
-}
 
 
 class NodeRuns:
@@ -84,8 +69,8 @@ class NodeRuns:
             self._progress.wait()
 
     @contextmanager
-    def command(self, target_dir: Path, name: str = "dbt") -> Iterator[None]:
-        """Follow a dbt command, which writes its manifest to `target_dir`; `name` is what the progress calls it.
+    def command(self, target_dir: Path, name: str = "dbt") -> Iterator[Self]:
+        """Follow a dbt command, which writes its artifacts to `target_dir`; `name` is what the progress calls it.
 
         A node that dbt began and never finished ends with the block: Cancelled if an exception ends it, as when the
         run is being stopped, else Crashed.
@@ -93,11 +78,13 @@ class NodeRuns:
         self._log = get_run_logger()
         self._target_dir = target_dir
         self._parents: Parents | None = None
+        self._labels: dict[str, str] = {}
         self._rows: dict[str, TaskRun] = {}  # those of this command
         self._open: dict[str, TaskRun] = {}
+        self._ended: dict[str, NodeResult] = {}
         with Progress(name, self._flow_run.id, self._log.info) as self._progress:
             try:
-                yield
+                yield self
             except BaseException:
                 self._end_open(StateType.CANCELLED, "Cancelled", "The run was stopped while dbt ran this node.")
                 raise
@@ -111,24 +98,45 @@ class NodeRuns:
         """
         if isinstance(event, LogLine):
             _write(self._logger_of(event.node_id), event)
-        elif isinstance(event, NodeStarted | NodeFinished):
-            if self._progress:
-                self._progress.observe(event)
-            self._try(lambda: self._change(event))
-
-    def _change(self, event: NodeStarted | NodeFinished) -> None:
-        row = self._open.pop(event.node_id, None)
-        if row is None:
-            row = self._row(event.node_id)
-            self._link(row, event.node_id)
-            self._enter(row, StateType.PENDING, "Pending", event.at - task_events.TICK)
+            return
+        if self._progress:
+            self._progress.observe(event)
         if isinstance(event, NodeStarted):
-            self._open[event.node_id] = row
-            self._enter(row, StateType.RUNNING, "Running", event.at)
-        else:
-            if event.status is NodeStatus.WARN:
-                row.name += " (warn)"  # the graph colours by type, so only the label can tell
-            self._enter(row, *_FINAL[event.status], event.at, _message(event))
+            self._try(lambda: self._start(event))
+        elif isinstance(event, NodeFinished):
+            place = str(self._target_dir / RUN_RESULTS)
+            self._try(lambda: self._end(results.of_event(event, place)))
+
+    def reconcile(self, report: RunReport) -> None:
+        """Have each row end as the report of this command says; call it when dbt has ended.
+
+        dbt's log leaves out what it cannot write, what only its artifacts have, and with `--quiet` everything.
+        """
+        if report.warning:
+            self._warn(report.warning)
+        for node in report.nodes:
+            shown = self._ended.get(node.node_id)
+            if shown and not node_states.is_news(node, shown):
+                continue
+            if self._progress:
+                self._progress.ended(node.node_id, node.status)
+            self._try(partial(self._end, node, is_late=True))
+
+    def _start(self, event: NodeStarted) -> None:
+        row = self._begin(event.node_id, event.at)
+        self._open[event.node_id] = row
+        self._enter(row, StateType.RUNNING, "Running", event.at)
+
+    def _end(self, node: NodeResult, is_late: bool = False) -> None:
+        ended = node.ended or datetime.now(UTC)
+        is_open = self._open.pop(node.node_id, None) is not None
+        began = ended - timedelta(seconds=node.seconds)
+        row = self._begin(node.node_id, began)
+        if is_late and not is_open and node.node_id not in self._ended and node_states.has_run(node):
+            self._enter(row, StateType.RUNNING, "Running", began)
+        row.name = node_states.name_of(row.name, node)
+        self._ended[node.node_id] = node
+        self._enter(row, *node_states.state_of(node), ended, node_states.message_of(node))
 
     def _row(self, node_id: str) -> TaskRun:
         """The row of the node in this command; the first line about a node may come before its start."""
@@ -144,13 +152,20 @@ class NodeRuns:
             )
         return self._rows[node_id]
 
-    def _link(self, row: TaskRun, node_id: str) -> None:
+    def _begin(self, node_id: str, at: datetime) -> TaskRun:
+        """The node's row with its name and its parents, Pending if it has no state yet."""
+        row = self._row(node_id)
         if self._parents is None:  # dbt has written its manifest by the time that a node begins
             self._parents = read_parents(self._target_dir)
-        before = upstream(node_id, self._parents, self._latest)
-        # Not "__parents__" too, where a task runs the command: the graph would fold the whole lineage into its one bar.
-        row.task_inputs = {"upstream": [TaskRunResult(id=run_id) for run_id in before]}
-        self._latest[node_id] = row.id
+            self._labels = names(self._parents)
+        row.name = f"{kind_of(node_id)} {self._labels.get(node_id) or name_of(node_id)}"
+        if self._latest.get(node_id) != row.id:
+            before = upstream(node_id, self._parents, self._latest)
+            # Not "__parents__" too, where a task runs the command: the graph would fold the lineage into its one bar.
+            row.task_inputs = {"upstream": [TaskRunResult(id=run_id) for run_id in before]}
+            self._latest[node_id] = row.id
+            self._enter(row, StateType.PENDING, "Pending", at - task_events.TICK)
+        return row
 
     def _enter(self, row: TaskRun, kind: StateType, name: str, at: datetime, message: str | None = None) -> None:
         state: State[None] = State(type=kind, name=name, timestamp=at, message=message)
@@ -164,17 +179,13 @@ class NodeRuns:
         """Take over the rows of an earlier process of this flow run: parents for ours, and ended if it died on them."""
         if self._flow_run.run_count < 2:
             return []
-        ended = []
         try:
-            for run in _earlier_rows(self._flow_run):
-                self._latest.setdefault(run.dynamic_key.rsplit("/", 1)[0], run.id)
-                if run.state and not run.state.is_final():
-                    state: State[None] = State(
-                        type=StateType.CRASHED, name="Crashed", message="The process that ran dbt died."
-                    )
-                    ended.append(task_events.state_change(run, state, self._related))
+            runs, ended = earlier_runs.adopt(self._flow_run, self._related)
         except HTTPError as error:
             self._warn(f"The rows of this run's earlier pod stay as they are, and are not linked to: {error}")
+            return []
+        for node_id, run_id in runs.items():
+            self._latest.setdefault(node_id, run_id)
         return ended
 
     def _logger_of(self, node_id: str | None) -> _Log:
@@ -196,11 +207,6 @@ class NodeRuns:
         self._log.warning("%s", text)
 
 
-def _message(event: NodeFinished) -> str:
-    rows = [] if event.rows is None else [f"{event.rows:,} row{'s' if event.rows != 1 else ''}"]
-    return "; ".join([*([event.message[:_LONGEST_MESSAGE]] if event.message else []), *rows, f"{event.seconds:.2f} s"])
-
-
 def _write(log: _Log, line: LogLine) -> None:
     """Log the line at dbt's own time."""
     logger, extra = (log.logger, log.extra) if isinstance(log, LoggerAdapter) else (log, None)
@@ -209,16 +215,3 @@ def _write(log: _Log, line: LogLine) -> None:
         record.created = line.at.timestamp() if line.at else record.created
         record.msecs = record.created % 1 * 1000
         logger.handle(record)
-
-
-def _earlier_rows(flow_run: FlowRun) -> Iterator[TaskRun]:
-    """The rows that the server has of this flow run, the newest first."""
-    this_run = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run.id]))
-    with impatient_client() as client:
-        for offset in count(0, _PAGE):
-            page = client.read_task_runs(
-                flow_run_filter=this_run, sort=TaskRunSort.EXPECTED_START_TIME_DESC, limit=_PAGE, offset=offset
-            )
-            yield from (run for run in page if run.task_key == TASK_KEY)
-            if len(page) < _PAGE:
-                return

@@ -10,7 +10,8 @@ from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
 
-from dbtpod.dbt.events import Event, NodeFinished, NodeStarted, NodeStatus
+from dbtpod.dbt.events import BatchFinished, Event, NodeFinished, NodeStarted
+from dbtpod.dbt.node import NodeStatus, kind_of
 from dbtpod.page.outbox import background, impatient_client
 
 BAR_SECONDS = 2.0
@@ -28,8 +29,10 @@ class Progress:
         self._flow_run_id = flow_run_id
         self._log = log
         self._done = self._failed = self._skipped = 0
+        self._ended: dict[str, NodeStatus] = {}
         self._total: int | None = None
         self._running: dict[str, tuple[str, float]] = {}
+        self._batches: dict[str, str] = {}
         self._left = threading.Event()
         self._thread = background(self._run, "dbtpod-progress")
         self._logged_at, self._logged_done = time.monotonic(), 0
@@ -53,21 +56,29 @@ class Progress:
 
     def __str__(self) -> str:
         """`37 of 96 done, 1 failed, 2 skipped`."""
-        parts = [f"{self._done} of {self._total} done" if self._total else f"{self._done} done"]
+        parts = [f"{self._done} of {max(self._total, self._done)} done" if self._total else f"{self._done} done"]
         parts += [f"{self._failed} failed"] if self._failed else []
         parts += [f"{self._skipped} skipped"] if self._skipped else []
         return ", ".join(parts)
 
     def observe(self, event: Event) -> None:
-        """Count what a node's start or end changes; a hook is not in dbt's total."""
+        """Count what a node's start or end changes, and a batch's end; a hook is not in dbt's total."""
         if isinstance(event, NodeStarted):
             self._total = event.total or self._total
             self._running[event.node_id] = (f"{event.kind} {event.name}", time.monotonic())
+        elif isinstance(event, BatchFinished):
+            self._batches[event.node_id] = f", batch {event.index} of {event.total} is done"
         elif isinstance(event, NodeFinished):
-            self._running.pop(event.node_id, None)
-            self._done += event.kind != "operation"
-            self._failed += event.status in (NodeStatus.ERROR, NodeStatus.FAIL)
-            self._skipped += event.status is NodeStatus.SKIPPED
+            self.ended(event.node_id, event.status)
+
+    def ended(self, node_id: str, status: NodeStatus) -> None:
+        """Count a node by its newest status."""
+        self._running.pop(node_id, None)
+        before = self._ended.get(node_id)
+        self._ended[node_id] = status
+        self._done += before is None and kind_of(node_id) != "operation"
+        self._failed += _is_failed(status) - _is_failed(before)
+        self._skipped += (status is NodeStatus.SKIPPED) - (before is NodeStatus.SKIPPED)
 
     def _run(self) -> None:
         with impatient_client() as client:
@@ -85,8 +96,10 @@ class Progress:
         if waited < LOG_SECONDS or (self._done == self._logged_done and waited < _QUIET * LOG_SECONDS):
             return
         self._logged_at, self._logged_done = now, self._done
-        name, since = min(list(self._running.values()), key=lambda node: node[1], default=("", 0.0))
-        self._log(f"{self._command}: {self}" + (f"; {name} is running for {now - since:.0f} s" if name else ""))
+        running = [(since, name, node_id) for node_id, (name, since) in list(self._running.items())]
+        since, name, node_id = min(running, default=(0.0, "", ""))
+        longest = f"; {name} is running for {now - since:.0f} s{self._batches.get(node_id, '')}" if name else ""
+        self._log(f"{self._command}: {self}{longest}")
 
     def _show(self, client: SyncPrefectClient) -> None:
         text = f"{self._command}: {self}"
@@ -100,3 +113,7 @@ class Progress:
         else:
             artifact |= {"type": "progress", "flow_run_id": str(self._flow_run_id)}
             self._bar = client.request("POST", "/artifacts/", json=artifact).json()["id"]
+
+
+def _is_failed(status: NodeStatus | None) -> bool:
+    return status in (NodeStatus.ERROR, NodeStatus.FAIL)

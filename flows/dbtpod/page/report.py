@@ -1,30 +1,40 @@
 """A RunReport in the words people read: state messages, table rows, and a page of markdown; pure."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from types import MappingProxyType
 
-from dbtpod.dbt.events import NodeStatus
-from dbtpod.dbt.results import NodeResult, RunReport
+from dbtpod.dbt.node import NodeResult, NodeStatus, names
+from dbtpod.dbt.results import RunReport
 from dbtpod.page import failure_graph
 from dbtpod.page.lineage import Parents
-from dbtpod.page.wording import counted, cut, duration, escaped, fenced, listed, rows, section, told
+from dbtpod.page.wording import both_ends, counted, cut, duration, escaped, fenced, listed, rows, section, told
 
 _MOST_NAMED = 10
-_LONGEST_STATE = 2000
+_MOST_ROWS = 2000
+# With the words that Prefect puts before an exception's, a state message is no longer than 2,000 characters.
+_LONGEST_STATE = 1900
 _LONGEST_SQL = 4000
 
 
-def table(report: RunReport) -> list[dict[str, str | int | float | None]]:
-    """One row for each node, in dbt's order."""
-    return [
+def table(report: RunReport, parents: Parents = MappingProxyType({})) -> list[dict[str, str | int | float | None]]:
+    """One row for each node, in dbt's order; of more than 2,000 nodes those that failed or warn come first."""
+    nodes = _named(report, parents).nodes
+    if len(nodes) > _MOST_ROWS:
+        nodes = tuple(sorted(nodes, key=lambda node: (not node.failed, node.status is not NodeStatus.WARN)))
+    cells: list[dict[str, str | int | float | None]] = [
         {
             "node": f"{node.kind} {node.name}",
             "status": node.status.value,
             "seconds": round(node.seconds, 2),
             "rows": node.rows,
-            "message": cut(told(node), 300),
+            "message": told(node),
         }
-        for node in report.nodes
+        for node in nodes[:_MOST_ROWS]
     ]
+    if len(nodes) > _MOST_ROWS:
+        cells.append({"node": f"and {len(nodes) - _MOST_ROWS} more"})
+    return cells
 
 
 def summary(report: RunReport) -> str:
@@ -34,18 +44,25 @@ def summary(report: RunReport) -> str:
 
 def completed_text(report: RunReport) -> str:
     """The state message of a run that succeeded, with what it warns of."""
-    warned = [f"{node.kind} {node.name} {told(node)}" for node in report.nodes if node.status is NodeStatus.WARN]
+    nodes = _named(report, {}).nodes
+    warned = [f"{node.kind} {node.name} {told(node)}" for node in nodes if node.status is NodeStatus.WARN]
     number = len(report.nodes)
     text = f"{number} node{'s' if number != 1 else ''}: {counted(report)}" if number else "no node was selected"
     return cut(f"{text} ({listed(warned, '; ', 3)})", _LONGEST_STATE) if warned else text
 
 
 def failure_text(report: RunReport, args: Sequence[str], exit_code: int, advice: str = "") -> str:
-    """The state message of a run that failed: the command, the counts, what failed and why, and what to do."""
-    head = f"dbt {' '.join(args)} failed with exit code {exit_code}: {counted(report) or 'no node ran'}."
-    failed = [f"  {node.node_id}: {cut(told(node), 300)}" for node in _failed(report)]
+    """The state message of a run that failed: the command, the counts, what failed and why, and what to do.
+
+    The last line of `advice` is never cut: it says where the whole of what was cut is.
+    """
+    command = cut(" ".join(["dbt", *args]), 200)
+    head = f"{command} failed with exit code {exit_code}: {counted(report) or 'no node ran'}."
+    failed = [f"  {node.node_id}: {told(node)}" for node in _failed(report)]
+    said, newline, last = advice.rpartition("\n")
+    advice = both_ends(said, _LONGEST_STATE - 400 - len(last), "this run's log") + newline + last
     room = _LONGEST_STATE - len(advice) - 30
-    shown: list[str] = [cut(head, 300)]
+    shown: list[str] = [head]
     for line in failed[:_MOST_NAMED]:
         if sum(map(len, shown)) + len(shown) + len(line) <= room:
             shown.append(line)
@@ -55,6 +72,7 @@ def failure_text(report: RunReport, args: Sequence[str], exit_code: int, advice:
 
 def markdown(report: RunReport, parents: Parents) -> str:
     """A page for a person: counts, freshness, failures with their SQL, whom they skipped, warnings, what took long."""
+    report = _named(report, parents)
     sections = (
         f"**{summary(report)}** in {duration(report.elapsed)}.",
         _freshness(report),
@@ -64,6 +82,12 @@ def markdown(report: RunReport, parents: Parents) -> str:
         _slowest(report),
     )
     return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _named(report: RunReport, parents: Parents) -> RunReport:
+    """The report with each node's name as its task run has it: names are unique in the project, not in the run."""
+    unique = names({*parents, *(node.node_id for node in report.nodes)})
+    return replace(report, nodes=tuple(replace(node, name=unique[node.node_id]) for node in report.nodes))
 
 
 # An ephemeral model that does not compile has no result of its own: dbt puts its error on what it skips.
@@ -78,7 +102,7 @@ def _freshness(report: RunReport) -> str:
         (node.name, node.status.value, *(_age(age) for age in (node.age, node.warn_after, node.error_after)))
         for node in sources
     ]
-    return section("Freshness", rows(("source", "status", "age", "warn after", "error after"), cells))
+    return section("Freshness", _bounded(("source", "status", "age", "warn after", "error after"), cells))
 
 
 def _failures(report: RunReport) -> str:
@@ -92,11 +116,13 @@ def _failures(report: RunReport) -> str:
 def _failure(node: NodeResult) -> str:
     parts = [
         f"### {escaped(f'{node.kind} {node.name}')}",
-        fenced(cut(node.message or told(node), _LONGEST_SQL), "text"),
+        fenced(cut(node.message or told(node), _LONGEST_SQL, node.place), "text"),
     ]
+    if node.failures_table:
+        parts.append(f"Failing rows are in `{node.failures_table}` of the working copy, until the next run starts.")
     if node.sql:
         where = f"`{node.compiled_path}`" if node.compiled_path else "Compiled SQL"
-        parts += [f"{where}:", fenced(cut(node.sql.strip(), _LONGEST_SQL), "sql")]
+        parts += [f"{where}:", fenced(cut(node.sql.strip(), _LONGEST_SQL, node.place), "sql")]
     return "\n\n".join(parts)
 
 
@@ -109,14 +135,12 @@ def _skipped(report: RunReport, parents: Parents) -> str:
     cells = [(cause, str(len(skipped)), listed(skipped, ", ", 20)) for cause, skipped in because.items()]
     graph = failure_graph.mermaid(report, parents)
     drawn = section("Lineage of what failed", fenced(graph, "mermaid")) if graph else ""
-    return "\n\n".join(filter(None, (section("Skipped", rows(("because of", "nodes", "skipped"), cells)), drawn)))
+    return "\n\n".join(filter(None, (section("Skipped", _bounded(("because of", "nodes", "skipped"), cells)), drawn)))
 
 
 def _warnings(report: RunReport) -> str:
     warned = [node for node in report.nodes if node.status is NodeStatus.WARN]
-    cells = [(f"{node.kind} {node.name}", cut(told(node), 300)) for node in warned[:50]]
-    more = f"\n\nAnd {len(warned) - 50} more." if len(warned) > 50 else ""
-    return section("Warnings", rows(("node", "message"), cells) + more)
+    return section("Warnings", _bounded(("node", "message"), [(f"{n.kind} {n.name}", told(n)) for n in warned]))
 
 
 def _slowest(report: RunReport) -> str:
@@ -125,6 +149,11 @@ def _slowest(report: RunReport) -> str:
         (f"{node.kind} {node.name}", duration(node.seconds), str(node.rows or "")) for node in slowest if node.seconds
     ]
     return section("Slowest", rows(("node", "time", "rows"), cells))
+
+
+def _bounded(head: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    more = f"\n\nAnd {len(cells) - 50} more." if len(cells) > 50 else ""
+    return rows(head, cells[:50]) + more
 
 
 def _age(seconds: float | None) -> str:

@@ -3,16 +3,26 @@
 import re
 from collections.abc import Iterable, Sequence
 
-from dbtpod.dbt.results import NodeResult, RunReport, counts
+from dbtpod.dbt.node import NodeResult
+from dbtpod.dbt.results import RunReport, counts
 
 # dbt's first line of a message only says of which node it is, which stands beside it already.
 _WHERE = re.compile(r"^\s*(Runtime|Database|Compilation) Error in .*\n")
 
+_ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 
-def told(node: NodeResult) -> str:
-    """What dbt says of the node in one line, or the age of a source against its thresholds."""
+
+def told(node: NodeResult, longest: int = 300) -> str:
+    """What dbt says of the node in one line, or the age of a source against its thresholds; and its failing rows."""
+    said = freshness(node) or " ".join(_WHERE.sub("", node.message).split())
+    where = f"; failing rows are in {node.failures_table}" if node.failures_table else ""
+    return cut(said, longest, node.place) + where
+
+
+def freshness(node: NodeResult) -> str:
+    """The age of a source against its thresholds; empty for anything else."""
     if node.age is None:
-        return " ".join(_WHERE.sub("", node.message).split())
+        return ""
     limits = {"warn": node.warn_after, "error": node.error_after}
     said = [f"{name} after {duration(limit)}" for name, limit in limits.items() if limit is not None]
     return ", ".join([f"is {duration(node.age)} old", *said])
@@ -40,9 +50,21 @@ def listed(items: Sequence[str], separator: str, most: int) -> str:
     return separator.join([*items[:most], *more])
 
 
-def cut(text: str, longest: int) -> str:
-    """The text, at most that long, an ellipsis in place of what is missing."""
-    return text if len(text) <= longest else text[: longest - 2].rstrip() + " \N{HORIZONTAL ELLIPSIS}"
+def cut(text: str, longest: int, place: str = "") -> str:
+    """The text, at most that long, an ellipsis in place of what is missing, and where the whole text is."""
+    if len(text) <= longest:
+        return text
+    end = f" {_ELLIPSIS} (whole text: {place})" if place else f" {_ELLIPSIS}"
+    return text[: max(0, longest - len(end))].rstrip() + end
+
+
+def both_ends(text: str, longest: int, place: str) -> str:
+    """As `cut`, but without the middle: a Python traceback begins with the place and ends with the reason."""
+    if len(text) <= longest:
+        return text
+    middle = f" {_ELLIPSIS} (whole text: {place}) {_ELLIPSIS} "
+    room = max(0, longest - len(middle))
+    return text[: room // 3] + middle + text[len(text) - (room - room // 3) :]
 
 
 def section(title: str, body: str) -> str:
