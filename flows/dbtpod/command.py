@@ -158,7 +158,8 @@ def _raise_for(args: Sequence[str], code: int, seen: Sequence[Event], found: Run
         raise DbtKilled(f"{shlex.join(('dbt', *args))} was ended by {by}{hint}. dbt's artifacts: {target_dir}")
     failed = [node.message for node in found.nodes if node.failed]
     said = [event.text for event in seen if isinstance(event, LogLine)]
-    advice = f"dbt's artifacts: {target_dir}"
+    limits = sorted({failures.advice(message) for message in [*failed, *said]} - {""})
+    advice = "\n".join([*limits, f"dbt's artifacts: {target_dir}"])
     text = report.failure_text(found, args, code, advice if failed else "\n".join([*said[-5:], advice]))
     if all(failures.is_connection_error(message) for message in failed or said or [""]):
         raise ConnectionLost(text)

@@ -13,7 +13,7 @@ from dbtpod import resume
 from dbtpod.command import Dbt, Retries
 from dbtpod.dbt import parse_state
 from dbtpod.errors import SettingsError, WarehouseUnusable
-from dbtpod.page import artifacts, report
+from dbtpod.page import artifacts, mark, report
 from dbtpod.page.lineage import read_parents
 from dbtpod.page.node_runs import NodeRuns
 from dbtpod.settings import Settings, from_environment
@@ -36,6 +36,7 @@ def writer(*, retries: int = 0, retry_delay_seconds: float = 0) -> Iterator[Dbt]
     with NodeRuns() as nodes, lock.hold(settings.lock_path, _holder(), LOCK_SECONDS, log.info):
         # First of all: what a crash left may take the room that the working copy needs.
         housekeeping.clean(settings, run_id)
+        mark.amend(lambda: publish.generations(settings))
         checkout.wait_until_unused(settings, LOCK_SECONDS, log)
         run_dir = resume.begin(settings, run_id, flow_run.run_count, log)
         dbt = Dbt(settings, run_dir, parse_state.WRITER, Retries(retries, retry_delay_seconds), nodes)
@@ -74,6 +75,7 @@ def _publish(settings: Settings, dbt: Dbt) -> None:
     if settings.publish:
         made = [dbt.target_dir / name for name in ("manifest.json", "run_results.json")]
         generation = publish.publish(settings, _flow_run_id(), made)
+        mark.published(generation.run, generation.number)
         get_run_logger().info("Published generation %d: %s", generation.number, settings.readable_path)
 
 

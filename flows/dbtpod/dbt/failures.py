@@ -29,3 +29,13 @@ def is_connection_error(message: str) -> bool:
     is none; nor is a path that is wrong or forbidden.
     """
     return bool(_AWAY.search(message)) and not _LASTING.search(message)
+
+
+def advice(message: str) -> str:
+    """Say which value of the chart is too low, where the message names a limit that the chart sets; else nothing."""
+    if "max_temp_directory_size" in message:
+        return (
+            "This is the scratch limit: raise jobs.scratch.sizeLimit, or give the run more memory "
+            "(jobs.resources.limits.memory), so that it spills less."
+        )
+    return ""

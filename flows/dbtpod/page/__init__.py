@@ -4,5 +4,7 @@ node_runs        dbt's nodes as task runs (lineage: their parents; task_events: 
 progress         "37 of 96 done", in the log and as a bar
 report           RunReport -> state messages, tables, markdown (wording, failure_graph)
 artifacts        the report as Prefect artifacts
+mark             what the run published, noted on the run
+deaths           why its earlier pods died
 outbox           sends it all from a thread of its own, and never holds dbt up
 """

@@ -1,6 +1,7 @@
 """The DuckDB file and its generations.
 
 lock             one writer, by the kernel
+run_lock         one process for one flow run, likewise
 checkout         the working copy
 publish          the generations, and the link that readers follow
 housekeeping     what nobody needs any more
