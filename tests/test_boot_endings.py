@@ -216,7 +216,7 @@ def test_a_sigterm_with_the_scratch_full_is_kubelets(prefect: Api, start: Start,
 
 @pytest.mark.parametrize(
     ("quantity", "found"),
-    [("10Gi", 10 * 2**30), ("1.5G", 1_500_000_000), ("512Mi", 2**29), ("100k", 100_000), ("77", 77)],
+    [("10Gi", 10 * 2**30), ("1.5G", 1_500_000_000), ("512Mi", 2**29), ("100k", 100_000), ("77", 77), ("5000m", 5)],
 )
 def test_a_quantity_is_read_as_kubernetes_reads_it(quantity: str, found: int) -> None:
     assert size(quantity) == found

@@ -66,7 +66,7 @@ def test_a_pod_that_starts_while_the_api_is_away_waits_for_it_and_says_so(
 
     with gate.away(status):
         pod.start()
-        small.until(lambda: "cannot be reached" in pod.log())
+        small.until(lambda: "cannot be reached" in pod.log(), seconds=120)
     assert pod.boot.wait(120) == 0
 
     assert prefect.state(pod.run) == "Completed"
@@ -87,7 +87,7 @@ def test_a_pod_that_starts_while_dns_is_away_waits_for_it(
         RESOLVES=str(known),
     )
 
-    small.until(lambda: "Temporary failure in name resolution" in pod.log())
+    small.until(lambda: "Temporary failure in name resolution" in pod.log(), seconds=120)
     known.touch()
     assert pod.boot.wait(120) == 0
 
@@ -100,7 +100,7 @@ def test_the_slow_way_waits_for_the_api_too(prefect: Api, start: Start, gate: Ap
 
     with gate.away():
         pod.start()
-        small.until(lambda: "cannot be reached" in pod.log())
+        small.until(lambda: "cannot be reached" in pod.log(), seconds=120)
     assert pod.boot.wait(180) == 0
 
     assert prefect.state(pod.run) == "Completed"
@@ -113,7 +113,7 @@ def test_a_pod_that_is_removed_while_it_waits_for_the_api_puts_its_run_back_when
 
     with gate.away():
         pod.start()
-        small.until(lambda: "cannot be reached" in pod.log())
+        small.until(lambda: "cannot be reached" in pod.log(), seconds=120)
         pod.boot.terminate()
     assert pod.boot.wait(60) == 0
 

@@ -13,16 +13,15 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
 
 from dbtpod.cluster import contact
-from dbtpod.errors import DbtPodError
 from dbtpod.settings import runs_dir
 from dbtpod.warehouse import run_lock
 
 # The pod of a run that was sent back to the queue may still be stopping dbt when the next one starts.
-HAND_OVER_SECONDS = 120.0
+HAND_OVER_SECONDS = 90.0
 PAUSE_SECONDS = 1.0
 
 
-class HeldByAnother(DbtPodError):
+class HeldByAnother(Exception):
     """Another pod holds this run and does not end."""
 
 

@@ -17,7 +17,7 @@ _EARLIER_SECONDS = 5.0
 _SLACK_SECONDS = 15.0
 # kubelet measures now and then; by the time of its SIGTERM some files may be gone.
 _NEARLY = 0.95
-_POWERS = ("", "k", "m", "g", "t", "p", "e")
+_POWERS = {"m": -1, "": 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5, "E": 6}
 # By the variable of the job template; the lower one counts.
 _SCRATCH_VALUES = {
     "DBTPOD_SCRATCH_LIMIT": "jobs.scratch.sizeLimit",
@@ -106,10 +106,10 @@ def scratch(environment: Mapping[str, str]) -> Scratch | None:
 
 def size(quantity: str) -> int:
     """Return the bytes of a quantity as Kubernetes writes it, such as 10Gi or 1.5G."""
-    found = re.fullmatch(r"([0-9.]+)([kKMGTPE]?)(i?)", quantity)
+    found = re.fullmatch(r"([0-9]+(?:[.][0-9]+)?)([mkKMGTPE]?)(i?)", quantity)
     if not found:
         raise ValueError(f"{quantity!r} is not a quantity such as 10Gi.")
-    return int(float(found[1]) * (1024 if found[3] else 1000) ** _POWERS.index(found[2].lower()))
+    return int(float(found[1]) * (1024 if found[3] else 1000) ** _POWERS[found[2]])
 
 
 def usage(folder: Path) -> int:
