@@ -15,7 +15,7 @@ from prefect_server import Server
 
 from dbtpod.cluster.limits import Deadline, Limits, Scratch, scratch, size, usage
 from dbtpod.settings import Settings
-from dbtpod.warehouse import run_lock
+from dbtpod.warehouse import housekeeping, run_lock
 
 
 @pytest.fixture(scope="module")
@@ -279,3 +279,18 @@ def test_only_locks_that_nobody_holds_are_left_behind(tmp_path: Path) -> None:
     found = run_lock.left_behind(tmp_path / "runs")
 
     assert [name for name, _, _ in found] == ["dead"]
+
+
+def test_housekeeping_removes_the_locks_of_runs_that_died_long_ago(tmp_path: Path) -> None:
+    settings = Settings(tmp_path / "work" / "warehouse.duckdb", tmp_path)
+    dead, alive = (run_lock.path(settings.runs_dir, name) for name in ("dead", "alive"))
+    died, held = (run_lock.take(file) for file in (dead, alive))
+    assert died is not None and held is not None
+    os.close(died)
+
+    housekeeping.clean(settings, "another", keep_days=14)
+    assert dead.exists()
+
+    housekeeping.clean(settings, "another", keep_days=0)
+    assert not dead.exists()
+    assert alive.exists()
