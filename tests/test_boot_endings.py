@@ -170,9 +170,9 @@ def test_a_deadline_is_over_by_its_own_seconds() -> None:
 def test_a_run_that_exceeds_its_scratch_limit_fails_once_with_the_value_to_raise(
     prefect: Api, start: Start, tmp_path: Path
 ) -> None:
-    pod = start("gated", DBTPOD_SCRATCH_LIMIT="20Mi", DBTPOD_TEMP_DIRECTORY=str(tmp_path / "scratch" / "duckdb"))
-    _, engine, dbt = pod.pids()
     (tmp_path / "scratch" / "deep").mkdir(parents=True)
+    pod = start("retried", DBTPOD_SCRATCH_LIMIT="20Mi", DBTPOD_TEMP_DIRECTORY=str(tmp_path / "scratch" / "duckdb"))
+    small.until(lambda: pod.starts() == 1)
 
     (tmp_path / "scratch" / "deep" / "spill").write_bytes(os.urandom(22 * 2**20))
     assert pod.boot.wait(60) == 0
@@ -181,16 +181,15 @@ def test_a_run_that_exceeds_its_scratch_limit_fails_once_with_the_value_to_raise
     assert state.name == "Failed"
     assert "scratch limit" in str(state.message)
     assert "jobs.scratch.sizeLimit is 20Mi" in str(state.message)
-    assert not small.is_alive(engine)
-    assert not small.is_alive(dbt)
+    assert pod.starts() == 1
 
 
 def test_a_sigterm_with_the_scratch_full_is_kubelets(prefect: Api, start: Start, tmp_path: Path) -> None:
     (tmp_path / "scratch").mkdir()
     # Not above the limit, or the pod would be quicker.
     (tmp_path / "scratch" / "spill").write_bytes(os.urandom(20 * 2**20 - 300_000))
-    pod = start("gated", DBTPOD_SCRATCH_LIMIT="20Mi", DBTPOD_TEMP_DIRECTORY=str(tmp_path / "scratch" / "duckdb"))
-    pod.pids()
+    pod = start("retried", DBTPOD_SCRATCH_LIMIT="20Mi", DBTPOD_TEMP_DIRECTORY=str(tmp_path / "scratch" / "duckdb"))
+    small.until(lambda: pod.starts() == 1)
 
     pod.boot.send_signal(signal.SIGTERM)
 
