@@ -65,7 +65,7 @@ def test_the_next_writing_run_says_of_a_crashed_one_that_it_published(client: Sy
 
     writes([Generation(6, str(uuid4())), Generation(7, str(ended))])
 
-    eventually(lambda: message(client, ended) == "The pod is gone. Generation 7 was published.", 20)
+    eventually(lambda: message(client, ended) == "The pod is gone. Generation 7 was published before.", 20)
     state = client.read_flow_run(ended).state_id
     writes([Generation(7, str(ended))])
     assert client.read_flow_run(ended).state_id == state

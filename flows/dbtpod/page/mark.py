@@ -55,7 +55,7 @@ def amend(generations: Callable[[], Sequence[Published]]) -> None:
 
 def text(generation: int) -> str:
     """Say that a run which ended otherwise was published all the same."""
-    return f"Generation {generation} was published."
+    return f"Generation {generation} was published before."
 
 
 def _amend(generation: Published) -> None:
