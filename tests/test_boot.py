@@ -144,8 +144,10 @@ def test_a_prefect_without_the_private_names_is_started_by_its_own_command(
 
 
 def test_prefect_has_the_private_names_that_the_supervisor_uses() -> None:
-    from prefect.runner._flow_run_executor import FlowRunExecutorContext
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.runner._flow_run_executor import FlowRunExecutionResult, FlowRunExecutorContext
     from prefect.runner._process_manager import ProcessHandle, ProcessManager
+    from prefect.settings.models.client import ClientSettings
 
     advice = "Prefect changed its runner: compare dbtpod/cluster/supervise.py with prefect/cli/flow_run.py, `execute`."
     assert {"control_channel", "process_manager", "client"} <= set(dir(FlowRunExecutorContext)) | {
@@ -161,3 +163,8 @@ def test_prefect_has_the_private_names_that_the_supervisor_uses() -> None:
     ), advice
     assert {"_process", "termination_scope"} <= set(ProcessHandle.__dataclass_fields__), advice
     assert {"flow_run_id", "grace_seconds", "force"} <= set(ProcessManager.kill.__code__.co_varnames), advice
+    assert "crash_unreported" in FlowRunExecutionResult.__dataclass_fields__, advice
+    # What `contact` changes for the first request; assignments to a frozen model would raise.
+    assert {"max_retries", "server_version_check_enabled"} <= set(ClientSettings.model_fields), advice
+    assert not ClientSettings.model_config.get("frozen"), advice
+    assert hasattr(SyncPrefectClient, "raise_for_api_version_mismatch_once"), advice

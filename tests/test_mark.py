@@ -52,7 +52,7 @@ def message(client: SyncPrefectClient, run: UUID) -> str:
 def test_a_run_that_published_has_the_generation_as_a_label(client: SyncPrefectClient, ended: UUID) -> None:
     publishes(str(ended))
 
-    assert client.read_flow_run(ended).labels[mark.GENERATION] == 7
+    eventually(lambda: client.read_flow_run(ended).labels.get(mark.GENERATION) == 7, 20)
 
 
 def test_a_label_that_cannot_be_written_is_not_the_runs_failure(api: Server) -> None:

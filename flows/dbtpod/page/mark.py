@@ -5,7 +5,6 @@ message of the Crashed state.
 """
 
 from collections.abc import Callable, Sequence
-from threading import Thread
 from typing import Protocol
 from uuid import UUID
 
@@ -15,8 +14,6 @@ from prefect.client.schemas.objects import State
 from dbtpod.page.outbox import background, impatient_client
 
 GENERATION = "dbtpod.generation"
-# Two answers of a slow server; the build is published already.
-_SECONDS = 5.0
 
 
 class Published(Protocol):
@@ -32,15 +29,16 @@ class Published(Protocol):
 
 
 def published(run_id: str, generation: int) -> None:
-    """Label the flow run with the generation that it published; never raises, and takes seconds at most."""
+    """Label the flow run with the generation that it published; at once, whatever the API does, and never raises.
+
+    A run that ends before the label is written has its last state for that.
+    """
 
     def label() -> None:
         with impatient_client() as client:
             client.update_flow_run_labels(UUID(run_id), {GENERATION: generation})
 
-    _softly(label, f"The flow run could not be labelled with the generation {generation} that it published").join(
-        _SECONDS
-    )
+    _softly(label, f"The flow run could not be labelled with the generation {generation} that it published")
 
 
 def amend(generations: Callable[[], Sequence[Published]]) -> None:
@@ -71,7 +69,7 @@ def _amend(generation: Published) -> None:
             client.set_flow_run_state(run_id, amended, force=True)
 
 
-def _softly(work: Callable[[], None], problem: str) -> Thread:
+def _softly(work: Callable[[], None], problem: str) -> None:
     log = get_run_logger()
 
     def safely() -> None:
@@ -80,6 +78,4 @@ def _softly(work: Callable[[], None], problem: str) -> Thread:
         except Exception as error:
             log.debug("%s: %s: %s", problem, type(error).__name__, error)
 
-    thread = background(safely, "dbtpod-mark")
-    thread.start()
-    return thread
+    background(safely, "dbtpod-mark").start()
