@@ -51,7 +51,7 @@ def test_a_pod_of_a_run_that_is_over_does_nothing(prefect: Api, settings: Settin
     pod = start("waits_in_python", started=False)
     prefect.client.set_flow_run_state(pod.run, Completed(message="done"), force=True)
 
-    assert pod.start().wait(60) == 0
+    assert pod.start().wait(150) == 0
 
     assert last_state(prefect, pod).message == "done"
     assert "is Completed already: this pod does nothing." in pod.log()
@@ -61,15 +61,15 @@ def test_a_pod_of_a_run_that_is_over_does_nothing(prefect: Api, settings: Settin
 
 def test_a_second_pod_of_a_run_that_is_running_does_nothing(prefect: Api, settings: Settings, start: Start) -> None:
     pod = start("waits_in_python")
-    small.until(lambda: pod.starts() == 1)
+    small.until(lambda: pod.starts() == 1, seconds=150)
     running = last_state(prefect, pod)
 
-    assert pod.start().wait(60) == 0
+    assert pod.start().wait(150) == 0
 
     assert "is Running in another pod: this one does nothing." in pod.log()
     assert last_state(prefect, pod).id == running.id
     pod.open_gate()
-    assert pod.boots[0].wait(60) == 0
+    assert pod.boots[0].wait(150) == 0
     assert prefect.state(pod.run) == "Completed"
     assert pod.starts() == 1
     assert not lock_file(settings, pod).exists()
@@ -79,10 +79,10 @@ def test_of_two_pods_of_one_run_that_start_together_one_runs_it(prefect: Api, st
     pod = start("waits_in_python")
     pod.start()
 
-    small.until(lambda: any(each.poll() is not None for each in pod.boots))
+    small.until(lambda: any(each.poll() is not None for each in pod.boots), seconds=150)
     [loser] = [each for each in pod.boots if each.poll() is not None]
     pod.open_gate()
-    codes = [each.wait(60) for each in pod.boots]
+    codes = [each.wait(150) for each in pod.boots]
 
     assert codes == [0, 0]
     assert "this one does nothing" in pod.log(pod.boots.index(loser))
@@ -92,16 +92,16 @@ def test_of_two_pods_of_one_run_that_start_together_one_runs_it(prefect: Api, st
 
 def test_a_second_pod_of_a_run_that_is_being_cancelled_leaves_that_to_the_first(prefect: Api, start: Start) -> None:
     pod = start("waits_in_python")
-    small.until(lambda: pod.starts() == 1)
+    small.until(lambda: pod.starts() == 1, seconds=150)
     # The first one is too busy to notice.
     pod.boots[0].send_signal(signal.SIGSTOP)
     prefect.client.set_flow_run_state(pod.run, Cancelling())
 
-    assert pod.start().wait(60) == 0
+    assert pod.start().wait(150) == 0
 
     assert prefect.state(pod.run) == "Cancelling"
     pod.boots[0].send_signal(signal.SIGCONT)
-    assert pod.boots[0].wait(60) == 0
+    assert pod.boots[0].wait(150) == 0
     small.until(lambda: prefect.state(pod.run) == "Cancelled")
 
 
@@ -118,14 +118,14 @@ def test_the_next_pod_of_a_run_waits_for_the_one_before_it_to_end(
     assert prefect.state(pod.run) == "Pending"
     run_lock.drop(lock_file(settings, pod), held)
 
-    assert pod.boot.wait(60) == 0
+    assert pod.boot.wait(150) == 0
     assert prefect.state(pod.run) == "Completed"
 
 
 def test_a_volume_that_keeps_no_lock_is_left_to_the_flow(prefect: Api, start: Start) -> None:
     pod = start("no_command", DUCKDB_PATH="/nowhere/work/warehouse.duckdb")
 
-    assert pod.boot.wait(60) == 0
+    assert pod.boot.wait(150) == 0
 
     assert prefect.state(pod.run) == "Completed"
 
@@ -172,10 +172,10 @@ def test_a_run_that_exceeds_its_scratch_limit_fails_once_with_the_value_to_raise
 ) -> None:
     (tmp_path / "scratch" / "deep").mkdir(parents=True)
     pod = start("retried", DBTPOD_SCRATCH_LIMIT="20Mi", DBTPOD_TEMP_DIRECTORY=str(tmp_path / "scratch" / "duckdb"))
-    small.until(lambda: pod.starts() == 1)
+    small.until(lambda: pod.starts() == 1, seconds=150)
 
     (tmp_path / "scratch" / "deep" / "spill").write_bytes(os.urandom(22 * 2**20))
-    assert pod.boot.wait(60) == 0
+    assert pod.boot.wait(150) == 0
 
     state = last_state(prefect, pod)
     assert state.name == "Failed"
@@ -189,11 +189,11 @@ def test_a_sigterm_with_the_scratch_full_is_kubelets(prefect: Api, start: Start,
     # Not above the limit, or the pod would be quicker.
     (tmp_path / "scratch" / "spill").write_bytes(os.urandom(20 * 2**20 - 300_000))
     pod = start("retried", DBTPOD_SCRATCH_LIMIT="20Mi", DBTPOD_TEMP_DIRECTORY=str(tmp_path / "scratch" / "duckdb"))
-    small.until(lambda: pod.starts() == 1)
+    small.until(lambda: pod.starts() == 1, seconds=150)
 
     pod.boot.send_signal(signal.SIGTERM)
 
-    assert pod.boot.wait(60) == 0
+    assert pod.boot.wait(150) == 0
     assert "scratch limit" in str(last_state(prefect, pod).message)
 
 

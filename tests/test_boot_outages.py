@@ -67,7 +67,7 @@ def test_a_pod_that_starts_while_the_api_is_away_waits_for_it_and_says_so(
     with gate.away(status):
         pod.start()
         small.until(lambda: "cannot be reached" in pod.log(), seconds=120)
-    assert pod.boot.wait(120) == 0
+    assert pod.boot.wait(180) == 0
 
     assert prefect.state(pod.run) == "Completed"
     assert f"Prefect's API at {gate.url}" in pod.log()
@@ -89,7 +89,7 @@ def test_a_pod_that_starts_while_dns_is_away_waits_for_it(
 
     small.until(lambda: "Temporary failure in name resolution" in pod.log(), seconds=120)
     known.touch()
-    assert pod.boot.wait(120) == 0
+    assert pod.boot.wait(180) == 0
 
     assert prefect.state(pod.run) == "Completed"
 
@@ -115,7 +115,7 @@ def test_a_pod_that_is_removed_while_it_waits_for_the_api_puts_its_run_back_when
         pod.start()
         small.until(lambda: "cannot be reached" in pod.log(), seconds=120)
         pod.boot.terminate()
-    assert pod.boot.wait(60) == 0
+    assert pod.boot.wait(150) == 0
 
     assert prefect.state(pod.run) == "AwaitingRetry"
 
@@ -153,14 +153,14 @@ def test_the_last_state_of_a_run_is_sent_again_until_the_server_takes_it(
     prefect: Api, start: Start, gate: ApiGate, render: Render, status: str
 ) -> None:
     pod = start("waits_in_python", PREFECT_API_URL=gate.url, **_of_the_chart(render))
-    small.until(lambda: pod.starts() == 1)
+    small.until(lambda: pod.starts() == 1, seconds=150)
 
     with gate.away(status):
         pod.open_gate()
         if status:
             small.until(lambda: gate.refused > 3)
         small.until(lambda: _seconds_since_gate(pod.gate) > 10)
-    assert pod.boot.wait(120) == 0
+    assert pod.boot.wait(180) == 0
 
     small.until(lambda: prefect.state(pod.run) == "Completed")
 

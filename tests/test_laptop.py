@@ -46,7 +46,7 @@ def test_a_run_whose_process_was_killed_is_ended_by_the_next_one(prefect: Api, t
     }
     command = [sys.executable, "-m", "dbtpod.laptop"]
     with subprocess.Popen(command, cwd=tmp_path, env=environment) as first:
-        small.until(gate.with_name("gate.run").exists)
+        small.until(gate.with_name("gate.run").exists, seconds=150)
         first.send_signal(signal.SIGKILL)
     killed = UUID(gate.with_name("gate.run").read_text())
     assert prefect.state(killed) == "Running"
@@ -54,14 +54,14 @@ def test_a_run_whose_process_was_killed_is_ended_by_the_next_one(prefect: Api, t
     # One that lives is left alone.
     gate.with_name("gate.run").unlink()
     with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as second:
-        small.until(gate.with_name("gate.run").exists)
+        small.until(gate.with_name("gate.run").exists, seconds=150)
         alive = UUID(gate.with_name("gate.run").read_text())
         with subprocess.Popen(command, cwd=tmp_path, env=environment) as third:
-            small.until(lambda: gate.with_name("gate.run").read_text() not in ("", str(alive)))
+            small.until(lambda: gate.with_name("gate.run").read_text() not in ("", str(alive)), seconds=150)
             assert prefect.state(alive) == "Running"
             gate.touch()
-            assert third.wait(60) == 0
-        said = second.communicate(timeout=60)[0]
+            assert third.wait(150) == 0
+        said = second.communicate(timeout=150)[0]
 
     run = prefect.client.read_flow_run(killed)
     assert run.state is not None
