@@ -24,6 +24,8 @@ class ApiGate:
         """Refuse connections, or answer with that status line, until the block ends."""
         self._status = status
         if not status:
+            # The waiting accept() would take one more connection from a socket that is only closed.
+            self._listener.shutdown(socket.SHUT_RDWR)
             self._listener.close()
         for connection in list(self._open):
             with suppress(OSError):
