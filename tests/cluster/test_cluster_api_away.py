@@ -40,6 +40,12 @@ def scaled_down(release: Release, deployment: str, namespace: str) -> Iterator[N
         )
 
 
+def pods_that_answer(release: Release, deployment: str, namespace: str) -> bool:
+    """Whether there are pods of the deployment, be they on their way out."""
+    found = release.cluster.objects("pods", namespace)
+    return any(pod["metadata"]["name"].startswith(f"{deployment}-") for pod in found)
+
+
 def pod_log(release: Release, run: str) -> str:
     try:
         return release.kubectl("logs", release.pods_of(run)[-1]["metadata"]["name"])
@@ -52,12 +58,19 @@ def test_a_pod_that_starts_while_this_is_away_waits_for_it_and_completes(
     warehouse: Release, content: Content, away: str
 ) -> None:
     deployment = {"the server": ("dbtpod-server", warehouse.namespace), "DNS": ("coredns", "kube-system")}[away]
-    run = warehouse.prefect.start(BUILD)
-    until(lambda: warehouse.pods_of(run), 30, "the pod")
-
-    with scaled_down(warehouse, *deployment):
-        warehouse.disconnect()
-        until(lambda: "cannot be reached" in pod_log(warehouse, run), 90, "the pod's word")
+    node = f"{warehouse.cluster.name}-control-plane"
+    # The pod is there, and does not start before it has nobody to talk to.
+    warehouse.kubectl("cordon", node)
+    try:
+        run = warehouse.prefect.start(BUILD)
+        until(lambda: warehouse.pods_of(run), 60, "the pod")
+        with scaled_down(warehouse, *deployment):
+            warehouse.disconnect()
+            until(lambda: not pods_that_answer(warehouse, *deployment), 60, "its pods' end")
+            warehouse.kubectl("uncordon", node)
+            until(lambda: "cannot be reached" in pod_log(warehouse, run), 150, "the pod's word")
+    finally:
+        warehouse.kubectl("uncordon", node)
 
     warehouse.disconnect()
     warehouse.prefect.ended(run, 180)
