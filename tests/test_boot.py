@@ -4,78 +4,17 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
-from uuid import UUID
 
 import gated_project as small
-import httpx
 import pytest
-from prefect.client.orchestration import SyncPrefectClient
-from prefect.states import Cancelling, Pending
+from booted import Api, Pod, Start, starting
+from prefect.states import Cancelling
 from prefect_server import Server
 
-from dbtpod import boot
 from dbtpod.settings import Settings
-
-_FLOWS = """
-import json, os
-from pathlib import Path
-
-from prefect import flow
-
-from dbtpod.dbt import process
-from dbtpod.settings import from_environment
-
-
-def dbt(*args):
-    target = Path(os.environ["TARGET"]) / args[-1]
-    with process.start(args, from_environment(), target) as running:
-        pids = [json.loads(line)["info"].get("pid") for line in running.lines() if line.startswith("{")]
-        assert running.wait() == 0
-    return pids[0]
-
-
-@flow
-def gated():
-    Path(os.environ["GATE"] + ".flow").write_text(str(os.getpid()))
-    dbt("run", "--select", "gate")
-
-
-@flow
-def no_command():
-    pass
-
-
-@flow
-def two_commands():
-    first, second = dbt("run", "--select", "plain"), dbt("run", "--select", "plain_too")
-    Path(os.environ["GATE"] + ".pids").write_text(json.dumps([os.getpid(), first, second]))
-"""
-
-
-class Api:
-    """What these tests ask the server."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
-        self.client = SyncPrefectClient(url)
-
-    def state(self, run: UUID) -> str:
-        """Return the name of a flow run's state."""
-        return str(self.client.read_flow_run(run).state_name)
-
-    def events(self, run: UUID, name: str) -> list[Any]:
-        """Return the events of that name about a flow run."""
-        resource = {"id": [f"prefect.flow-run.{run}"]}
-        query = {"filter": {"event": {"name": [name]}, "any_resource": resource}}
-        found: list[Any] = httpx.post(f"{self.url}/events/filter", json=query).json()["events"]
-        return found
 
 
 @pytest.fixture(scope="module")
@@ -88,67 +27,10 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return small.create(tmp_path_factory.mktemp("boot"))
 
 
-class Pod:
-    """A flow run whose pod has started: `boot` as its first process."""
-
-    def __init__(self, prefect: Api, settings: Settings, folder: Path, flow: str, due: datetime | None) -> None:
-        folder.mkdir()
-        (folder / "flows.py").write_text(_FLOWS)
-        self.target = folder / "target"
-        for model in ("gate", "plain", "plain_too"):
-            small.target_dir(settings, self.target / model)
-        self.gate = folder / "gate"
-        self.run = self._flow_run(prefect, folder, flow, due)
-        self.environment = prefect.environment | {
-            "PREFECT_API_URL": prefect.url,
-            "PREFECT_HOME": str(folder / "prefect"),
-            "PREFECT__FLOW_RUN_ID": str(self.run),
-            "PREFECT_FLOW_RUN_EXECUTE_SIGTERM_BEHAVIOR": "reschedule",
-            "DUCKDB_PATH": str(settings.duckdb_path),
-            "DBT_PROJECT_DIR": str(settings.project_dir),
-            "GATE": str(self.gate),
-            "TARGET": str(self.target),
-        }
-        self.boot = subprocess.Popen([sys.executable, boot.__file__], cwd=folder, env=self.environment)
-
-    @staticmethod
-    def _flow_run(prefect: Api, folder: Path, flow: str, due: datetime | None) -> UUID:
-        deployment = prefect.client.create_deployment(
-            flow_id=prefect.client.create_flow_from_name(flow),
-            name="test",
-            entrypoint=f"flows.py:{flow}",
-            pull_steps=[{"prefect.deployments.steps.set_working_directory": {"directory": str(folder)}}],
-        )
-        run = prefect.client.create_flow_run_from_deployment(deployment).id
-        prefect.client.set_flow_run_state(run, Pending(state_details={"scheduled_time": due}), force=True)
-        return run
-
-    def pids(self) -> list[int]:
-        """Wait for dbt to run; the processes of supervisor, engine and dbt."""
-        dbt = small.seen(self.gate)["pid"]
-        return [self.boot.pid, int(Path(f"{self.gate}.flow").read_text()), dbt]
-
-    def close(self) -> None:
-        """End what a failed test left."""
-        if self.boot.poll() is None:
-            self.boot.kill()
-            self.boot.wait()
-
-
-Start = Callable[..., Pod]
-
-
 @pytest.fixture
 def start(prefect: Api, settings: Settings, tmp_path: Path) -> Iterator[Start]:
-    pods: list[Pod] = []
-
-    def start_pod(flow: str, due: datetime | None = None) -> Pod:
-        pods.append(Pod(prefect, settings, tmp_path / f"pod-{len(pods)}", flow, due))
-        return pods[-1]
-
-    yield start_pod
-    for pod in pods:
-        pod.close()
+    with starting(prefect, settings, tmp_path) as start:
+        yield start
 
 
 @pytest.fixture
@@ -249,7 +131,6 @@ def test_a_prefect_without_the_private_names_is_started_by_its_own_command(
     start: Start,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
 ) -> None:
     # Hides the module, as the names it imports are hidden where Prefect has moved them.
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['dbtpod.cluster.supervise'] = None\n")
@@ -259,12 +140,14 @@ def test_a_prefect_without_the_private_names_is_started_by_its_own_command(
     assert pod.boot.wait(120) == 0
 
     assert prefect.state(pod.run) == "Completed"
-    assert "this Prefect is started the slow way" in capfd.readouterr().err
+    assert "this Prefect is started the slow way" in pod.log()
 
 
 def test_prefect_has_the_private_names_that_the_supervisor_uses() -> None:
-    from prefect.runner._flow_run_executor import FlowRunExecutorContext
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.runner._flow_run_executor import FlowRunExecutionResult, FlowRunExecutorContext
     from prefect.runner._process_manager import ProcessHandle, ProcessManager
+    from prefect.settings.models.client import ClientSettings
 
     advice = "Prefect changed its runner: compare dbtpod/cluster/supervise.py with prefect/cli/flow_run.py, `execute`."
     assert {"control_channel", "process_manager", "client"} <= set(dir(FlowRunExecutorContext)) | {
@@ -280,3 +163,8 @@ def test_prefect_has_the_private_names_that_the_supervisor_uses() -> None:
     ), advice
     assert {"_process", "termination_scope"} <= set(ProcessHandle.__dataclass_fields__), advice
     assert {"flow_run_id", "grace_seconds", "force"} <= set(ProcessManager.kill.__code__.co_varnames), advice
+    assert "crash_unreported" in FlowRunExecutionResult.__dataclass_fields__, advice
+    # What `contact` changes for the first request; assignments to a frozen model would raise.
+    assert {"max_retries", "server_version_check_enabled"} <= set(ClientSettings.model_fields), advice
+    assert not ClientSettings.model_config.get("frozen"), advice
+    assert hasattr(SyncPrefectClient, "raise_for_api_version_mismatch_once"), advice

@@ -73,8 +73,8 @@ def test_the_selector_that_the_smoke_flow_names_exists() -> None:
     [
         ("dbt", {"warm.py", "precompiled.py", "shortcuts.py"}),
         ("duckdb", {"database.py"}),
-        ("prefect._internal", {"supervise.py", "engine.py"}),
-        ("prefect.runner", {"supervise.py", "engine.py"}),
+        ("prefect._internal", {"engine.py"}),
+        ("prefect.runner", {"supervise.py", "supervisor.py", "forked.py"}),
         ("kubernetes_asyncio", {"watchdog.py"}),
     ],
 )

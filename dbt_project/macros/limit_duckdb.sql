@@ -4,6 +4,7 @@
         {%- set limits = {
             'memory_limit': env_var('DBTPOD_MEMORY_LIMIT', ''),
             'temp_directory': env_var('DBTPOD_TEMP_DIRECTORY', ''),
+            'max_temp_directory_size': env_var('DBTPOD_TEMP_LIMIT', ''),
         } -%}
         {%- for setting, value in limits.items() if value -%}
             {#- Once DuckDB has spilled, it refuses to be given a folder, even the one it has. -#}

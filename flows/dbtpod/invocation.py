@@ -14,11 +14,11 @@ from dbtpod import resume
 from dbtpod.command import Dbt, Retries
 from dbtpod.complete import WorkingCopy
 from dbtpod.errors import SettingsError
-from dbtpod.page import artifacts, report
+from dbtpod.page import artifacts, mark, report
 from dbtpod.page.lineage import read_parents
 from dbtpod.page.node_runs import NodeRuns
 from dbtpod.settings import Settings, from_environment
-from dbtpod.warehouse import checkout, housekeeping, lock, publish, volume
+from dbtpod.warehouse import checkout, housekeeping, lock, publish, published, volume
 from dbtpod.warehouse.certificate import Certificate
 
 # Longer than any healthy hand-over, and short enough that a forgotten shell is noticed within the hour.
@@ -40,6 +40,7 @@ def writer(*, retries: int = 0, retry_delay_seconds: float = 0) -> Iterator[Dbt]
         volume.make_ready(settings, log)
         # Before the working copy: what a crash left may take the room that it needs.
         housekeeping.clean(settings, run_id)
+        mark.amend(lambda: published.generations(settings))
         checkout.wait_until_unused(settings, LOCK_SECONDS, log)
         begun = resume.begin(settings, run_id, flow_run.run_count, log)
         copy = WorkingCopy(settings, run_id, begun.is_fresh, log)
@@ -81,6 +82,7 @@ def _publish(settings: Settings, certificate: Certificate | None, target_dir: Pa
         return
     made = [target_dir / name for name in ("manifest.json", "run_results.json")]
     generation = publish.publish(settings, certificate, made)
+    mark.published(generation.run, generation.number)
     log.info("Published generation %d: %s", generation.number, settings.readable_path)
 
 

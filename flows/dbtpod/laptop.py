@@ -2,29 +2,63 @@
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
+from uuid import UUID
 
 from prefect import Flow, State
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.context import SyncClientContext
+from prefect.exceptions import ObjectNotFound
+from prefect.flow_engine import run_flow
 from prefect.flows import load_flow_from_entrypoint
 from prefect.settings import PREFECT_HOME
+from prefect.states import Crashed
 
 from dbtpod.errors import DbtPodError
 from dbtpod.settings import Settings, from_environment
+from dbtpod.warehouse import run_lock
 
 ENTRYPOINT = "flows/flows.py:dbt_build"
+_DIED = "Its process on this machine ended without a word: it was killed, or the machine stopped."
 
 
 def main() -> int:
     """Run the flow and print where the result is; the exit code is 0 only where it completed."""
     settings = from_environment()
     flow: Flow[[], Any] = load_flow_from_entrypoint(ENTRYPOINT, use_placeholder_flow=False)
-    state = cast("State[Any]", flow(return_state=True))
+    with SyncClientContext.get_or_create() as context:
+        _end_dead_runs(context.client, settings)
+        state = _run(context.client, flow, settings)
     if not state.is_completed():
         print(f"\n{flow.name} {state.name}: {state.message}", file=sys.stderr)
         return 1
     print(_next_steps(str(state.message), settings))
     return 0
+
+
+def _run(client: SyncPrefectClient, flow: Flow[[], Any], settings: Settings) -> State[Any]:
+    """Run the flow with a lock that tells the next `make run` whether this process still lives."""
+    flow_run = client.create_flow_run(flow)
+    file = run_lock.path(settings.runs_dir, str(flow_run.id))
+    descriptor = run_lock.take(file)
+    try:
+        return cast("State[Any]", run_flow(flow, flow_run=flow_run, return_type="state"))
+    finally:
+        if descriptor is not None:
+            run_lock.drop(file, descriptor)
+
+
+def _end_dead_runs(client: SyncPrefectClient, settings: Settings) -> None:
+    """End the flow runs whose process here was killed: nobody else can, and they would be Running for ever."""
+    for run_id, file, descriptor in run_lock.left_behind(settings.runs_dir):
+        with suppress(ObjectNotFound):
+            flow_run = client.read_flow_run(UUID(run_id))
+            if flow_run.state is None or not flow_run.state.is_final():
+                client.set_flow_run_state(flow_run.id, Crashed(message=_DIED), force=True)
+                print(f"The flow run {flow_run.name} is Crashed: {_DIED}")
+        run_lock.drop(file, descriptor)
 
 
 def _next_steps(outcome: str, settings: Settings) -> str:

@@ -35,7 +35,8 @@ def raise_for(args: Sequence[str], code: int, errors: Sequence[LogLine], found: 
     said = [line.text for line in errors]
     where = f"dbt's artifacts: {target_dir}; its whole text is in the log of this task run."
     shown = [] if failed else [cut(line, _LONGEST_LINE) for line in said[-_LAST_LINES:]]
-    message = report.failure_text(found, args, code, "\n".join([*shown, where]))
+    limits = sorted({failures.advice(line) for line in [*(node.message for node in failed), *said]} - {""})
+    message = report.failure_text(found, args, code, "\n".join([*shown, *limits, where]))
     if failures.was_connection_lost([node.message for node in failed], said):
         raise ConnectionLost(message)
     if any(_FULL in line for line in [node.message for node in failed] or said):

@@ -13,6 +13,7 @@ from typing import Any
 
 from dbtpod.dbt import parse_state
 from dbtpod.errors import RunGivenUp
+from dbtpod.page import deaths
 from dbtpod.settings import Settings
 from dbtpod.warehouse import checkout, durable
 
@@ -36,7 +37,8 @@ def begin(settings: Settings, run_id: str, starts: int, log: logging.Logger | lo
     """
     run_dir, project = settings.runs_dir / run_id, parse_state.fingerprint(settings)
     if starts > MOST_STARTS:
-        raise RunGivenUp(f"This run was started {MOST_STARTS} times and its pod died each time; see {run_dir}.")
+        known = deaths.causes(run_id)
+        raise RunGivenUp(f"This run was started {MOST_STARTS} times and its pod died each time; see {run_dir}.{known}")
     obstacle = _obstacle(settings, run_id, project) if run_dir.exists() else "not started before"
     if not obstacle:
         log.info("Start %d of this run: going on with its working copy %s", starts, settings.duckdb_path)

@@ -100,6 +100,12 @@ def from_environment(environment: Mapping[str, str] = os.environ, *, writes: boo
     return settings
 
 
+def runs_dir(environment: Mapping[str, str] = os.environ) -> Path | None:
+    """Return the folder of the flow runs before there are settings; None where DUCKDB_PATH names no volume."""
+    path = Path(environment.get("DUCKDB_PATH", ""))
+    return Settings(path, Path()).runs_dir if path.is_absolute() and len(path.parts) >= 4 else None
+
+
 def for_project(environment: Mapping[str, str] = os.environ) -> Settings:
     """Read the settings where there is no volume, as when the image is built."""
     settings, problems = _read(environment)

@@ -5,6 +5,8 @@ fails   broken.sql selects from a table that does not exist
 waits   waiting.sql goes on for ever unless there is a file /data/gate; DuckDB stops it when dbt asks
 pauses  pausing.py goes on until there is a file /data/gate; only a kill stops it
 hungry  hungry.sql takes all the memory it gets
+litters littering.py leaves 150 MB in /tmp, and waits for the gate as pausing.py does
+spills  spilling.sql sorts more than fits into little memory
 
 The build's pauses between two tries are shorter than in our own flows.
 """
@@ -46,6 +48,21 @@ def model(dbt, session):
     while os.environ.get("CASE") == "pauses" and not os.path.exists("/data/gate"):
         time.sleep(0.1)
     return session.sql("select 1 as id")
+""",
+    "models/littering.py": """
+import os, pathlib, time
+
+def model(dbt, session):
+    if os.environ.get("CASE") == "litters":
+        pathlib.Path("/tmp/litter").write_bytes(os.urandom(150 * 2**20))
+    while os.environ.get("CASE") == "litters" and not os.path.exists("/data/gate"):
+        time.sleep(0.1)
+    return session.sql("select 1 as id")
+""",
+    "models/spilling.sql": """
+{{ config(materialized='table') }}
+select i, repeat('x', 100) || i as text, random() as place
+from range({{ 10 ** 7 if env_var('CASE', '') == 'spills' else 1 }}) as many(i) order by place
 """,
     "models/hungry.sql": """
 {{ config(materialized='table') }}

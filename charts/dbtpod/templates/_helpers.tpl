@@ -69,9 +69,10 @@ app.kubernetes.io/name: {{ include "dbtpod.name" .root }}
 {{ .Values.server.auth.existingSecret | default (printf "%s-auth" (include "dbtpod.fullname" .)) }}
 {{- end }}
 
+{{- /* With the namespace and svc: a usual NO_PROXY has .svc in it, and the cluster's domain is not the same everywhere. */}}
 {{- define "dbtpod.apiUrl" -}}
 {{- if .Values.server.enabled -}}
-http://{{ include "dbtpod.fullname" . }}-server:4200/api
+http://{{ include "dbtpod.fullname" . }}-server.{{ .Release.Namespace }}.svc:4200/api
 {{- else -}}
 {{ .Values.prefect.apiUrl }}
 {{- end }}

@@ -3,18 +3,23 @@
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 from uuid import UUID
 
 from prefect._internal.control_listener import configure_from_env
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
 from prefect.engine import _drive_run_flow_result, handle_engine_signals
-from prefect.flow_engine import AsyncFlowRunEngine, FlowRunEngine, load_flow, load_flow_run, run_flow
+from prefect.exceptions import Abort
+from prefect.flow_engine import AsyncFlowRunEngine, FlowRunEngine, load_flow, run_flow
 from prefect.flows import Flow, load_flow_from_entrypoint
-from prefect.logging.loggers import flow_run_logger
+from prefect.logging.loggers import LoggingAdapter, flow_run_logger
+from prefect.states import Crashed
+from prefect.utilities.engine import propose_state_sync
 
+from dbtpod.cluster import alone, contact
 from dbtpod.page import artifacts
 
 _SET_WORKING_DIRECTORY = "prefect.deployments.steps.set_working_directory"
@@ -23,26 +28,48 @@ _SET_WORKING_DIRECTORY = "prefect.deployments.steps.set_working_directory"
 def run(flow_run_id: UUID, control: int) -> int:
     """Run the flow once the supervisor says over `control` how it will be heard; a run that fails exits by itself."""
     os.environ["PREFECT__ENABLE_CANCELLATION_AND_CRASHED_HOOKS"] = "false"  # the supervisor runs them
-    with handle_engine_signals(flow_run_id):
-        flow_run = load_flow_run(flow_run_id)
+    with handle_engine_signals(flow_run_id), contact.opened() as client:
+        # The supervisor waits for the API too, and says so.
+        flow_run = contact.read(client, flow_run_id, lambda _: None)
+        if alone.not_to_start(flow_run):
+            return 0
         logger = flow_run_logger(flow_run)
-        try:
-            flow = _load_flow(flow_run)
-        except Exception:
-            logger.exception("Unexpected exception encountered when trying to load flow")
-            raise
+        with _reported(client, flow_run_id, logger):
+            flow = _load_flow(client, flow_run)
         with os.fdopen(control, "rb") as file:
             told = file.read()
         if not told:  # the supervisor found that the run is not to start
             return 0
         os.environ.update(json.loads(told))
         configure_from_env()
-        if flow_run.state and (due := flow_run.state.state_details.scheduled_time):
+        due = _due(flow_run)
+        with ExitStack() as stack:
+            with _reported(client, flow_run_id, logger):
+                if not stack.enter_context(alone.hold(client, flow_run, due)):
+                    return 0
             for engine in (FlowRunEngine, AsyncFlowRunEngine):
-                engine.begin_run = _not_before(due.timestamp(), engine.begin_run)  # type: ignore
-        result = run_flow(flow, flow_run=flow_run, error_logger=logger)  # type: ignore[arg-type]
-        _drive_run_flow_result(flow, result)
+                engine.begin_run = _not_before(due, engine.begin_run)  # type: ignore
+            result = run_flow(flow, flow_run=flow_run, error_logger=logger)  # type: ignore[arg-type]
+            _drive_run_flow_result(flow, result)
     return 0
+
+
+@contextmanager
+def _reported(client: SyncPrefectClient, flow_run_id: UUID, logger: LoggingAdapter) -> Iterator[None]:
+    """Have the run's state say what kept it from starting; of its end alone, the supervisor knows an exit code."""
+    try:
+        yield
+    except Exception as error:
+        logger.exception("The flow run cannot start.")
+        message = f"The flow run could not start. {type(error).__name__}: {error}"
+        with suppress(Abort):
+            propose_state_sync(client, Crashed(message=message), flow_run_id)
+        raise
+
+
+def _due(flow_run: FlowRun) -> float:
+    due = flow_run.state and flow_run.state.state_details.scheduled_time
+    return due.timestamp() if due else 0.0
 
 
 def _not_before(due: float, begin_run: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -58,10 +85,9 @@ def _not_before(due: float, begin_run: Callable[[Any], Any]) -> Callable[[Any], 
     return begin_run_in_time
 
 
-def _load_flow(flow_run: FlowRun) -> Flow[..., Any]:
+def _load_flow(client: SyncPrefectClient, flow_run: FlowRun) -> Flow[..., Any]:
     """Load the flow where it is, if pulling it means no more than entering its folder; else as Prefect does."""
-    with get_client(sync_client=True) as client:
-        deployment = client.read_deployment(flow_run.deployment_id) if flow_run.deployment_id else None
+    deployment = client.read_deployment(flow_run.deployment_id) if flow_run.deployment_id else None
     if deployment:
         os.environ[artifacts.DEPLOYMENT] = deployment.name
     steps = deployment and deployment.pull_steps

@@ -37,3 +37,13 @@ def was_connection_lost(failed: Sequence[str], said: Sequence[str]) -> bool:
     if failed:
         return all(is_connection_error(message) for message in failed)
     return any(map(is_connection_error, said)) and not any(map(_LASTING.search, said))
+
+
+def advice(message: str) -> str:
+    """Say which value of the chart is too low, where the message names a limit that the chart sets; else nothing."""
+    if "max_temp_directory_size" in message:
+        return (
+            "This is the scratch limit: raise jobs.scratch.sizeLimit, or give the run more memory "
+            "(jobs.resources.limits.memory), so that it spills less."
+        )
+    return ""

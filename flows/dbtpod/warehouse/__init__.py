@@ -3,6 +3,7 @@
 volume           the whole of it: made ready when a run starts, checked, repaired
 damage           what can be wrong with it, and what helps; damaged_generations, the same for what is published
 lock             one writer, by the kernel
+run_lock         one process for one flow run, likewise
 checkout         the working copy
 publish          from the working copy to the next generation, and the link that readers follow
 certificate      what publishing asks for

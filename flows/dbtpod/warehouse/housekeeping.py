@@ -4,7 +4,7 @@ import shutil
 import time
 
 from dbtpod.settings import Settings
-from dbtpod.warehouse import checkout, durable, publish
+from dbtpod.warehouse import checkout, durable, publish, run_lock
 
 KEEP_DAYS = 14
 KEEP_RUNS = 100
@@ -35,6 +35,8 @@ def _remove_runs(settings: Settings, in_use: set[str | None], keep_days: float, 
         ((folder.stat().st_mtime, folder) for folder in settings.runs_dir.iterdir() if folder.is_dir()), reverse=True
     )
     oldest_kept = time.time() - keep_days * 86400
+    for _run, file, descriptor in run_lock.left_behind(settings.runs_dir, changed_before=oldest_kept):
+        run_lock.drop(file, descriptor)
     for position, (changed, folder) in enumerate(newest_first):
         if folder.name not in in_use and (position >= keep_runs or changed < oldest_kept):
             # A reader's run may clean up its own folder meanwhile.

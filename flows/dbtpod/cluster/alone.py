@@ -1,0 +1,83 @@
+"""One pod for one flow run: a second one, whatever made it, does nothing.
+
+The run's state tells most of them apart, and a kernel lock on the volume two that start in the same moment.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.objects import FlowRun
+
+from dbtpod.cluster import contact
+from dbtpod.settings import runs_dir
+from dbtpod.warehouse import run_lock
+
+# The pod of a run that was sent back to the queue may still be stopping dbt when the next one starts.
+HAND_OVER_SECONDS = 90.0
+PAUSE_SECONDS = 1.0
+
+
+class HeldByAnother(Exception):
+    """Another pod holds this run and does not end."""
+
+
+def not_to_start(flow_run: FlowRun) -> str:
+    """Say why this pod has nothing to do; empty where it has."""
+    state = flow_run.state
+    if state and state.is_final():
+        return f"The flow run {flow_run.name} is {state.name} already: this pod does nothing."
+    if state and (state.is_running() or (state.is_cancelling() and _is_held(flow_run))):
+        return f"The flow run {flow_run.name} is {state.name} in another pod: this one does nothing."
+    return ""
+
+
+@contextmanager
+def hold(client: SyncPrefectClient, flow_run: FlowRun, due: float = 0) -> Iterator[bool]:
+    """Hold the run until the block ends; False where another pod runs it.
+
+    One that holds it and does not run it, because it ends or waits until `due` (seconds since the epoch), is waited
+    for. Where there is no volume that keeps a lock, the block goes on without: the flow says what is wrong with it.
+    """
+    file = _file(flow_run)
+    try:
+        descriptor = run_lock.take(file) if file else None
+    except OSError:
+        file = descriptor = None
+    end = time.monotonic() + max(0.0, due - time.time()) + HAND_OVER_SECONDS
+    while file and descriptor is None:
+        if reason := not_to_start(client.read_flow_run(flow_run.id)):
+            contact.say(reason)
+            yield False
+            return
+        if time.monotonic() >= end:
+            raise HeldByAnother(
+                f"Another pod of this flow run has held {file} for {HAND_OVER_SECONDS:.0f} s and neither runs it nor "
+                f"ends: look for it with `kubectl get pods -l prefect.io/flow-run-id={flow_run.id}` and delete it."
+            )
+        time.sleep(PAUSE_SECONDS)
+        descriptor = run_lock.take(file)
+    try:
+        yield True
+    finally:
+        if file and descriptor is not None:
+            run_lock.drop(file, descriptor)
+
+
+def _file(flow_run: FlowRun) -> Path | None:
+    folder = runs_dir(os.environ)
+    return folder and run_lock.path(folder, str(flow_run.id))
+
+
+def _is_held(flow_run: FlowRun) -> bool:
+    file = _file(flow_run)
+    if not file or not file.exists():
+        return False
+    descriptor = run_lock.take(file)
+    if descriptor is None:
+        return True
+    run_lock.drop(file, descriptor)
+    return False

@@ -1,0 +1,72 @@
+"""`make run`: what it does with a run whose process was killed."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from uuid import UUID
+
+import gated_project as small
+import pytest
+from booted import Api
+from prefect_server import Server
+
+_FLOWS = """
+import os
+import time
+from pathlib import Path
+
+from prefect import flow
+from prefect.runtime import flow_run
+
+
+@flow
+def dbt_build():
+    Path(os.environ["GATE"] + ".run").write_text(flow_run.id)
+    while not Path(os.environ["GATE"]).exists():
+        time.sleep(0.05)
+"""
+
+
+@pytest.fixture
+def prefect(server: Server) -> Api:
+    return Api(server.url)
+
+
+def test_a_run_whose_process_was_killed_is_ended_by_the_next_one(prefect: Api, tmp_path: Path) -> None:
+    settings = small.create(tmp_path / "small")
+    (tmp_path / "flows").mkdir()
+    (tmp_path / "flows" / "flows.py").write_text(_FLOWS)
+    gate = tmp_path / "gate"
+    environment = prefect.environment | {
+        "PREFECT_API_URL": prefect.url,
+        "DUCKDB_PATH": str(settings.duckdb_path),
+        "DBT_PROJECT_DIR": str(settings.project_dir),
+        "GATE": str(gate),
+    }
+    command = [sys.executable, "-m", "dbtpod.laptop"]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment) as first:
+        small.until(gate.with_name("gate.run").exists, seconds=150)
+        first.send_signal(signal.SIGKILL)
+    killed = UUID(gate.with_name("gate.run").read_text())
+    assert prefect.state(killed) == "Running"
+
+    # One that lives is left alone.
+    gate.with_name("gate.run").unlink()
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as second:
+        small.until(gate.with_name("gate.run").exists, seconds=150)
+        alive = UUID(gate.with_name("gate.run").read_text())
+        with subprocess.Popen(command, cwd=tmp_path, env=environment) as third:
+            small.until(lambda: gate.with_name("gate.run").read_text() not in ("", str(alive)), seconds=150)
+            assert prefect.state(alive) == "Running"
+            gate.touch()
+            assert third.wait(150) == 0
+        said = second.communicate(timeout=150)[0]
+
+    run = prefect.client.read_flow_run(killed)
+    assert run.state is not None
+    assert run.state.is_crashed()
+    assert "it was killed, or the machine stopped" in str(run.state.message)
+    assert f"The flow run {run.name} is Crashed" in said
+    assert prefect.state(alive) == "Completed"
+    assert list(settings.runs_dir.glob("*.lock")) == []

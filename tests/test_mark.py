@@ -1,0 +1,110 @@
+"""What a run published, noted on the run: on a real server, from a real flow."""
+
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+import pytest
+from prefect import flow
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import AwaitingRetry, Completed, Crashed
+from prefect_server import Server, eventually, free_port
+
+from dbtpod.page import deaths, mark
+
+
+@dataclass
+class Generation:
+    number: int
+    run: str
+
+
+@pytest.fixture
+def client(api: Server) -> SyncPrefectClient:
+    return SyncPrefectClient(api.url)
+
+
+@pytest.fixture
+def ended(client: SyncPrefectClient) -> UUID:
+    return client.create_flow_run(idle).id
+
+
+@flow
+def idle() -> None:
+    pass
+
+
+@flow
+def publishes(run: str) -> None:
+    mark.published(run, 7)
+
+
+@flow
+def writes(generations: list[Generation]) -> None:
+    mark.amend(lambda: generations)
+
+
+def message(client: SyncPrefectClient, run: UUID) -> str:
+    state = client.read_flow_run(run).state
+    return str(state and state.message)
+
+
+def test_a_run_that_published_has_the_generation_as_a_label(client: SyncPrefectClient, ended: UUID) -> None:
+    publishes(str(ended))
+
+    eventually(lambda: client.read_flow_run(ended).labels.get(mark.GENERATION) == 7, 20)
+
+
+def test_a_label_that_cannot_be_written_is_not_the_runs_failure(api: Server) -> None:
+    publishes(str(uuid4()))
+    publishes("not an id")
+
+
+def test_the_next_writing_run_says_of_a_crashed_one_that_it_published(client: SyncPrefectClient, ended: UUID) -> None:
+    client.set_flow_run_state(ended, Crashed(message="The pod is gone."), force=True)
+
+    writes([Generation(6, str(uuid4())), Generation(7, str(ended))])
+
+    eventually(lambda: message(client, ended) == "The pod is gone. Generation 7 was published before.", 20)
+    state = client.read_flow_run(ended).state_id
+    writes([Generation(7, str(ended))])
+    assert client.read_flow_run(ended).state_id == state
+
+
+def test_a_run_that_is_not_crashed_is_left_as_it_is(client: SyncPrefectClient, ended: UUID) -> None:
+    client.set_flow_run_state(ended, Completed(message="28 nodes"), force=True)
+
+    mark._amend(Generation(7, str(ended)))
+    mark._amend(Generation(7, "adopted"))
+
+    assert message(client, ended) == "28 nodes"
+
+
+def test_the_known_causes_of_the_earlier_deaths_are_listed_in_order(client: SyncPrefectClient, ended: UUID) -> None:
+    for number in (1, 2):
+        client.set_flow_run_state(ended, AwaitingRetry(message=f"Kubernetes ended the pod p{number}."), force=True)
+    client.create_logs(
+        [
+            {
+                "name": f"prefect.flow_runs.{name}",
+                "level": 30,
+                "message": f"said by the {name}",
+                "timestamp": "2026-01-31T06:00:00Z",
+                "flow_run_id": str(ended),
+            }
+            for name in ("observer", "worker")
+        ]
+    )
+
+    found = deaths.causes(str(ended))
+
+    assert [line[9:] for line in found.splitlines()[1:]] == [
+        "said by the observer",
+        "Kubernetes ended the pod p1.",
+        "Kubernetes ended the pod p2.",
+    ]
+
+
+def test_causes_are_none_where_the_server_is_away() -> None:
+    with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{free_port()}/api"}):
+        assert deaths.causes(str(uuid4())) == ""
