@@ -75,7 +75,7 @@ def test_the_selector_that_the_smoke_flow_names_exists() -> None:
         ("duckdb", {"database.py"}),
         ("prefect._internal", {"supervise.py", "engine.py"}),
         ("prefect.runner", {"supervise.py", "engine.py"}),
-        ("kubernetes_asyncio", {"watchdog.py"}),
+        ("kubernetes_asyncio", {"watchdog"}),
     ],
 )
 def test_a_dependency_is_imported_only_at_its_seam(module: str, allowed: set[str]) -> None:
