@@ -38,6 +38,34 @@ test: $(UV) ## every check: lint, types, unit, chart, cluster
 	$(UV) run --no-sync mypy
 	$(UV) run --no-sync pytest
 
+# What CI has no time for. SOAK picks a part: properties, dbt-1.11, faults, long.
+SOAK ?= properties dbt-1.11 long faults
+FAULT_ROUNDS ?= 5
+FAULTS ?= faults or stop
+DBT_SEAM := $(addprefix tests/test_,events.py results.py process.py warm.py precompiled.py attempts.py argv.py)
+
+.PHONY: soak $(addprefix soak-,properties dbt-1.11 long faults)
+soak: $(addprefix soak-,$(SOAK)) ## what is too long for make test: property tests, dbt 1.11, long faults, the fault suite five times
+
+soak-properties: $(UV) ## random graphs, flags and kills, many of them
+	@$(UV) sync --quiet --locked --all-groups
+	DBTPOD_PROPERTY_EXAMPLES=$${DBTPOD_PROPERTY_EXAMPLES:-100} $(UV) run --no-sync pytest tests/test_complete_property.py
+
+soak-dbt-1.11: $(UV) ## the tests of our seam to dbt with the dbt before
+	@UV_PROJECT_ENVIRONMENT=.venv-dbt-1.11 $(UV) sync --quiet --locked --all-groups
+	@$(UV) pip install --quiet --python .venv-dbt-1.11 "dbt-core>=1.11,<1.12"
+	.venv-dbt-1.11/bin/python -m pytest $(DBT_SEAM)
+
+soak-long: $(UV) ## the tests that wait for minutes
+	@$(UV) sync --quiet --locked --all-groups
+	$(UV) run --no-sync pytest -m soak --durations=0
+
+soak-faults: $(UV) ## the fault suite on a cluster, again and again, each time on the same cluster
+	@$(UV) sync --quiet --locked --all-groups
+	@for round in $$(seq $(FAULT_ROUNDS)); do echo "fault suite, round $$round of $(FAULT_ROUNDS)"; \
+	  DBTPOD_KEEP_CLUSTER=1 $(UV) run --no-sync pytest tests/cluster -k "$(FAULTS)" --durations=0 || exit 1; done
+	@kind delete cluster --name dbtpod-test
+
 .PHONY: image
 image: ## builds the image; DBT_PROJECT=path bakes another project, EXTRA_PACKAGES=dbt-postgres another adapter
 	@rm -rf build/dbt_project && mkdir -p build && cp -R "$(DBT_PROJECT)" build/dbt_project
