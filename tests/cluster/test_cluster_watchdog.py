@@ -65,9 +65,9 @@ def test_a_pod_that_a_limit_forbids_ends_the_run_with_kubernetes_words(warehouse
 @contextmanager
 def slow_admission(release: Release) -> Iterator[None]:
     """Each new Job waits for a webhook that takes the connection and says nothing, which opens the window."""
-    node = command("docker", "inspect", f"{release.cluster.name}-control-plane", "--format", GATEWAY).strip()
+    gateway = command("docker", "inspect", f"{release.cluster.name}-control-plane", "--format", GATEWAY).strip()
     kept = []
-    with socket.create_server(("0.0.0.0", 0)) as listener:
+    with socket.create_server((gateway, 0)) as listener:
 
         def accept() -> None:
             try:
@@ -77,7 +77,7 @@ def slow_admission(release: Release) -> Iterator[None]:
                 return
 
         threading.Thread(target=accept, daemon=True).start()
-        url = f"https://{node}:{listener.getsockname()[1]}/v"
+        url = f"https://{gateway}:{listener.getsockname()[1]}/v"
         release.cluster.apply(webhook(url))
         try:
             yield
@@ -113,7 +113,7 @@ def test_a_run_whose_worker_goes_between_claim_and_job_runs_within_two_minutes_o
 ) -> None:
     with slow_admission(warehouse):
         run = warehouse.prefect.start(SMOKE)
-        until(lambda: warehouse.prefect.flow_run(run)["state"]["name"] == "Submitting", 30, "the claim")
+        until(lambda: warehouse.prefect.flow_run(run)["state"]["name"] == "Submitting", 30, warehouse.prefect.page(run))
         [worker] = warehouse.pods("worker")
         warehouse.kubectl("delete", "pod", worker["metadata"]["name"])
 
@@ -138,15 +138,19 @@ def test_a_pod_that_never_reaches_prefect_is_reported_within_two_minutes_with_wh
     assert warehouse.prefect.ended(run, 180)["state"]["name"] == "Completed", warehouse.prefect.page(run)
 
 
+def names(release: Release) -> set[str]:
+    return {deployment["name"] for deployment in release.prefect.all("deployments")}
+
+
 def test_a_database_that_was_lost_is_registered_again_within_two_minutes(warehouse: Release) -> None:
-    before = set(warehouse.prefect.deployments())
+    before = names(warehouse)
     [server] = warehouse.pods("server")
     warehouse.shell(LOSE_THE_DATABASE, name=server["metadata"]["name"])
     warehouse.kubectl("delete", "pod", server["metadata"]["name"], "--grace-period=0", "--force")
     warehouse.kubectl("rollout", "status", "deployment/dbtpod-server", "--timeout=180s", seconds=200)
     warehouse.disconnect()
 
-    until(lambda: set(warehouse.prefect.deployments()) == before, 120, "the deployments")
+    until(lambda: names(warehouse) == before, 120, "the deployments")
     until(lambda: warehouse.prefect.all("automations"), 30, "the automations")
     warehouse.kubectl("rollout", "status", "deployment/dbtpod-worker", "--timeout=60s")
     assert warehouse.prefect.run(BUILD)["state"]["name"] == "Completed"
