@@ -235,29 +235,32 @@ def test_a_run_that_has_a_job_is_not_put_back(pool: Pool, item: Any) -> None:
 
 AWAY = "ClientConnectorError: Cannot connect to host 10.96.0.1:443 ssl:default [Connect call failed]"
 BUSY = "InfrastructureError: Unable to create Kubernetes job: Service Unavailable"
+FORBIDDEN = 'InfrastructureError: Unable to create Kubernetes job: Forbidden: admission webhook "x" denied: Timeout'
 WRONG = (
     "InfrastructureError: Unable to create Kubernetes job: Bad Request: quantities must match the regular expression"
 )
 
 
 @pytest.mark.parametrize(
-    ("error", "state"), [(AWAY, "AwaitingRetry"), (BUSY, "AwaitingRetry"), ("TimeoutError: ", "AwaitingRetry")]
+    "error",
+    [AWAY, BUSY, "TimeoutError: ", "ServerDisconnectedError: Server disconnected", "JSONDecodeError: Expecting value"],
 )
-def test_a_run_that_was_due_while_kubernetes_api_was_away_is_tried_again(pool: Pool, error: str, state: str) -> None:
+def test_a_run_that_was_due_while_kubernetes_api_was_away_is_tried_again(pool: Pool, error: str) -> None:
     key = pool.by_hand("PENDING")
     pool.set(key, "CRASHED", "Crashed", f"{claims.NOT_SUBMITTED}{error}")
 
     for run in filter(claims.was_not_submitted, pool.server.crashed_runs(timedelta(minutes=1))):
         claims.resubmit(run, pool.server)
 
-    assert pool.run(key).state == state
+    assert pool.run(key).state == "AwaitingRetry"
     assert error.strip() in pool.run(key).message
     pool.set(key, "PENDING")
 
 
-def test_a_job_that_kubernetes_refuses_is_not_tried_again(pool: Pool) -> None:
+@pytest.mark.parametrize("error", [WRONG, FORBIDDEN, "ValueError: a bug"])
+def test_a_job_that_kubernetes_refuses_is_not_tried_again(pool: Pool, error: str) -> None:
     key = pool.by_hand("PENDING")
-    pool.set(key, "CRASHED", "Crashed", f"{claims.NOT_SUBMITTED}{WRONG}")
+    pool.set(key, "CRASHED", "Crashed", f"{claims.NOT_SUBMITTED}{error}")
 
     assert not claims.was_not_submitted(pool.run(key))
 

@@ -23,11 +23,12 @@ CLAIM_SECONDS = 110
 GIVE_UP_SECONDS = 900
 MARK = "Put back into the queue"
 NOT_SUBMITTED = "Failed to submit flow run to infrastructure: "
-# How an API that is away, or not yet whole again, shows in the worker's message; all else is a mistake.
-AWAY = re.compile(
-    r"Client\w*(Connect|OS|Payload)\w*Error|Disconnected|Timeout|TimedOut|ConnectionError|ConnectionReset"
-    r"|Service Unavailable|Internal Server Error|Bad Gateway|Gateway Time-?out|Too Many Requests|etcdserver"
-    r"|Cannot connect|name resolution|Max retries exceeded"
+# What the worker's message says then: an answer of Kubernetes that may be another next time, …
+ANSWERED = "InfrastructureError: Unable to create Kubernetes job: "
+BUSY = ("Service Unavailable", "Internal Server Error", "Bad Gateway", "Gateway Time", "Too Many Requests")
+# … or none; a text that is no JSON is a load balancer's.
+NO_ANSWER = re.compile(
+    r"^(Client\w*Error|Server\w*Error|\w*Timeout\w*|Connection\w*|OSError|gaierror|SSL\w*|JSONDecodeError)\b"
 )
 _WORKER = "prefect.worker.name"
 
@@ -36,7 +37,10 @@ logger = logging.getLogger("dbtpod.watchdog")
 
 def was_not_submitted(run: Run) -> bool:
     """Whether a crashed run has no Job because Kubernetes' API was away."""
-    return run.message.startswith(NOT_SUBMITTED) and bool(AWAY.search(run.message))
+    error = run.message.removeprefix(NOT_SUBMITTED)
+    if error.startswith(ANSWERED):
+        return error.removeprefix(ANSWERED).startswith(BUSY)
+    return error != run.message and bool(NO_ANSWER.match(error))
 
 
 def resubmit(run: Run, server: Server) -> None:

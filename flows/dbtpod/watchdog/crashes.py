@@ -3,7 +3,7 @@
 import logging
 from datetime import datetime
 
-from dbtpod.watchdog.cluster import Cluster
+from dbtpod.watchdog.cluster import Cluster, Object, job_of
 from dbtpod.watchdog.ended import DEADLINE, failed_at, reason_of_end
 from dbtpod.watchdog.server import Run, Server
 from dbtpod.watchdog.sight import Sight
@@ -27,7 +27,7 @@ def explain(sight: Sight, run: Run, server: Server) -> None:
     message = run.message
     if message.startswith(NO_REASON):
         jobs = sorted(sight.jobs.get(run.id, []), key=lambda job: str(job["metadata"]["creationTimestamp"]))
-        reason = reason_of_end(jobs[-1], sight.pods.get(run.id, [])) if jobs else ""
+        reason = reason_of_end(jobs[-1], _pods_of(jobs[-1], sight, run)) if jobs else ""
         message = reason or message
     if generation := run.labels.get(GENERATION):
         published = f"Generation {generation} was published before."
@@ -57,9 +57,13 @@ def end_without_pod(sight: Sight, run: Run, watch: Watch, server: Server) -> Non
     if run.type != "PENDING" or not failed or sight.live_jobs(run.id):
         return
     if watch.seconds(f"failed {run.id}") >= UNSEEN_SECONDS:
-        reason = reason_of_end(failed[-1], sight.pods.get(run.id, [])) or NO_REASON[0]
+        reason = reason_of_end(failed[-1], _pods_of(failed[-1], sight, run)) or NO_REASON[0]
         server.set_state(run, "CRASHED", "Crashed", reason)
         logger.warning("Ended flow run %s: %s", run.name, reason)
+
+
+def _pods_of(job: Object, sight: Sight, run: Run) -> list[Object]:
+    return [pod for pod in sight.pods.get(run.id, []) if job_of(pod) == job["metadata"]["name"]]
 
 
 def _was_started_again(run: Run, at: datetime, server: Server) -> bool:

@@ -12,11 +12,8 @@ LOST_WITH_NODE = 255
 def failed_at(job: Mapping[str, Any], reason: str = "") -> datetime | None:
     """When this Job failed, for that reason if one is given; None where it did not."""
     for condition in job.get("status", {}).get("conditions") or []:
-        if (
-            condition["type"] == "Failed"
-            and condition["status"] == "True"
-            and condition.get("reason", "") in (reason or condition.get("reason", ""),)
-        ):
+        failed = condition["type"] == "Failed" and condition["status"] == "True"
+        if failed and reason in ("", condition.get("reason", "")):
             return datetime.fromisoformat(condition["lastTransitionTime"])
     return None
 

@@ -43,13 +43,16 @@ class Registration:
         if self._is_superseded():
             return ""
         newest = max(self.cluster.registrations(), key=_created, default=None)
-        if newest is None or age(newest) >= (AGAIN_SECONDS if failed_at(newest) else DONE_SECONDS) and not is_live(newest):
+        if newest is None or self._may_be_followed(newest):
             name = self.cluster.create_job(json.loads(self.manifest.read_text()))
             return self._say(f"Job {name} registers it now")
         if not failed_at(newest):
             return self._say("the registration is running")
         said = self.cluster.last_lines(_name(newest))
         return self._say(f"the registration failed, and is tried again every {AGAIN_SECONDS // 60} minutes: {said}")
+
+    def _may_be_followed(self, job: Object) -> bool:
+        return not is_live(job) and age(job) >= (AGAIN_SECONDS if failed_at(job) else DONE_SECONDS)
 
     def _say(self, what: str) -> str:
         return f"Prefect's server has not what this release registers, so no schedule runs: {what}."
