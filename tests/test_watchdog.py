@@ -14,6 +14,7 @@ from uuid import UUID
 import httpx
 import pytest
 from prefect_server import Server as PrefectServer
+from prefect_server import eventually
 
 from dbtpod.watchdog import __main__, cancels, claims, crashes, missed
 from dbtpod.watchdog.cluster import Cluster
@@ -39,9 +40,14 @@ class Pool:
         self.deployment = self.post("deployments/", flow_id=flow, name=name, work_pool_name=name)["id"]
 
     def post(self, path: str, **body: Any) -> Any:
-        answer = self.http.post(path, json=body)
+        answer = eventually(lambda: self._answer(path, body), 30)
         assert answer.is_success, answer.text
         return answer.json() if answer.content else None
+
+    def _answer(self, path: str, body: dict[str, Any]) -> httpx.Response | None:
+        """None where SQLite is too busy on a loaded machine."""
+        answer = self.http.post(path, json=body)
+        return None if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE else answer
 
     def missed(self, minutes: int) -> list[str]:
         """Runs as the schedule makes them, which were due in each of the last minutes; the oldest first.
