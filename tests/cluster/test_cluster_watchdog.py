@@ -112,15 +112,22 @@ def webhook(url: str) -> dict[str, Any]:
 def test_a_run_whose_worker_goes_between_claim_and_job_runs_within_two_minutes_of_a_new_worker(
     warehouse: Release,
 ) -> None:
+    worker = until(lambda: only_worker(warehouse), 120, "one worker")
     with slow_admission(warehouse):
         run = warehouse.prefect.start(FRESHNESS)  # its queue is never full
         until(lambda: warehouse.prefect.flow_run(run)["state"]["name"] == "Submitting", 30, warehouse.prefect.page(run))
-        [worker] = warehouse.pods("worker")
-        warehouse.kubectl("delete", "pod", worker["metadata"]["name"])
+        warehouse.kubectl("delete", "pod", worker)
 
     put_back = until(lambda: [text for text in messages(warehouse, run) if "Put back into the queue" in text], 120)
     assert "worker" in put_back[0]
     assert warehouse.prefect.ended(run, 120)["state"]["name"] == "Completed", warehouse.prefect.page(run)
+
+
+def only_worker(release: Release) -> str:
+    """The worker's pod, once none is left of those before it."""
+    pods = release.pods("worker")
+    ready = len(pods) == 1 and all(each["ready"] for each in pods[0]["status"]["containerStatuses"])
+    return str(pods[0]["metadata"]["name"]) if ready else ""
 
 
 def messages(release: Release, run: str) -> list[str]:
