@@ -1,6 +1,7 @@
 """One worker's watchdog: what it does in each round, each thing apart, so that one that fails stops no other."""
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -22,6 +23,8 @@ from dbtpod.watchdog.watch import Watch
 CRASHED_WITHIN = timedelta(minutes=15)
 # A worker sends a heartbeat each 30 s, and is Online for 90 s after it.
 WORKER_SECONDS = 180
+# A server that does not answer for less is slow, and the worker as Ready as before.
+AWAY_SECONDS = 30
 
 T = TypeVar("T")
 
@@ -41,6 +44,7 @@ class Dog:
     worker: str
     late_runs: int
     served: bool = False
+    _answered_at: float = field(default_factory=time.monotonic)
     # The pods of which was warned, by uid.
     warned: set[str] = field(default_factory=set)
     _troubles: dict[str, str] = field(default_factory=dict)
@@ -52,9 +56,15 @@ class Dog:
         missing = self._try("The registration", self.registration.missing)
         self._say("The registration's state", missing or "")
         self.served = bool(served)
-        self.health.ready = self.served and missing == ""
+        self._judge_ready(served, missing)
         if served is not None and went:
             self.watch.end_round()
+
+    def _judge_ready(self, served: bool | None, missing: str | None) -> None:
+        if served is not None and missing is not None:
+            self._answered_at, self.health.ready = time.monotonic(), served and not missing
+        elif time.monotonic() - self._answered_at >= AWAY_SECONDS:
+            self.health.ready = False
 
     def _look(self) -> bool:
         """Read both APIs, Prefect's first, and tend what they show; False where Kubernetes did not answer."""
