@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from prefect_server import eventually
 from dbtpod.watchdog import __main__, cancels, claims, crashes, missed
 from dbtpod.watchdog.cluster import Cluster
 from dbtpod.watchdog.health import Health
+from dbtpod.watchdog.registration import Registration
 from dbtpod.watchdog.server import Run, Server, connected
 from dbtpod.watchdog.sight import Sight
 from dbtpod.watchdog.starting import Starting
@@ -411,6 +413,51 @@ def test_a_pod_that_runs_and_never_reaches_prefect_is_named_in_the_runs_log_and_
 
     assert pool.run(key).state == "Crashed"
     assert "does not reach Prefect's API" in pool.run(key).message
+
+
+# ---- what is registered
+
+
+class Jobs:
+    """Kubernetes' part of a registration: its Jobs, in the form in which the API lists them."""
+
+    def __init__(self) -> None:
+        self.created: list[dict[str, Any]] = []
+        self.http = httpx.Client(base_url="http://kubernetes", transport=httpx.MockTransport(self._answer))
+
+    def end(self, condition: str) -> None:
+        now = datetime.now(UTC).isoformat()
+        ended = {"type": condition, "status": "True", "reason": "BackoffLimitExceeded", "lastTransitionTime": now}
+        self.created[-1]["status"] = {"conditions": [ended]}
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/log"):
+            return httpx.Response(200, text="prefect.yaml has 1 mistake; nothing was changed.")
+        if request.method == "POST":
+            metadata = {"name": f"again-{len(self.created)}", "creationTimestamp": datetime.now(UTC).isoformat()}
+            self.created.append({"metadata": metadata})
+            return httpx.Response(201, json=self.created[-1])
+        pods = [{"metadata": {"name": WORKER, "creationTimestamp": datetime.now(UTC).isoformat()}}]
+        return httpx.Response(200, json={"items": pods if request.url.path.endswith("/pods") else self.created})
+
+
+def test_what_the_server_lost_is_registered_again_by_one_job_and_a_mistake_is_named(pool: Pool, tmp_path: Path) -> None:
+    jobs, clock = Jobs(), Clock()
+    (tmp_path / "job.json").write_text("{}")
+    cluster = Cluster(jobs.http, "dbtpod", "app.kubernetes.io/instance=dbtpod")
+    registration = Registration(pool.server, cluster, clock.watch, "1a2b3c4d", tmp_path / "job.json", WORKER)
+
+    said = [registration.missing() for _ in clock.rounds(60)]
+    assert said[:8] == [""] * 8  # Helm's hook is given time
+    assert "Job again-0 registers it now" in next(filter(None, said))
+    assert "the registration is running" in said[-1]
+    assert len(jobs.created) == 1
+    jobs.end("Failed")
+    assert "prefect.yaml has 1 mistake" in registration.missing()
+    assert len(jobs.created) == 1
+
+    pool.http.patch(f"work_pools/{pool.name}", json={"description": "Registered by dbtpod: 1a2b3c4d"})
+    assert registration.missing() == ""
 
 
 # ---- the loop and the probes
