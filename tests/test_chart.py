@@ -499,6 +499,7 @@ def test_the_worker_may_only_follow_jobs_and_pods_of_its_namespace(render: Rende
     assert {(*rule["resources"], *rule["verbs"]) for rule in role["rules"]} == {
         ("jobs", "create", "get", "list", "watch", "delete"),
         ("pods", "list", "watch"),
+        ("events", "list"),
         ("pods/log", "get"),
     }
     assert not render(kind="ClusterRole")

@@ -111,6 +111,13 @@ def test_a_room_of_the_package_imports_only_rooms_above_it_and_errors_and_settin
     assert imported <= {"errors", "settings", *ROOMS[: ROOMS.index(room) + 1]}
 
 
+def test_the_watchdog_imports_nothing_else_of_ours_so_that_it_stays_small() -> None:
+    text = "\n".join(path.read_text() for path in (PACKAGE / "watchdog").glob("*.py"))
+
+    assert set(re.findall(r"^\s*(?:from|import) dbtpod\.?(\w*)", text, re.MULTILINE)) == {"watchdog"}
+    assert not re.search(r"^\s*(?:from|import) (?:prefect|kubernetes|yaml|pydantic)\b", text, re.MULTILINE)
+
+
 def test_the_readme_names_only_commands_and_files_that_there_are() -> None:
     readme = (ROOT / "README.md").read_text()
     makefile = (ROOT / "Makefile").read_text()
