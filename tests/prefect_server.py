@@ -19,8 +19,9 @@ T = TypeVar("T")
 class Server:
     """Where it answers, and its process."""
 
-    def __init__(self, port: int, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, port: int, process: subprocess.Popen[bytes], home: Path) -> None:
         self.port = port
+        self.database = home / "prefect.db"
         self.process = process
         self.url = f"http://127.0.0.1:{port}/api"
 
@@ -59,7 +60,7 @@ def running(home: Path, port: int = 0, **settings: str) -> Iterator[Server]:
     command = [sys.executable, "-m", "prefect", "server", "start", "--no-ui", "--host", "127.0.0.1"]
     with (home / "server.log").open("a") as log:
         process = subprocess.Popen([*command, "--port", str(port)], env=environment, stdout=log, stderr=log)
-    server = Server(port, process)
+    server = Server(port, process, home)
     try:
 
         def healthy() -> bool:

@@ -26,7 +26,7 @@ CASES = sorted((CHART / "ci").glob("*.yaml"))
 
 
 def job_template(manifests: list[Manifest]) -> dict[str, Any]:
-    [work_pool] = [each for each in manifests if each["kind"] == "ConfigMap"]
+    [work_pool] = [each for each in manifests if each["metadata"]["name"].endswith("-work-pool")]
     template: dict[str, Any] = json.loads(work_pool["data"]["base-job-template.json"])
     return template
 
@@ -114,7 +114,9 @@ def test_every_pod_meets_the_restricted_standard_flow_runs_included(render: Rend
                 "readOnlyRootFilesystem": True,
                 "capabilities": {"drop": ["ALL"]},
             }, name
-        assert all({"persistentVolumeClaim", "emptyDir", "configMap"} & set(each) for each in spec["volumes"]), name
+        assert all(
+            {"persistentVolumeClaim", "emptyDir", "configMap", "projected"} & set(each) for each in spec["volumes"]
+        ), name
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda path: path.stem)
@@ -439,12 +441,65 @@ def test_a_changed_job_template_is_registered_by_a_new_job(render: Render) -> No
     assert before["metadata"]["name"] != after["metadata"]["name"]
 
 
+def test_what_is_registered_is_in_the_workers_pod_so_that_any_verb_of_helm_reaches_the_watchdog(render: Render) -> None:
+    changed = {"jobs": {"ttlSecondsAfterFinished": 60}}
+
+    digests = [digest_of(worker_container(render, values, "watchdog")) for values in ({}, changed)]
+    assert digests[0] != digests[1]
+    for values, digest in zip(({}, changed), digests, strict=True):
+        [job] = render(values, kind="Job", component="register")
+        assert digest_of(job["spec"]["template"]["spec"]["containers"][0]) == digest
+
+
+def test_the_watchdog_registers_again_with_the_same_pod_as_helms_hook(render: Render) -> None:
+    [hook] = render(kind="Job", component="register")
+    [held] = render(kind="ConfigMap", component="register")
+
+    again = json.loads(held["data"]["register-job.json"])
+    assert again["spec"] == hook["spec"]
+    assert "name" not in again["metadata"]
+    assert again["metadata"]["labels"].items() <= hook["metadata"]["labels"].items()
+    [mounted] = [each for each in worker_spec(render)["volumes"] if each["name"] == "base-job-template"]
+    assert {"configMap": {"name": held["metadata"]["name"]}} in mounted["projected"]["sources"]
+
+
+def test_no_liveness_probe_asks_what_depends_on_another_process(render: Render) -> None:
+    watchdog, worker = worker_container(render, {}, "watchdog"), worker_container(render, {})
+
+    assert watchdog["livenessProbe"]["httpGet"]["path"] == "/alive"
+    assert worker["livenessProbe"]["httpGet"] == {"path": "/worker", "port": watchdog["ports"][0]["containerPort"]}
+    assert "--with-healthcheck" not in worker["args"]
+
+
+def test_a_server_that_is_slow_is_given_minutes_before_it_is_taken_for_dead(render: Render) -> None:
+    server = server_container(render, {})
+
+    for probe, minutes in (("livenessProbe", 8), ("startupProbe", 15)):
+        assert server[probe]["periodSeconds"] * server[probe]["failureThreshold"] >= 60 * minutes
+    assert server["livenessProbe"]["timeoutSeconds"] >= 60
+
+
+def test_the_number_of_late_runs_reaches_the_watchdog(render: Render) -> None:
+    assert "--late-runs=3" in worker_container(render, {"worker": {"lateRuns": 3}}, "watchdog")["args"]
+
+
+def digest_of(container: Manifest) -> str:
+    [digest] = [each for each in container["args"] if each.startswith("--digest=")]
+    return str(digest)
+
+
+def worker_spec(render: Render) -> Manifest:
+    [worker] = render(kind="Deployment", component="worker")
+    return dict(worker["spec"]["template"]["spec"])
+
+
 def test_the_worker_may_only_follow_jobs_and_pods_of_its_namespace(render: Render) -> None:
     [role] = render(kind="Role")
 
     assert {(*rule["resources"], *rule["verbs"]) for rule in role["rules"]} == {
         ("jobs", "create", "get", "list", "watch", "delete"),
         ("pods", "list", "watch"),
+        ("events", "list"),
         ("pods/log", "get"),
     }
     assert not render(kind="ClusterRole")

@@ -75,7 +75,7 @@ def test_the_selector_that_the_smoke_flow_names_exists() -> None:
         ("duckdb", {"database.py"}),
         ("prefect._internal", {"engine.py"}),
         ("prefect.runner", {"supervise.py", "supervisor.py", "forked.py"}),
-        ("kubernetes_asyncio", {"watchdog.py"}),
+        ("kubernetes_asyncio", set()),
     ],
 )
 def test_a_dependency_is_imported_only_at_its_seam(module: str, allowed: set[str]) -> None:
@@ -109,6 +109,13 @@ def test_a_room_of_the_package_imports_only_rooms_above_it_and_errors_and_settin
     names = re.findall(r"^\s*from dbtpod import (\w+)", text, re.MULTILINE)
     imported = {*names, *re.findall(r"^\s*from dbtpod\.(\w+)", text, re.MULTILINE)}
     assert imported <= {"errors", "settings", *ROOMS[: ROOMS.index(room) + 1]}
+
+
+def test_the_watchdog_imports_nothing_else_of_ours_so_that_it_stays_small() -> None:
+    text = "\n".join(path.read_text() for path in (PACKAGE / "watchdog").glob("*.py"))
+
+    assert set(re.findall(r"^\s*(?:from|import) dbtpod\.?(\w*)", text, re.MULTILINE)) == {"watchdog"}
+    assert not re.search(r"^\s*(?:from|import) (?:prefect|kubernetes|yaml|pydantic)\b", text, re.MULTILINE)
 
 
 def test_the_readme_names_only_commands_and_files_that_there_are() -> None:

@@ -170,6 +170,19 @@ def test_this_repositorys_file_becomes_pool_queues_deployments_and_scheduled_run
     assert "dbt-build/dbt-build-daily" in table and "06:00 UTC" in table and "WARNING" not in table
 
 
+def test_what_was_registered_is_written_into_the_pool_and_goes_with_it(api: None, project: Path) -> None:
+    assert run(project, "--digest", "1a2b3c4d") == 0
+    assert ask(lambda client: client.read_work_pool("shop")).description == "Registered by dbtpod: 1a2b3c4d"
+
+    # By hand, without a digest: what the chart registered is still what it compares with.
+    assert run(project) == 0
+    assert ask(lambda client: client.read_work_pool("shop")).description == "Registered by dbtpod: 1a2b3c4d"
+
+    write(project, daily(entrypoint="flows/flows.py:no_such_flow"))
+    assert run(project, "--digest", "5e6f7a8b") == 1
+    assert "5e6f7a8b" not in str(ask(lambda client: client.read_work_pool("shop")).description)
+
+
 def scheduled_runs(deployment_id: Any) -> list[Any]:
     runs = ask(
         lambda client: client.read_flow_runs(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dbtpod.cluster.stuck import Obstacle, obstacle_of_job, obstacle_of_pod
+from dbtpod.watchdog.stuck import CREATING, Obstacle, has_no_pod, obstacle_of_job, obstacle_of_pod
 
 PODS = Path(__file__).parent / "data" / "kubernetes" / "pods.json"
 RECORDED: dict[str, dict[str, Any]] = json.loads(PODS.read_text())
@@ -51,7 +51,8 @@ def test_a_pod_that_waits_for_its_volume_may_still_get_it() -> None:
     found = obstacle("mount")
 
     assert not found.mistake
-    assert "kubectl describe pod mount" in found.advice
+    assert found.reason == CREATING
+    assert "jobs.volumes" in found.advice
 
 
 def test_a_pod_that_runs_or_is_being_removed_has_no_obstacle() -> None:
@@ -61,17 +62,32 @@ def test_a_pod_that_runs_or_is_being_removed_has_no_obstacle() -> None:
     assert obstacle_of_pod(removed) is None
 
 
-def test_a_job_for_which_kubernetes_makes_no_pod_is_told_from_one_that_has_it() -> None:
-    found = obstacle_of_job(RECORDED["job-podless"])
+def test_a_job_for_which_kubernetes_makes_no_pod_is_known_from_one_that_has_it() -> None:
+    assert has_no_pod(RECORDED["job-podless"])
+    assert not has_no_pod(RECORDED["job-running"])
 
-    assert found is not None
-    assert not found.mistake
-    assert "kubectl describe job podless" in found.advice
-    assert obstacle_of_job(RECORDED["job-running"]) is None
+
+LIMIT = 'pods "x" is forbidden: maximum memory usage per Container is 1Gi, but limit is 2Gi'
+SECURITY = 'pods "x" is forbidden: violates PodSecurity "restricted:latest": allowPrivilegeEscalation != false'
+UNSET = 'pods "x" is forbidden: failed quota: mem: must specify limits.memory for: prefect-job'
+QUOTA = 'pods "x" is forbidden: exceeded quota: mem, requested: limits.memory=2Gi, used: limits.memory=1Gi'
+WEBHOOK = 'Internal error occurred: failed calling webhook "policy.example.com": connect: connection refused'
+
+
+@pytest.mark.parametrize(
+    ("event", "mistake"), [(LIMIT, True), (SECURITY, True), (UNSET, True), (QUOTA, False), (WEBHOOK, False)]
+)
+def test_a_refused_pod_is_told_in_kubernetes_words_and_only_what_may_pass_is_waited_for(
+    event: str, mistake: bool
+) -> None:
+    found = obstacle_of_job(event)
+
+    assert event in str(found)
+    assert found.mistake is mistake
 
 
 def test_the_message_says_what_happened_and_then_what_to_do() -> None:
     what, what_to_do = str(obstacle("secret")).splitlines()
 
-    assert what == 'could not start: CreateContainerConfigError: secret "source" not found'
+    assert what == 'could not start: CreateContainerConfigError: secret "source" not found.'
     assert what_to_do.endswith("Then run the deployment again.")

@@ -12,13 +12,13 @@ what a flow enters
 what is started by name
     boot             a flow run's pod
     register         the chart's hook, and by hand: makes a Prefect server equal to prefect.yaml
-    watchdog         beside the worker: ends runs whose pod cannot start
+    watchdog         beside the worker: compares what Prefect says of runs with what Kubernetes has of them
     generations      by hand: what was published, what changed, the way back; the volume checked and repaired
     laptop           `make run`
 the rooms behind them; each may import those above it and the errors and settings, none below, and nothing from here
     dbt              running dbt, and reading what it says
     warehouse        the DuckDB file and its generations
     page             what people see of it in Prefect
-    cluster          a flow run as a pod, and pods that do not start
+    cluster          a flow run as a pod
     registration     prefect.yaml, and the server that it is brought to
 """

@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         template = work_pool.read_template(arguments.base_job_template) if arguments.base_job_template else None
         if not PREFECT_API_URL.value():
             raise SettingsError("PREFECT_API_URL is not set: give the server's, such as http://127.0.0.1:4200/api.")
-        asyncio.run(register(file, template, arguments.wait_seconds))
+        asyncio.run(register(file, template, arguments.wait_seconds, arguments.digest))
     except DbtPodError as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -51,11 +51,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-async def register(file: PrefectFile, template: dict[str, Any] | None, wait_seconds: float) -> None:
+async def register(
+    file: PrefectFile, template: dict[str, Any] | None, wait_seconds: float, digest: str | None = None
+) -> None:
     """Bring the server's pool, queues, deployments and automations in line with the file, and log what changed.
 
     Without a job template the pool must exist, and keeps its own. Deployments of this pool that the file does not
-    have are removed: the pool belongs to the file.
+    have are removed: the pool belongs to the file. At the end the digest is written down on the server.
     """
     async with get_client() as client:
         await _wait_for_api(client, wait_seconds)
@@ -70,6 +72,8 @@ async def register(file: PrefectFile, template: dict[str, Any] | None, wait_seco
         schedules.tell_changes(file, before, after)
         for automation in heartbeat.automations(file.pool, [found.id for found in after.values()]):
             await heartbeat.ensure(client, automation)
+        if digest:
+            await work_pool.mark(client, file.pool, digest)
         await schedules.tell_table(client, file, after)
 
 
@@ -185,6 +189,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--file", type=Path, default=Path("prefect.yaml"), help="default: prefect.yaml here")
     parser.add_argument("--pool", help="the work pool; default: the one that the file names")
     parser.add_argument("--base-job-template", type=Path, help="JSON file; default: the pool keeps its own")
+    parser.add_argument("--digest", help="what the chart knows this registration by; written into the work pool")
     parser.add_argument("--wait-seconds", type=float, default=120, help="how long to wait for the API; default: 120")
     return parser
 

@@ -40,7 +40,9 @@ def automations(pool: str, deployments: Iterable[UUID], silence: timedelta = SIL
             name=f"{pool}: end runs whose pod is gone",
             description=_DESCRIPTION,
             trigger=_absence({beat}, {beat} | quiet, ids, silence),
-            actions=[_change(StateType.CRASHED, f"No heartbeat for {seconds}: the pod is gone. The next run goes on.")],
+            actions=[
+                _change(StateType.CRASHED, f"No heartbeat for {seconds}: its pod is gone, or does not reach Prefect.")
+            ],
         ),
         AutomationCore(
             name=f"{pool}: end cancelled runs whose pod is gone",
@@ -48,7 +50,10 @@ def automations(pool: str, deployments: Iterable[UUID], silence: timedelta = SIL
             # The server lets a cancelling run go nowhere else.
             trigger=_absence({"prefect.flow-run.Cancelling"}, {"prefect.flow-run.Cancelled"}, ids, silence),
             actions=[
-                _change(StateType.CANCELLED, f"Not stopped within {seconds} of being cancelled: the pod is gone.")
+                _change(
+                    StateType.CANCELLED,
+                    f"Not stopped within {seconds} of being cancelled; its process was not there to do it.",
+                )
             ],
         ),
     ]

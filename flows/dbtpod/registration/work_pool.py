@@ -14,6 +14,8 @@ from dbtpod.errors import DeploymentsInvalid
 from dbtpod.registration.deployment_rules import QUEUES
 
 KIND = "kubernetes"
+# The watchdog looks for what follows.
+MARK = "Registered by dbtpod:"
 
 log = logging.getLogger("dbtpod.register")
 
@@ -59,6 +61,17 @@ async def ensure(client: PrefectClient, name: str, template: dict[str, Any] | No
     if pool is not None and template is not None and pool.base_job_template != template:
         await client.update_work_pool(name, WorkPoolUpdate(base_job_template=template))
         log.info("work pool %s: job template updated", name)
+
+
+async def mark(client: PrefectClient, name: str, digest: str) -> None:
+    """Write down in the pool what was registered last, where the watchdog looks for it.
+
+    It goes with the pool: a database that was lost or replaced, or a pool that was deleted, has no such mark.
+    """
+    description = f"{MARK} {digest}"
+    pool = await find(client, name)
+    if pool is None or pool.description != description:
+        await client.update_work_pool(name, WorkPoolUpdate(description=description))
 
 
 async def ensure_queues(client: PrefectClient, pool: str) -> None:

@@ -1,0 +1,74 @@
+"""The watchdog as a program: python -m dbtpod.watchdog, beside the worker in its pod."""
+
+import argparse
+import logging
+import os
+import ssl
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import httpx
+
+from dbtpod.watchdog import server
+from dbtpod.watchdog.cluster import AUTHORITY, Cluster, ServiceAccount
+from dbtpod.watchdog.dog import Dog
+from dbtpod.watchdog.health import Health
+from dbtpod.watchdog.registration import Registration
+from dbtpod.watchdog.server import Server
+from dbtpod.watchdog.starting import Starting
+from dbtpod.watchdog.watch import Watch
+
+ROUND_SECONDS = 5.0
+# Less than health.STALE_SECONDS, more than a server takes that is only slow.
+REQUEST_SECONDS = 20.0
+
+
+def main(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> None:
+    """Watch until the pod ends; what goes wrong is logged once and tried again."""
+    options = _options(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", stream=sys.stdout)
+    trust = ssl.create_default_context(cafile=AUTHORITY)
+    kubernetes = httpx.Client(
+        base_url="https://kubernetes.default.svc", auth=ServiceAccount(), verify=trust, timeout=REQUEST_SECONDS
+    )
+    dog = watchdog(options, kubernetes, server.connected(environment, REQUEST_SECONDS))
+    dog.health.serve(options.port)
+    while True:
+        dog.round()
+        dog.health.beat()
+        time.sleep(ROUND_SECONDS if dog.served else 1)
+
+
+def watchdog(options: argparse.Namespace, kubernetes: httpx.Client, prefect: httpx.Client) -> Dog:
+    """Put the watchdog of these options together; each request that it begins is a beat of its loop."""
+    health, watch = Health(), Watch()
+    for http in (kubernetes, prefect):
+        http.event_hooks["request"].append(lambda _: health.beat())
+    cluster, one = Cluster(kubernetes, options.namespace, options.selector), Server(prefect, options.pool)
+    return Dog(
+        server=one,
+        cluster=cluster,
+        watch=watch,
+        starting=Starting(cluster, one, watch, options.start_timeout_seconds),
+        registration=Registration(one, cluster, watch, options.digest, options.register_job, options.worker),
+        health=health,
+        worker=options.worker,
+        late_runs=options.late_runs,
+    )
+
+
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m dbtpod.watchdog", description=__doc__)
+    for name in ("pool", "worker", "namespace", "selector", "digest"):
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--register-job", type=Path, required=True)
+    parser.add_argument("--start-timeout-seconds", type=float, required=True)
+    parser.add_argument("--late-runs", type=int, required=True)
+    parser.add_argument("--port", type=int, required=True)
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

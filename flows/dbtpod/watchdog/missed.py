@@ -1,0 +1,44 @@
+"""Ends scheduled runs that are too late: after hours without a worker one build does what ten would.
+
+Prefect starts every run that was missed, the oldest first, and the run that is due waits behind all of them.
+"""
+
+import logging
+from collections.abc import Iterable
+
+from dbtpod.watchdog.server import Run, Server
+from dbtpod.watchdog.sight import since
+
+# A run that waits for less is only late because the pod before it takes its time to end.
+LATE_SECONDS = 60
+
+logger = logging.getLogger("dbtpod.watchdog")
+
+
+def too_late(runs: Iterable[Run], kept: int) -> list[Run]:
+    """The runs to be skipped: of each deployment all late ones but the newest `kept`.
+
+    A run that was started by hand, began once, or waits for its retry is no missed run. One that is about to start
+    can no longer be skipped, so it is one of those that are kept.
+    """
+    late: dict[str, list[Run]] = {}
+    for run in runs:
+        waits = run.type == "PENDING" or run.state in ("Scheduled", "Late")
+        if waits and run.scheduled and not run.started and since(run.expected) > LATE_SECONDS:
+            late.setdefault(run.deployment, []).append(run)
+    skipped: list[Run] = []
+    for missed in late.values():
+        missed.sort(key=lambda run: (run.type == "PENDING", run.expected), reverse=True)
+        skipped += [run for run in missed[kept:] if run.type == "SCHEDULED"]
+    return skipped
+
+
+def skip(runs: Iterable[Run], kept: int, server: Server) -> None:
+    """End what is too late as Skipped, with the reason."""
+    for run in too_late(runs, kept):
+        message = (
+            f"Skipped: it was due at {run.expected:%Y-%m-%d %H:%M:%S} UTC and could not start, and a newer run of "
+            f"this deployment is late as well. Of late runs the newest {kept} still run (worker.lateRuns)."
+        )
+        if server.set_state(run, "CANCELLED", "Skipped", message):
+            logger.warning("Flow run %s was skipped: it was due at %s.", run.name, run.expected)

@@ -1,0 +1,142 @@
+"""Prefect's API, as far as the watchdog uses it: one pool and its runs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+
+LIVE = ("PENDING", "RUNNING", "CANCELLING", "SCHEDULED")
+# Scheduled runs that are due later than this are nobody's concern yet.
+SOON = timedelta(seconds=30)
+PAGE = 200
+
+
+@dataclass(frozen=True)
+class Run:
+    """One flow run, as the server has it."""
+
+    id: str
+    name: str
+    type: str  # of its state
+    state: str  # the state's name
+    message: str
+    since: datetime
+    expected: datetime
+    started: bool  # its flow began once
+    scheduled: bool  # by the deployment's schedule, not by a person
+    deployment: str
+    labels: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, answer: Mapping[str, Any]) -> "Run":
+        """Take what is needed from the API's answer."""
+        state = answer.get("state") or {}
+        created = answer["created"]
+        return cls(
+            id=str(answer["id"]),
+            name=str(answer["name"]),
+            type=str(state.get("type", "")),
+            state=str(state.get("name", "")),
+            message=str(state.get("message") or ""),
+            since=_time(state.get("timestamp") or created),
+            expected=_time(answer.get("expected_start_time") or created),
+            started=bool(answer.get("start_time")),
+            scheduled=bool(answer.get("auto_scheduled")),
+            deployment=str(answer.get("deployment_id") or ""),
+            labels=answer.get("labels") or {},
+        )
+
+
+@dataclass(frozen=True)
+class Server:
+    """One pool on one Prefect server."""
+
+    http: httpx.Client
+    pool: str
+
+    def live_runs(self) -> list[Run]:
+        """The pool's runs that have not ended and are due."""
+        soon = (datetime.now(UTC) + SOON).isoformat()
+        return self._runs(state={"type": {"any_": list(LIVE)}}, expected_start_time={"before_": soon})
+
+    def crashed_runs(self, within: timedelta) -> list[Run]:
+        """The pool's runs that crashed in that time."""
+        after = (datetime.now(UTC) - within).isoformat()
+        return self._runs(state={"type": {"any_": ["CRASHED"]}}, end_time={"after_": after})
+
+    def runs(self, ids: list[str]) -> list[Run]:
+        """These runs, whatever their state and pool."""
+        return [Run.read(each) for each in self._post("flow_runs/filter", flow_runs={"id": {"any_": ids}}, limit=PAGE)]
+
+    def history(self, run: Run) -> list[Mapping[str, Any]]:
+        """All states that the run had."""
+        answer = self.http.get("flow_run_states/", params={"flow_run_id": run.id}).raise_for_status().json()
+        return list(answer)
+
+    def set_state(self, run: Run, type_: str, name: str, message: str, *, force: bool = False, **details: str) -> bool:
+        """Propose a state; False where the server did not take it because the run has gone on meanwhile."""
+        state = {"type": type_, "name": name, "message": message, "state_details": details}
+        answer = self.http.post(f"flow_runs/{run.id}/set_state", json={"state": state, "force": force})
+        return bool(answer.raise_for_status().json()["status"] == "ACCEPT")
+
+    def warn(self, run: Run, message: str) -> None:
+        """Add a warning to the run's log."""
+        now = datetime.now(UTC).isoformat()
+        line = {"name": "dbtpod.watchdog", "level": 30, "message": message, "timestamp": now, "flow_run_id": run.id}
+        self.http.post("logs/", json=[line]).raise_for_status()
+
+    def work_pool(self) -> Mapping[str, Any] | None:
+        """The pool; None where there is none."""
+        answer = self.http.get(f"work_pools/{self.pool}")
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            return None
+        found: Mapping[str, Any] = answer.raise_for_status().json()
+        return found
+
+    def serves(self, worker: str) -> bool:
+        """Whether the pool has this worker online; False while there is no such pool."""
+        online = {"workers": {"status": {"any_": ["ONLINE"]}}}
+        answer = self.http.post(f"work_pools/{self.pool}/workers/filter", json=online)
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            return False
+        return any(each["name"] == worker for each in answer.raise_for_status().json())
+
+    def _runs(self, **flow_runs: Any) -> list[Run]:
+        pools = {"name": {"any_": [self.pool]}}
+        found: list[Run] = []
+        while True:
+            page = self._post(
+                "flow_runs/filter",
+                flow_runs=flow_runs,
+                work_pools=pools,
+                sort="EXPECTED_START_TIME_ASC",
+                limit=PAGE,
+                offset=len(found),
+            )
+            found += [Run.read(each) for each in page]
+            if len(page) < PAGE:
+                return found
+
+    def _post(self, path: str, **body: Any) -> list[Mapping[str, Any]]:
+        answer: list[Mapping[str, Any]] = self.http.post(path, json=body).raise_for_status().json()
+        return answer
+
+
+def connected(environment: Mapping[str, str], timeout: float) -> httpx.Client:
+    """Connect to Prefect's API as Prefect's own clients do."""
+    user, _, password = environment.get("PREFECT_API_AUTH_STRING", "").partition(":")
+    key = environment.get("PREFECT_API_KEY")
+    return httpx.Client(
+        base_url=environment["PREFECT_API_URL"],
+        auth=(user, password) if user else None,
+        headers={"Authorization": f"Bearer {key}"} if key else None,
+        timeout=timeout,
+        # The server closes an idle connection after 5 s, which is when the next round begins.
+        limits=httpx.Limits(keepalive_expiry=2),
+    )
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
