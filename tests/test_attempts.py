@@ -244,3 +244,27 @@ def test_success_without_the_results_that_say_so_is_not_complete(tmp_path: Path)
     pod = Pod(settings, starts=2)
     with pytest.raises(BuildIncomplete, match=r"model\.shop\.c_last"):
         pod.command("build")
+
+
+def test_an_operation_that_fails_has_dbts_reason(tmp_path: Path) -> None:
+    boom = "{% macro boom() %}{% do run_query('select * from not_there_at_all') %}{% endmacro %}"
+    settings = project(tmp_path, {"macros/m.sql": boom})
+    pod = Pod(settings)
+
+    with pytest.raises(DbtFailed, match="Table with name not_there_at_all does not exist"):
+        pod.command("run-operation", "boom")
+
+    assert "not_there_at_all" in pod.reports[-1].nodes[0].message
+
+
+def test_an_operation_that_lost_its_connection_is_tried_again(tmp_path: Path) -> None:
+    other = tmp_path / "other.duckdb"
+    boom = f"{{% macro boom() %}}{{% do run_query(\"attach '{other}' as other\") %}}{{% endmacro %}}"
+    settings = project(tmp_path, {"macros/m.sql": boom})
+    pod = Pod(settings)
+    with duckdb.connect(other), pytest.raises(ConnectionLost, match="Could not set lock"):
+        pod.command("run-operation", "boom")
+
+    pod.command("run-operation", "boom")
+
+    assert pod.publish()

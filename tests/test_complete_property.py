@@ -12,6 +12,7 @@ import fcntl
 import os
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ import attempting
 import duckdb
 import pytest
 from attempting import Pod, Stopped, Watcher
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dbtpod.dbt.events import Event, NodeFinished, NodeStarted
@@ -29,6 +30,7 @@ from dbtpod.dbt.record import is_hook
 from dbtpod.errors import DbtPodError
 from dbtpod.settings import Settings
 
+OUTCOMES: Counter[tuple[str, str]] = Counter()
 EXAMPLES = int(os.environ.get("DBTPOD_PROPERTY_EXAMPLES", "12"))
 
 
@@ -67,9 +69,9 @@ def examples(draw: Callable[[Any], Any]) -> Example:
             Node(
                 kind=kind,
                 parents=tuple(sorted(parents)),
-                fails=kind != "seed" and draw(st.integers(0, 9)) == 0,
+                fails=kind != "seed" and draw(st.integers(0, 19)) == 19,
                 enabled=draw(st.sampled_from(["always", "always", "always", "var", "prod"])) if index else "always",
-                test=draw(st.sampled_from(["none", "none", "none", "pass", "pass", "warn", "fail"])),
+                test=draw(st.sampled_from(["none"] * 5 + ["pass"] * 5 + ["warn", "fail"])),
                 is_tagged=draw(st.booleans()),
             )
         )
@@ -89,7 +91,7 @@ def examples(draw: Callable[[Any], Any]) -> Example:
     )
     flags = draw(
         st.sets(
-            st.sampled_from(["--vars={on: true}", "--target=prod", "--warn-error", "--full-refresh", "--fail-fast"]),
+            st.sampled_from(["--vars={late: true}", "--target=prod", "--warn-error", "--full-refresh", "--fail-fast"]),
             max_size=3,
         )
     )
@@ -99,7 +101,7 @@ def examples(draw: Callable[[Any], Any]) -> Example:
     return Example(tuple(nodes), selection, tuple(sorted(flags)), tuple(disturbances))
 
 
-ENABLED = {"always": "true", "var": "var('on', false)", "prod": "(target.name == 'prod')"}
+ENABLED = {"always": "true", "var": "var('late', false)", "prod": "(target.name == 'prod')"}
 HOOKS = """
 on-run-end:
   - "attach if not exists '{hook}' as hook"
@@ -128,14 +130,14 @@ def write(folder: Path, example: Example) -> Settings:
             tags = "[chosen]" if node.is_tagged else "[]"
             enabled = ENABLED[node.enabled]
             files[f"seeds/{name}.yml"] = (
-                f'seeds: [{{name: {name}, config: {{tags: {tags}, enabled: "{{{{ {enabled} }}}}"}}}}]\n'
+                f'seeds: [{{name: {name}, config: {{tags: {tags}, enabled: "{{{{ ({enabled}) | as_bool }}}}"}}}}]\n'
             )
         elif node.kind == "python":
             refs = "".join(f"    dbt.ref('n{parent}')\n" for parent in node.parents)
             tags = "[chosen]" if node.is_tagged else "[]"
             enabled = ENABLED[node.enabled]
             files[f"models/{name}.yml"] = (
-                f'models: [{{name: {name}, config: {{tags: {tags}, enabled: "{{{{ {enabled} }}}}"}}}}]\n'
+                f'models: [{{name: {name}, config: {{tags: {tags}, enabled: "{{{{ ({enabled}) | as_bool }}}}"}}}}]\n'
             )
             files[f"models/{name}.py"] = (
                 "import os\n\ndef model(dbt, session):\n"
@@ -208,7 +210,6 @@ def outcome(settings_: Settings, args: tuple[str, ...], watcher: Watcher) -> tup
     return result, attempting.relations(published) if published.exists() else None
 
 
-@pytest.mark.timeout(180 * EXAMPLES)
 @settings(
     max_examples=EXAMPLES,
     derandomize=True,
@@ -218,7 +219,7 @@ def outcome(settings_: Settings, args: tuple[str, ...], watcher: Watcher) -> tup
     suppress_health_check=list(HealthCheck),
 )
 @given(examples())
-def test_a_disturbed_run_ends_as_an_undisturbed_one_or_failed_and_unpublished(example: Example) -> None:
+def check(example: Example) -> None:
     args = ("build", *example.selection, *example.flags)
     with tempfile.TemporaryDirectory() as plain, tempfile.TemporaryDirectory() as disturbed:
         undisturbed = outcome(write(Path(plain), example), args, Watcher())
@@ -228,6 +229,14 @@ def test_a_disturbed_run_ends_as_an_undisturbed_one_or_failed_and_unpublished(ex
             found = outcome(settings_, args, Watcher(disturber.act))
         finally:
             disturber.close()
-        event(f"undisturbed {undisturbed[0]}, disturbed {found[0]}")
+        OUTCOMES[undisturbed[0], found[0]] += 1
         assert found in (undisturbed, ("Failed", None)), (args, undisturbed, found)
         shutil.rmtree(settings_.volume)
+
+
+@pytest.mark.timeout(180 * EXAMPLES)
+def test_a_disturbed_run_ends_as_an_undisturbed_one_or_failed_and_unpublished() -> None:
+    check()
+
+    # Or this says nothing: most examples must have something to publish, and publish it.
+    assert OUTCOMES["Completed", "Completed"] >= EXAMPLES // 3, OUTCOMES

@@ -15,7 +15,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import TaskRun
 
-from dbtpod.errors import BuildIncomplete, ConnectionLost, DbtFailed, DbtUnusable, SettingsError, WarehouseUnusable
+from dbtpod.errors import BuildIncomplete, DbtFailed, DbtUnusable, SettingsError, WarehouseUnusable
 from dbtpod.invocation import reader, writer
 
 PROFILE = """
@@ -294,32 +294,6 @@ def test_what_is_shown_does_not_depend_on_how_a_user_likes_dbts_log(
     state = run(building, "build", *args)
 
     assert state.message == "2 nodes: 2 success"
-
-
-def test_an_operation_that_fails_has_dbts_reason(project: Path) -> None:
-    (project / "macros").mkdir()
-    (project / "macros" / "m.sql").write_text(
-        "{% macro boom() %}{% do run_query('select * from not_there_at_all') %}{% endmacro %}"
-    )
-
-    state = run(building, "run-operation", "boom", retries=1)
-
-    assert isinstance(state.result(raise_on_failure=False), DbtFailed)
-    assert "Table with name not_there_at_all does not exist" in str(state.message)
-    assert [command.run_count for command in commands_of(state)] == [1]
-
-
-def test_an_operation_that_lost_its_connection_is_tried_again(project: Path, tmp_path: Path) -> None:
-    (project / "macros").mkdir()
-    (project / "macros" / "m.sql").write_text(
-        f"{{% macro boom() %}}{{% do run_query(\"attach '{tmp_path}/other.duckdb' as other\") %}}{{% endmacro %}}"
-    )
-    with duckdb.connect(tmp_path / "other.duckdb"):
-        state = run(building, "run-operation", "boom", retries=1)
-
-    assert isinstance(state.result(raise_on_failure=False), ConnectionLost)
-    assert "Could not set lock" in str(state.message)
-    assert [command.run_count for command in commands_of(state)] == [2]
 
 
 @flow
