@@ -164,6 +164,7 @@ class Pod:
 
     def pids(self) -> list[int]:
         """Wait for dbt to run; the processes of supervisor, engine and dbt."""
+        small.until(self.gate.with_name("gate.seen").exists, seconds=150)
         dbt = small.seen(self.gate)["pid"]
         return [self.boot.pid, int(Path(f"{self.gate}.flow").read_text()), dbt]
 

@@ -13,6 +13,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelling, Completed, Pending
 from prefect_server import Server
 
+from dbtpod.cluster import alone
 from dbtpod.cluster.limits import Deadline, Limits, Scratch, scratch, size, usage
 from dbtpod.settings import Settings
 from dbtpod.warehouse import housekeeping, run_lock
@@ -120,6 +121,25 @@ def test_the_next_pod_of_a_run_waits_for_the_one_before_it_to_end(
 
     assert pod.boot.wait(150) == 0
     assert prefect.state(pod.run) == "Completed"
+
+
+def test_a_run_that_another_pod_has_ended_since_it_was_read_is_not_begun_again(
+    prefect: Api, settings: Settings, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DUCKDB_PATH", str(settings.duckdb_path))
+    pod = start("no_command", started=False)
+    read = prefect.client.read_flow_run(pod.run)
+    with alone.hold(prefect.client, read) as begun:
+        assert begun
+        prefect.client.set_flow_run_state(pod.run, Cancelling(), force=True)
+    with alone.hold(prefect.client, read) as begun:
+        assert begun  # who cancels a run that no pod holds is its next pod
+
+    prefect.client.set_flow_run_state(pod.run, Completed(), force=True)
+
+    with alone.hold(prefect.client, read) as begun:
+        assert not begun
+    assert not lock_file(settings, pod).exists()
 
 
 def test_a_volume_that_keeps_no_lock_is_left_to_the_flow(prefect: Api, start: Start) -> None:

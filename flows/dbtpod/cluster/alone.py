@@ -25,12 +25,12 @@ class HeldByAnother(Exception):
     """Another pod holds this run and does not end."""
 
 
-def not_to_start(flow_run: FlowRun) -> str:
-    """Say why this pod has nothing to do; empty where it has."""
+def not_to_start(flow_run: FlowRun, is_ours: bool = False) -> str:
+    """Say why this pod has nothing to do; empty where it has. `is_ours`: this process holds the run's lock."""
     state = flow_run.state
     if state and state.is_final():
         return f"The flow run {flow_run.name} is {state.name} already: this pod does nothing."
-    if state and (state.is_running() or (state.is_cancelling() and _is_held(flow_run))):
+    if state and (state.is_running() or (state.is_cancelling() and not is_ours and _is_held(flow_run))):
         return f"The flow run {flow_run.name} is {state.name} in another pod: this one does nothing."
     return ""
 
@@ -48,16 +48,13 @@ def hold(client: SyncPrefectClient, flow_run: FlowRun, due: float = 0) -> Iterat
     except OSError:
         file = descriptor = None
     end = time.monotonic() + max(0.0, due - time.time()) + HAND_OVER_SECONDS
-    while file and descriptor is None:
-        if reason := not_to_start(client.read_flow_run(flow_run.id)):
+    while file and (reason := _obstacle(client, flow_run, file, descriptor, end)) is not None:
+        if reason:
             contact.say(reason)
+            if descriptor is not None:
+                run_lock.drop(file, descriptor)
             yield False
             return
-        if time.monotonic() >= end:
-            raise HeldByAnother(
-                f"Another pod of this flow run has held {file} for {HAND_OVER_SECONDS:.0f} s and neither runs it nor "
-                f"ends: look for it with `kubectl get pods -l prefect.io/flow-run-id={flow_run.id}` and delete it."
-            )
         time.sleep(PAUSE_SECONDS)
         descriptor = run_lock.take(file)
     try:
@@ -65,6 +62,25 @@ def hold(client: SyncPrefectClient, flow_run: FlowRun, due: float = 0) -> Iterat
     finally:
         if file and descriptor is not None:
             run_lock.drop(file, descriptor)
+
+
+def _obstacle(
+    client: SyncPrefectClient, flow_run: FlowRun, file: Path, descriptor: int | None, end: float
+) -> str | None:
+    """Say why this pod has nothing to do; empty where it has to wait for the lock, None where it may begin.
+
+    Asked once more with the lock held: another pod may have begun and ended the run since this one read its state.
+    """
+    if reason := not_to_start(client.read_flow_run(flow_run.id), is_ours=descriptor is not None):
+        return reason
+    if descriptor is not None:
+        return None
+    if time.monotonic() >= end:
+        raise HeldByAnother(
+            f"Another pod of this flow run has held {file} for {HAND_OVER_SECONDS:.0f} s and neither runs it nor "
+            f"ends: look for it with `kubectl get pods -l prefect.io/flow-run-id={flow_run.id}` and delete it."
+        )
+    return ""
 
 
 def _file(flow_run: FlowRun) -> Path | None:
