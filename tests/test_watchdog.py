@@ -51,14 +51,14 @@ class Pool:
         answer = self.http.post(path, json=body)
         return None if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE else answer
 
-    def missed(self, minutes: int) -> list[str]:
+    def missed(self, minutes: int, seconds: int = 2) -> list[str]:
         """Runs as the schedule makes them, which were due in each of the last minutes; the oldest first.
 
         The server makes such runs ahead of their time only, so their time is set back in its database.
         """
         runs = [self.by_hand() for _ in range(minutes)]
         now = datetime.now(UTC)
-        due = [now - timedelta(minutes=minutes - index, seconds=2) for index in range(minutes)]
+        due = [now - timedelta(minutes=minutes - index, seconds=seconds) for index in range(minutes)]
         with sqlite3.connect(self.database, timeout=30) as database:
             for run, at in zip(runs, due, strict=True):
                 database.execute(
@@ -149,6 +149,14 @@ def test_of_many_missed_runs_only_the_newest_is_left_and_the_rest_says_why(pool:
     assert [run.state for run in runs] == ["Skipped"] * (len(runs) - 1) + ["Scheduled"]
     assert len(runs) == 5
     assert all(run.type == "CANCELLED" and "worker.lateRuns" in run.message for run in runs[:-1])
+
+
+def test_a_run_that_became_due_just_now_is_the_one_that_is_left(pool: Pool) -> None:
+    pool.missed(3, seconds=-30)  # the newest was due half a minute ago
+
+    missed.skip(pool.server.live_runs(), 1, pool.server)
+
+    assert [run.state for run in pool.all()] == ["Skipped", "Skipped", "Scheduled"]
 
 
 def test_as_many_late_runs_are_left_as_the_value_says(pool: Pool) -> None:

@@ -16,20 +16,20 @@ logger = logging.getLogger("dbtpod.watchdog")
 
 
 def too_late(runs: Iterable[Run], kept: int) -> list[Run]:
-    """The runs to be skipped: of each deployment all late ones but the newest `kept`.
+    """The runs to be skipped: of each deployment's runs that are due, all but the newest `kept`, once they are late.
 
     A run that was started by hand, began once, or waits for its retry is no missed run. One that is about to start
     can no longer be skipped, so it is one of those that are kept.
     """
-    late: dict[str, list[Run]] = {}
+    due: dict[str, list[Run]] = {}
     for run in runs:
         waits = run.type == "PENDING" or run.state in ("Scheduled", "Late")
-        if waits and run.scheduled and not run.started and since(run.expected) > LATE_SECONDS:
-            late.setdefault(run.deployment, []).append(run)
+        if waits and run.scheduled and not run.started and since(run.expected) > 0:
+            due.setdefault(run.deployment, []).append(run)
     skipped: list[Run] = []
-    for missed in late.values():
+    for missed in due.values():
         missed.sort(key=lambda run: (run.type == "PENDING", run.expected), reverse=True)
-        skipped += [run for run in missed[kept:] if run.type == "SCHEDULED"]
+        skipped += [run for run in missed[kept:] if run.type == "SCHEDULED" and since(run.expected) > LATE_SECONDS]
     return skipped
 
 
@@ -38,7 +38,7 @@ def skip(runs: Iterable[Run], kept: int, server: Server) -> None:
     for run in too_late(runs, kept):
         message = (
             f"Skipped: it was due at {run.expected:%Y-%m-%d %H:%M:%S} UTC and could not start, and a newer run of "
-            f"this deployment is late as well. Of late runs the newest {kept} still run (worker.lateRuns)."
+            f"this deployment is due as well. Of late runs the newest {kept} still run (worker.lateRuns)."
         )
         if server.set_state(run, "CANCELLED", "Skipped", message):
             logger.warning("Flow run %s was skipped: it was due at %s.", run.name, run.expected)
