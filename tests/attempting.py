@@ -8,15 +8,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
+import warehouse
 
 from dbtpod import attempts, boot, complete, resume
 from dbtpod.attempts import Attempts
 from dbtpod.complete import WorkingCopy
 from dbtpod.dbt import parse_state, process
 from dbtpod.dbt.events import Event
+from dbtpod.dbt.results import RunReport
 from dbtpod.errors import DbtPodError
 from dbtpod.settings import Settings
 from dbtpod.warehouse import publish
+from dbtpod.warehouse.facts import Generation
 
 LOG = logging.getLogger("attempting")
 PROFILE = """
@@ -41,11 +44,14 @@ class Watcher:
         self._act = act
 
     @contextmanager
-    def command(self, target_dir: Path, name: str) -> Iterator[None]:
-        yield
+    def command(self, target_dir: Path, name: str) -> Iterator["Watcher"]:
+        yield self
 
     def observe(self, event: Event) -> None:
         self._act(event)
+
+    def reconcile(self, report: RunReport) -> None:
+        """Show nothing."""
 
 
 def project(folder: Path, files: dict[str, str], profile: str = PROFILE, project_yml: str = PROJECT) -> Settings:
@@ -102,11 +108,12 @@ class Pod:
                 self.reports += [command.latest] if command.latest else []
         self.done.append(command.finish())
 
-    def publish(self) -> publish.Generation | None:
+    def publish(self) -> Generation | None:
         """Publish what is complete; None where nothing was built."""
         report = attempts.merged([report for report in self.reports if report])
         certificate = complete.certify(self.run_id, self.copy, self.done, [], report)
-        return publish.publish(self.settings, certificate, []) if certificate else None
+        with warehouse.alone(self.settings):
+            return publish.publish(self.settings, certificate, []) if certificate else None
 
 
 def run(

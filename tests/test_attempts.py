@@ -6,7 +6,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from attempting import PROJECT, Pod, Stopped, Watcher, kill_dbt, project, relations
+from attempting import PROJECT, Pod, Stopped, Watcher, kill_dbt, project, relations, run
 
 from dbtpod.dbt.events import Event, NodeFinished, NodeStarted
 from dbtpod.errors import BuildIncomplete, ConnectionLost, DbtFailed
@@ -210,6 +210,56 @@ def test_what_a_model_appended_is_not_there_twice_when_the_whole_command_runs_ag
 
     assert second.publish()
     assert relations(settings.readable_path) == {"log": [(1,), (1,)]}
+
+
+APPENDS = {
+    "models/a_log.sql": "{{ config(materialized='incremental') }} select 1 as id",
+    "models/b_last.sql": "select count(*) as rows from {{ ref('a_log') }}",
+}
+
+
+def killed_between_commit_and_word(settings: Settings, *before: str) -> None:
+    """Kill dbt when the model's rows are committed, and lose its word on that, as a kill at that moment does."""
+
+    def act(event: Event) -> None:
+        if isinstance(event, NodeFinished) and event.name == "a_log":
+            kill_dbt()
+            raise Stopped
+
+    pod = Pod(settings, "second")
+    for command in before:
+        pod.command(command)
+    with pytest.raises(Stopped):
+        pod.command("build", watcher=Watcher(act))
+    [events] = settings.runs_dir.glob("second/*-build/attempt-1/events.jsonl")
+    events.write_text("".join(line for line in events.open() if '"NodeFinished"' not in line))
+
+
+def test_rows_that_were_perhaps_appended_before_a_kill_are_there_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = project(tmp_path, APPENDS)
+    run(settings, ["build"])
+    killed_between_commit_and_word(settings)
+
+    with caplog.at_level(logging.INFO):
+        second = Pod(settings, "second", starts=2)
+        second.command("build")
+
+    assert "it was stopped while model.shop.a_log appended rows" in caplog.text
+    assert second.publish()
+    assert relations(settings.readable_path)["a_log"] == [(1,), (1,)]
+
+
+def test_rows_that_were_perhaps_appended_by_a_second_command_are_not_published(tmp_path: Path) -> None:
+    settings = project(tmp_path, APPENDS | {"seeds/s.csv": "id\n1\n"})
+    run(settings, ["build"])
+    killed_between_commit_and_word(settings, "seed")
+    second = Pod(settings, "second", starts=2)
+    second.command("seed")
+
+    with pytest.raises(BuildIncomplete, match="a_log appended rows, which may be there already"):
+        second.command("build")
 
 
 def test_an_attempt_that_left_nothing_is_never_read_as_done(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

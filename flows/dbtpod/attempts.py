@@ -19,7 +19,7 @@ from dbtpod.dbt import arguments, parse_state, process, profile, record, results
 from dbtpod.dbt.events import Event, LogLine
 from dbtpod.dbt.record import GOOD, Attempt
 from dbtpod.dbt.results import RunReport
-from dbtpod.errors import SettingsError
+from dbtpod.errors import BuildIncomplete, SettingsError
 from dbtpod.settings import Settings
 from dbtpod.warehouse import durable
 
@@ -52,6 +52,8 @@ class Step:
 
     remaining: frozenset[str] | None
     reason: str
+    # Whether the whole command may run on the file as it is.
+    is_safe: bool = True
 
 
 class Attempts:
@@ -114,6 +116,10 @@ class Attempts:
         if before:
             self._log.info("%s", self._told(step, before))
         from_published = not step.remaining and self._back_to_start(before)
+        if not (step.is_safe or from_published):
+            raise BuildIncomplete(
+                f"{arguments.text(self._args)} cannot go on: {step.reason}. Nothing is published; run it again."
+            )
         target_dir = self._folder / f"attempt-{len(before) + 1}"
         with durable.room(self._settings.volume, 0, "dbt's artifacts"):
             target_dir.mkdir(parents=True)
@@ -150,6 +156,10 @@ class Attempts:
         if arguments.parse(self._args).verb not in arguments.KINDS:
             return Step(None, "it does not run node by node")
         try:
+            unsure = [node_id for attempt in counted for node_id in plan.uncertain(attempt)]
+            if unsure:
+                reason = f"it was stopped while {', '.join(unsure)} appended rows, which may be there already"
+                return Step(None, reason, is_safe=False)
             planned = plan.of(self._settings, counted[0], self._options)
         except plan.PlanUnknown as error:
             return Step(None, str(error))

@@ -25,6 +25,7 @@ class PlanUnknown(Exception):
 @dataclass(frozen=True)
 class _Node:
     is_counted: bool
+    appends: bool  # run twice, it has its rows twice
     model: str | None  # that a unit test belongs to
 
 
@@ -41,6 +42,15 @@ def of(settings: Settings, whole: Attempt, options: list[str]) -> frozenset[str]
             known = _by_listing(settings, whole, options)
         durable.write_json(file, {"nodes": sorted(known)})
     return known
+
+
+def uncertain(attempt: Attempt) -> list[str]:
+    """Return the models that append rows and were stopped in it: whether the rows are there is not known.
+
+    dbt says after its commit that a node ended, and may be killed in between. Raises PlanUnknown.
+    """
+    nodes = _manifest(attempt.target_dir) if attempt.unfinished else {}
+    return sorted(node_id for node_id in attempt.unfinished if node_id not in nodes or nodes[node_id].appends)
 
 
 def _by_results(whole: Attempt) -> frozenset[str] | None:
@@ -110,7 +120,14 @@ def _node(node_id: str, node: Any) -> _Node:
     ephemeral = (node.get("config") or {}).get("materialized") == "ephemeral"
     empty = node.get("resource_type") in ("model", "test", "snapshot") and not (node.get("raw_code") or "").strip()
     parents = (node.get("depends_on") or {}).get("nodes") or [None]
-    return _Node(not ephemeral and not empty, parents[0] if node_id.startswith("unit_test.") else None)
+    model = parents[0] if node_id.startswith("unit_test.") else None
+    return _Node(not ephemeral and not empty, _appends(node.get("config") or {}), model)
+
+
+def _appends(config: Any) -> bool:
+    by_key = bool(config.get("unique_key"))
+    strategy = config.get("incremental_strategy") or ("append" if not by_key else "")
+    return config.get("materialized") == "incremental" and strategy == "append"
 
 
 def _written(file: Path) -> frozenset[str] | None:

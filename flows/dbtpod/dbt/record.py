@@ -66,6 +66,12 @@ class Attempt:
         found = {event.node_id for event in self.events if isinstance(event, NodeStarted | NodeFinished)}
         return {node_id for node_id in found if not is_hook(node_id)}
 
+    @property
+    def unfinished(self) -> set[str]:
+        """The nodes that began, and of which neither dbt's log nor its artifact says how they ended."""
+        finished = {event.node_id for event in self.events if isinstance(event, NodeFinished)}
+        return self.seen - finished - statuses(self.artifact).keys()
+
     @cached_property
     def artifact(self) -> RunReport | None:
         """What dbt wrote of it."""
