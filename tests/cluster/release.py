@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from api import Prefect
-from kube import REPO, Cluster, pod
+from kube import REPO, Cluster, pod, until
 
 BUILD = "dbt-build/dbt-build-daily"
 SMOKE = "dbt-smoke/dbt-smoke-hourly"
@@ -58,6 +59,11 @@ class Release:
     def disconnect(self) -> None:
         self._connection.close()
         self._prefect = None
+
+    def heartbeat(self) -> datetime:
+        """When a worker was last heard of."""
+        workers = self.prefect.call("POST", "work_pools/dbtpod/workers/filter")
+        return max(datetime.fromisoformat(each["last_heartbeat_time"]) for each in workers)
 
     def kubectl(self, *args: str, stdin: str | None = None, seconds: float = 120) -> str:
         return self.cluster.kubectl("--namespace", self.namespace, *args, stdin=stdin, seconds=seconds)
@@ -124,6 +130,9 @@ def on_another_claim(release: Release, claim: str) -> Iterator[None]:
     [volume] = [each for each in spec["volumes"] if each["name"] == "warehouse"]
     volume["persistentVolumeClaim"]["claimName"] = claim
     release.prefect.call("PATCH", "work_pools/dbtpod", base_job_template=changed)
+    since = datetime.now(UTC)
+    # The worker reads the pool before each heartbeat, and backs off after the server was away.
+    until(lambda: release.heartbeat() > since, 120, "the worker's next look at its pool")
     try:
         yield
     finally:

@@ -74,7 +74,7 @@ def test_a_volume_that_cannot_be_written_to_fails_the_run_and_says_how_to_mend_i
         warehouse.kubectl("delete", "pvc/root-owned", "pv/root-owned", "--wait=false")
 
     assert run["state"]["name"] == "Failed"
-    assert "uid 10001 may not write to /data" in run["state"]["message"]
+    assert "uid 10001 (gid 10001) may not write to /data: it belongs to uid 0" in run["state"]["message"]
     assert "fsGroup" in run["state"]["message"]
 
 

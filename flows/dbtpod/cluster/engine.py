@@ -29,8 +29,8 @@ def run(flow_run_id: UUID, control: int) -> int:
     """Run the flow once the supervisor says over `control` how it will be heard; a run that fails exits by itself."""
     os.environ["PREFECT__ENABLE_CANCELLATION_AND_CRASHED_HOOKS"] = "false"  # the supervisor runs them
     with handle_engine_signals(flow_run_id), contact.opened() as client:
-        # The supervisor waits for the API too, and says so.
-        flow_run = contact.read(client, flow_run_id, lambda _: None)
+        # The supervisor waits for the API too, behind Prefect's websockets, which have a patience of their own.
+        flow_run = contact.read(client, flow_run_id, contact.say)
         if alone.not_to_start(flow_run):
             return 0
         logger = flow_run_logger(flow_run)
