@@ -36,7 +36,7 @@ test: $(UV) ## every check: lint, types, unit, chart, cluster
 	$(UV) run --no-sync ruff check
 	$(UV) run --no-sync ruff format --check
 	$(UV) run --no-sync mypy
-	$(UV) run --no-sync pytest
+	$(UV) run --no-sync pytest --numprocesses 2 --dist loadgroup
 
 # What CI has no time for. SOAK picks a part: properties, dbt-1.11, faults, long.
 SOAK ?= properties dbt-1.11 long faults

@@ -15,6 +15,13 @@ KEEP = os.environ.get("DBTPOD_KEEP_CLUSTER") == "1"
 TOOLS = ("docker", "kind", "kubectl", "helm", "make")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep all tests of the cluster in one process, where several run the tests: they share what is installed."""
+    for item in items:
+        if item.get_closest_marker("cluster"):
+            item.add_marker(pytest.mark.xdist_group("cluster"))
+
+
 def missing() -> str:
     absent = [tool for tool in TOOLS if not shutil.which(tool)]
     if absent:

@@ -20,6 +20,7 @@ from prefect.settings.context import get_current_settings
 # A server that is replaced, DNS or a node that restarts. The watchdog ends no run while it does not reach the server.
 PATIENCE_SECONDS = 600.0
 PAUSE_SECONDS = 2.0
+CONNECT_SECONDS = 5.0
 LAST_SECONDS = 15.0
 _BETWEEN_LINES_SECONDS = 60.0
 
@@ -78,7 +79,7 @@ def opened() -> Iterator[SyncPrefectClient]:
 def read(client: SyncPrefectClient, flow_run_id: UUID, say: Say) -> FlowRun:
     """Read the flow run as soon as the API answers."""
     patience = Patience(client.api_url, say)
-    with _one_try_each():
+    with _one_try_each(client._client):
         while True:
             try:
                 flow_run = client.read_flow_run(flow_run_id)
@@ -102,7 +103,7 @@ async def read_async(client: PrefectClient, flow_run_id: UUID, terminating: anyi
     """Read the flow run as soon as the API answers; with a few more tries only once the pod is being removed."""
     # The engine's process waits as well, and says so.
     patience = Patience(client.api_url, lambda _: None)
-    with _one_try_each():
+    with _one_try_each(client._client):
         while True:
             try:
                 return await client.read_flow_run(flow_run_id)
@@ -113,15 +114,20 @@ async def read_async(client: PrefectClient, flow_run_id: UUID, terminating: anyi
 
 
 @contextmanager
-def _one_try_each() -> Iterator[None]:
-    """Keep Prefect's client from trying again by itself: silently, with pauses that double up to minutes."""
+def _one_try_each(http: httpx.Client | httpx.AsyncClient) -> Iterator[None]:
+    """Keep Prefect's client from trying again by itself: silently, with pauses that double up to minutes.
+
+    An address that takes no connection is no different: the client's transport tries it four times, a minute each.
+    """
     # Not temporary_settings(), which builds all settings anew: 0.2 s of a start.
     settings = get_current_settings().client
     before, settings.max_retries = settings.max_retries, 0
+    timeout = http.timeout
+    http.timeout = httpx.Timeout(connect=CONNECT_SECONDS, read=timeout.read, write=timeout.write, pool=timeout.pool)
     try:
         yield
     finally:
-        settings.max_retries = before
+        settings.max_retries, http.timeout = before, timeout
 
 
 def _can_pass(error: Exception) -> bool:
