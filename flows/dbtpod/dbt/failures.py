@@ -46,4 +46,9 @@ def advice(message: str) -> str:
             "This is the scratch limit: raise jobs.scratch.sizeLimit, or give the run more memory "
             "(jobs.resources.limits.memory), so that it spills less."
         )
+    if "Out of Memory Error" in message:
+        return (
+            "This is the memory that the pod leaves to DuckDB: raise jobs.resources.limits.memory, or memory_limit in "
+            "the deployment's job_variables."
+        )
     return ""
