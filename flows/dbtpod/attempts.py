@@ -127,7 +127,7 @@ class Attempts:
             command = [*self._command(step, target_dir), *self._options]
             whole = step.remaining is None
             recorder = record.Recorder(target_dir, self._args, command, whole=whole, from_published=from_published)
-        with closing(recorder), durable.room(self._settings.volume, 0, "the record of what dbt said"):
+        with durable.room(self._settings.volume, 0, "the record of what dbt said"), closing(recorder):
             code, errors = self._dbt(watcher, command, target_dir, recorder)
             recorder.end(code)
         outcome.raise_for(self._args, code, errors, self.latest or RunReport("", (), 0.0), target_dir)
