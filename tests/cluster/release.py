@@ -129,14 +129,18 @@ def on_another_claim(release: Release, claim: str) -> Iterator[None]:
     spec = changed["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]
     [volume] = [each for each in spec["volumes"] if each["name"] == "warehouse"]
     volume["persistentVolumeClaim"]["claimName"] = claim
-    release.prefect.call("PATCH", "work_pools/dbtpod", base_job_template=changed)
-    since = datetime.now(UTC)
-    # The worker reads the pool before each heartbeat, and backs off after the server was away.
-    until(lambda: release.heartbeat() > since, 120, "the worker's next look at its pool")
+    _give_template(release, changed)
     try:
         yield
     finally:
-        release.prefect.call("PATCH", "work_pools/dbtpod", base_job_template=template)
+        _give_template(release, template)
+
+
+def _give_template(release: Release, template: dict[str, Any]) -> None:
+    """Change the pool's template and wait for the worker, which reads it before each heartbeat."""
+    release.prefect.call("PATCH", "work_pools/dbtpod", base_job_template=template)
+    since = datetime.now(UTC)
+    until(lambda: release.heartbeat() > since, 120, "the worker's next look at its pool")
 
 
 def static_volume(name: str, path: str, namespace: str) -> tuple[dict[str, Any], dict[str, Any]]:
