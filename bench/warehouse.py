@@ -6,13 +6,16 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
 
 from bench.measure import ratio, spread
 from dbtpod.settings import Settings
-from dbtpod.warehouse import checkout, publish
+from dbtpod.warehouse import checkout, lock, publish
+from dbtpod.warehouse.certificate import Certificate, identity
 
 GIGABYTES = (1, 10)
 ROUNDS = 5
@@ -34,16 +37,23 @@ def _size(gigabytes: int, rounds: int) -> str:
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(Path(folder) / "work" / "warehouse.duckdb", Path("dbt_project"), keep_generations=1)
         _fill(settings.duckdb_path, gigabytes)
-        publish.publish(settings, "first", [])
+        with _alone(settings):
+            publish.adopt(settings)
         for number in range(rounds):
             copies.append(_timed(lambda: _copy(settings)))
             synced.append(copies[-1] + _timed(lambda: _sync_and_remove(settings)))
             check_outs.append(_timed(lambda: checkout.check_out(settings, "run", logging.getLogger())))
             _change(settings.duckdb_path, number)
-            publishes.append(_timed(lambda: publish.publish(settings, "run", [])))
+            certificate = Certificate("run", *identity(settings.duckdb_path))
+            with _alone(settings):
+                publishes.append(_timed(lambda: publish.publish(settings, certificate, [])))
     whole = [out + published for out, published in zip(check_outs, publishes, strict=True)]
     cells = (ratio(check_outs, copies), ratio(whole, synced), spread(copies), spread(check_outs), spread(publishes))
     return f"| {gigabytes} GB | " + " | ".join(cells) + " |"
+
+
+def _alone(settings: Settings) -> AbstractContextManager[None]:
+    return lock.hold(settings.lock_path, lock.Holder("bench", "here", datetime.now(UTC)), 0)
 
 
 def _fill(path: Path, gigabytes: int) -> None:
