@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -46,7 +47,7 @@ def _size(gigabytes: int, rounds: int) -> str:
             _change(settings.duckdb_path, number)
             certificate = Certificate("run", *identity(settings.duckdb_path))
             with _alone(settings):
-                publishes.append(_timed(lambda: publish.publish(settings, certificate, [])))
+                publishes.append(_timed(partial(publish.publish, settings, certificate, [])))
     whole = [out + published for out, published in zip(check_outs, publishes, strict=True)]
     cells = (ratio(check_outs, copies), ratio(whole, synced), spread(copies), spread(check_outs), spread(publishes))
     return f"| {gigabytes} GB | " + " | ".join(cells) + " |"
