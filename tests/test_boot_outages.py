@@ -171,7 +171,7 @@ def _seconds_since_gate(gate: Path) -> float:
 
 def _of_the_chart(render: Render) -> dict[str, str]:
     """What the chart tells Prefect's client in a run's pod."""
-    [pool] = [each for each in render({}) if each["kind"] == "ConfigMap"]
+    [pool] = [each for each in render(kind="ConfigMap") if "base-job-template.json" in each["data"]]
     manifest = json.loads(pool["data"]["base-job-template.json"])["job_configuration"]["job_manifest"]
     [container] = manifest["spec"]["template"]["spec"]["containers"]
     return {each["name"]: each["value"] for each in container["env"] if each["name"].startswith("PREFECT_CLIENT_")}
