@@ -25,6 +25,8 @@ RETRY_SECONDS = 5.0
 # A server that is killed loses what it has taken and not yet written, so the newest events are told again after a
 # failure, and after a silence in which a server could have been replaced. It knows an event that it has by its id.
 REMEMBERED_SECONDS, SILENCE_SECONDS = 60.0, 10.0
+# What a server that was away gets to write down what it has taken, before the end tells all of it once more.
+SETTLE_SECONDS = 2.0
 # For the events still on their way at the end of a flow.
 LAST_SECONDS = 6.0
 
@@ -100,6 +102,8 @@ class Outbox:
                 while makers := self._take():
                     self._post(client, [event for maker in makers for event in maker()])
                     self._sent += len(makers)
+                if self._warned:
+                    self._tell_again(client)
         except Exception as error:  # a private name that is gone, too: sight is lost, the build goes on
             self._complain(error)
 
@@ -141,6 +145,13 @@ class Outbox:
             told = self._told(0)
         self._failing = False
         self._remember(news)
+
+    def _tell_again(self, client: SyncPrefectClient) -> None:
+        """Send all that is remembered once more: a server that has just come up may take events and lose some."""
+        time.sleep(SETTLE_SECONDS)
+        told = self._told(0)
+        for start in range(0, len(told), BATCH_EVENTS):
+            client.request("POST", "/events", json=told[start : start + BATCH_EVENTS])
 
     def _told(self, silence: float) -> list[Any]:
         """The events to tell again if the last one was taken that long ago."""
