@@ -81,7 +81,7 @@ class Outbox:
         self._left.set()
         self._soon.set()
         self._thread.join(LAST_SECONDS if not self._failing else 0)
-        if self._thread.is_alive():
+        if self._thread.is_alive() and self._sent < self._put:
             self._warn(
                 f"Prefect's API has not taken {self._put - self._sent} of {self._put} changes of dbt's nodes in time: "
                 "the run page may show nodes as not finished. dbt's own results are not touched by that."
