@@ -41,7 +41,7 @@ test: $(UV) ## every check: lint, types, unit, chart, cluster
 # What CI has no time for. SOAK picks a part: properties, dbt-1.11, faults, long.
 SOAK ?= properties dbt-1.11 long faults
 FAULT_ROUNDS ?= 5
-FAULTS ?= faults or stop
+FAULTS ?= faults or stop or api_away or limits or second_pod or watchdog
 DBT_SEAM := $(addprefix tests/test_,events.py results.py process.py warm.py precompiled.py attempts.py argv.py)
 
 .PHONY: soak $(addprefix soak-,properties dbt-1.11 long faults)
@@ -60,11 +60,10 @@ soak-long: $(UV) ## the tests that wait for minutes
 	@$(UV) sync --quiet --locked --all-groups
 	$(UV) run --no-sync pytest -m soak --durations=0
 
-soak-faults: $(UV) ## the fault suite on a cluster, again and again, each time on the same cluster
+soak-faults: $(UV) ## the fault suite on a cluster, again and again, each time on a fresh cluster
 	@$(UV) sync --quiet --locked --all-groups
 	@for round in $$(seq $(FAULT_ROUNDS)); do echo "fault suite, round $$round of $(FAULT_ROUNDS)"; \
-	  DBTPOD_KEEP_CLUSTER=1 $(UV) run --no-sync pytest tests/cluster -k "$(FAULTS)" --durations=0 || exit 1; done
-	@kind delete cluster --name dbtpod-test
+	  $(UV) run --no-sync pytest tests/cluster -k "$(FAULTS)" --durations=0 || exit 1; done
 
 .PHONY: image
 image: ## builds the image; DBT_PROJECT=path bakes another project, EXTRA_PACKAGES=dbt-postgres another adapter

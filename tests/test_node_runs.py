@@ -468,7 +468,8 @@ def write_manifest(folder: Path, parents: Mapping[str, Sequence[str]]) -> Path:
 def final_rows(server: Server, run: str, expected: int, seconds: float = 60) -> list[dict[str, Any]]:
     def all_ended() -> list[dict[str, Any]] | None:
         rows = server.filter("task_runs", run)
-        ended = [row for row in rows if row["end_time"]]
+        # The server writes a row's state down after the row.
+        ended = [row for row in rows if row["end_time"] and row["state"]]
         return ended if len(ended) == expected == len(rows) else None
 
     return eventually(all_ended, seconds) or []
