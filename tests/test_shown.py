@@ -228,7 +228,7 @@ def test_a_late_source_has_its_age_in_its_task_run(api: Server, project: Path) -
     assert state.is_completed(), state.message
     [row] = task_runs(api, str(state.state_details.flow_run_id), 1, with_hooks=False).values()
     assert (row["name"], row["state_name"]) == ("source raw.orders (warn)", "Warn")
-    assert re.match(r"is 1 h 3\d min old, warn after 60 min, error after 3 h", row["state"]["message"])
+    assert re.match(r"is 1 h 3\d min old, warn after 1 h, error after 3 h", row["state"]["message"])
 
 
 def test_two_packages_with_a_model_of_one_name_and_stored_failures_can_be_told_apart(

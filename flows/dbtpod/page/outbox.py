@@ -134,7 +134,9 @@ class Outbox:
             try:
                 for start in range(0, len(told) + len(news), BATCH_EVENTS):
                     client.request("POST", "/events", json=[*told, *news][start : start + BATCH_EVENTS])
-                break
+                # The request may have waited long for a server that took the place of the one before.
+                if told or not (told := self._told(SILENCE_SECONDS)):
+                    break
             except HTTPError as error:
                 if is_last or (isinstance(error, HTTPStatusError) and not _can_pass(error)):
                     raise
