@@ -25,8 +25,6 @@ RETRY_SECONDS = 5.0
 # A server that is killed loses what it has taken and not yet written, so the newest events are told again after a
 # failure, and after a silence in which a server could have been replaced. It knows an event that it has by its id.
 REMEMBERED_SECONDS, SILENCE_SECONDS = 60.0, 10.0
-# What a server that was away gets to write down what it has taken, before the end tells all of it once more.
-SETTLE_SECONDS = 2.0
 # For the events still on their way at the end of a flow.
 LAST_SECONDS = 6.0
 
@@ -81,7 +79,7 @@ class Outbox:
         self._left.set()
         self._soon.set()
         self._thread.join(LAST_SECONDS if not self._failing else 0)
-        if self._thread.is_alive() and self._sent < self._put:
+        if self._thread.is_alive():
             self._warn(
                 f"Prefect's API has not taken {self._put - self._sent} of {self._put} changes of dbt's nodes in time: "
                 "the run page may show nodes as not finished. dbt's own results are not touched by that."
@@ -102,8 +100,6 @@ class Outbox:
                 while makers := self._take():
                     self._post(client, [event for maker in makers for event in maker()])
                     self._sent += len(makers)
-                if self._warned:
-                    self._tell_again(client)
         except Exception as error:  # a private name that is gone, too: sight is lost, the build goes on
             self._complain(error)
 
@@ -128,15 +124,15 @@ class Outbox:
     def _post(self, client: SyncPrefectClient, events: list[Event]) -> None:
         """Send until it is taken."""
         news = [event.model_dump(mode="json") for event in events]
-        told = self._told(SILENCE_SECONDS)
+        again = self._remembered_after(SILENCE_SECONDS)
         is_last = False
         while news:
             try:
-                for start in range(0, len(told) + len(news), BATCH_EVENTS):
-                    client.request("POST", "/events", json=[*told, *news][start : start + BATCH_EVENTS])
-                # The request may have waited long for a server that took the place of the one before.
-                if told or not (told := self._told(SILENCE_SECONDS)):
-                    break
+                _send(client, [*again, *news])
+                if not again:
+                    # The request may have waited long, for a server that took the place of the one before.
+                    _send(client, self._remembered_after(SILENCE_SECONDS))
+                break
             except HTTPError as error:
                 if is_last or (isinstance(error, HTTPStatusError) and not _can_pass(error)):
                     raise
@@ -144,19 +140,12 @@ class Outbox:
             # Once more at the end too: the server may have closed a connection that lay idle.
             is_last = self._left.is_set()
             self._left.wait(RETRY_SECONDS)
-            told = self._told(0)
+            again = self._remembered_after(0)
         self._failing = False
         self._remember(news)
 
-    def _tell_again(self, client: SyncPrefectClient) -> None:
-        """Send all that is remembered once more: a server that has just come up may take events and lose some."""
-        time.sleep(SETTLE_SECONDS)
-        told = self._told(0)
-        for start in range(0, len(told), BATCH_EVENTS):
-            client.request("POST", "/events", json=told[start : start + BATCH_EVENTS])
-
-    def _told(self, silence: float) -> list[Any]:
-        """The events to tell again if the last one was taken that long ago."""
+    def _remembered_after(self, silence: float) -> list[Any]:
+        """The events to send again if the last one was taken that long ago."""
         if not self._remembered or time.monotonic() - self._remembered[-1][0] < silence:
             return []
         return [event for _, event in self._remembered]
@@ -175,6 +164,11 @@ class Outbox:
                 f"Prefect's page cannot follow dbt's nodes ({type(error).__name__}: {error}); "
                 "the build goes on, and so do its log lines."
             )
+
+
+def _send(client: SyncPrefectClient, events: list[Any]) -> None:
+    for start in range(0, len(events), BATCH_EVENTS):
+        client.request("POST", "/events", json=events[start : start + BATCH_EVENTS])
 
 
 def _can_pass(error: HTTPStatusError) -> bool:
