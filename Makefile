@@ -13,6 +13,8 @@ DATA ?= $(CURDIR)/data
 UV := $(or $(shell command -v uv),.uv/bin/uv)
 export UV_PYTHON_DOWNLOADS ?= automatic
 export DO_NOT_TRACK := 1
+# With bytecode, which halves dbt's import: a test imports it often, and in the first minute from many processes.
+SYNC := $(UV) sync --quiet --locked --all-groups --compile-bytecode
 
 .PHONY: help
 help: ## this list
@@ -32,7 +34,7 @@ run: $(UV) ## the daily build on this machine, without a cluster: DuckDB and Pre
 
 .PHONY: test
 test: $(UV) ## every check: lint, types, unit, chart, cluster
-	@$(UV) sync --quiet --locked --all-groups
+	@$(SYNC)
 	$(UV) run --no-sync ruff check
 	$(UV) run --no-sync ruff format --check
 	$(UV) run --no-sync mypy
@@ -42,26 +44,26 @@ test: $(UV) ## every check: lint, types, unit, chart, cluster
 SOAK ?= properties dbt-1.11 long faults
 FAULT_ROUNDS ?= 5
 FAULTS ?= faults or stop or api_away or limits or second_pod or watchdog
-DBT_SEAM := $(addprefix tests/test_,events.py results.py process.py warm.py precompiled.py attempts.py argv.py)
+DBT_SEAM := $(addprefix tests/test_,events.py results.py process.py warm.py precompiled.py attempts.py arguments.py)
 
 .PHONY: soak $(addprefix soak-,properties dbt-1.11 long faults)
 soak: $(addprefix soak-,$(SOAK)) ## what is too long for make test: property tests, dbt 1.11, long faults, the fault suite five times
 
 soak-properties: $(UV) ## random graphs, flags and kills, many of them
-	@$(UV) sync --quiet --locked --all-groups
+	@$(SYNC)
 	DBTPOD_PROPERTY_EXAMPLES=$${DBTPOD_PROPERTY_EXAMPLES:-100} $(UV) run --no-sync pytest tests/test_complete_property.py
 
 soak-dbt-1.11: $(UV) ## the tests of our seam to dbt with the dbt before
-	@UV_PROJECT_ENVIRONMENT=.venv-dbt-1.11 $(UV) sync --quiet --locked --all-groups
+	@UV_PROJECT_ENVIRONMENT=.venv-dbt-1.11 $(SYNC)
 	@$(UV) pip install --quiet --python .venv-dbt-1.11 "dbt-core>=1.11,<1.12"
 	.venv-dbt-1.11/bin/python -m pytest $(DBT_SEAM)
 
 soak-long: $(UV) ## the tests that wait for minutes
-	@$(UV) sync --quiet --locked --all-groups
+	@$(SYNC)
 	$(UV) run --no-sync pytest -m soak --durations=0
 
 soak-faults: $(UV) ## the fault suite on a cluster, again and again, each time on a fresh cluster
-	@$(UV) sync --quiet --locked --all-groups
+	@$(SYNC)
 	@for round in $$(seq $(FAULT_ROUNDS)); do echo "fault suite, round $$round of $(FAULT_ROUNDS)"; \
 	  $(UV) run --no-sync pytest tests/cluster -k "$(FAULTS)" --durations=0 || exit 1; done
 
@@ -89,10 +91,10 @@ manifests: ## renders k8s/ from the chart
 
 .PHONY: bench
 bench: $(UV) ## the performance table, into bench/RESULTS.md; ONLY="nodes warehouse" measures these sections
-	@$(UV) sync --quiet --locked --all-groups
+	@$(SYNC)
 	PYTHONPATH=.:tests:tests/cluster $(UV) run --no-sync python -m bench $(ONLY)
 
 .PHONY: trace
 trace: $(UV) ## when each stage of a build in a pod is reached, on a cluster of its own
-	@$(UV) sync --quiet --locked --all-groups
+	@$(SYNC)
 	PYTHONPATH=.:tests:tests/cluster $(UV) run --no-sync python -m bench.trace

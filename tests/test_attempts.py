@@ -45,7 +45,8 @@ def month_end(tmp_path: Path, condition: str) -> Settings:
         tmp_path,
         {
             "models/a_first.sql": "select 1 as id",
-            "models/b_slow.sql": "select * from {{ ref('a_first') }}",
+            # It must not end between its start and the stop: more than a second.
+            "models/b_slow.sql": "select * from {{ ref('a_first') }} where (select sum(range) from range(500000000)) > 0",
             "models/c_last.sql": f"{{{{ config(enabled={condition}) }}}} select * from {{{{ ref('b_slow') }}}}",
             "tests/last.sql": f"{{{{ config(enabled={condition}) }}}} select * from {{{{ ref('c_last') }}}}",
         },
