@@ -23,6 +23,9 @@ def model(dbt, session):
     return session.sql("select 1 as id")
 """
 
+# More than a second: a node with it does not end between its start and the stop.
+LONG = "(select sum(range) from range(500_000_000)) > 0"
+
 
 def stop_at(node: str, kind: type[Event] = NodeStarted) -> Watcher:  # type: ignore[valid-type]
     def act(event: Event) -> None:
@@ -45,8 +48,7 @@ def month_end(tmp_path: Path, condition: str) -> Settings:
         tmp_path,
         {
             "models/a_first.sql": "select 1 as id",
-            # It must not end between its start and the stop: more than a second.
-            "models/b_slow.sql": "select * from {{ ref('a_first') }} where (select sum(range) from range(500000000)) > 0",
+            "models/b_slow.sql": f"select id from {{{{ ref('a_first') }}}} where {LONG}",
             "models/c_last.sql": f"{{{{ config(enabled={condition}) }}}} select * from {{{{ ref('b_slow') }}}}",
             "tests/last.sql": f"{{{{ config(enabled={condition}) }}}} select * from {{{{ ref('c_last') }}}}",
         },
@@ -236,10 +238,34 @@ def killed_between_commit_and_word(settings: Settings, *before: str) -> None:
     events.write_text("".join(line for line in events.open() if '"NodeFinished"' not in line))
 
 
+AUDIT = "create table if not exists audit (n int)"
+OWN = """
+{% materialization adding, default %}
+  {% set relation = this.incorporate(type='table') %}
+  {% call statement('main') %}
+    create table if not exists {{ relation }} (id int);
+    insert into {{ relation }} {{ sql }};
+  {% endcall %}
+  {{ adapter.commit() }}
+  {{ return({'relations': [relation]}) }}
+{% endmaterialization %}
+"""
+
+
+@pytest.mark.parametrize(
+    ("config", "appended"),
+    [
+        ("materialized='incremental'", "a_log"),
+        ("materialized='incremental', incremental_strategy='delete+insert'", "a_log"),
+        (f"pre_hook='{AUDIT}', post_hook='insert into audit values (1)'", "audit"),
+        ("materialized='adding'", "a_log"),
+    ],
+)
 def test_rows_that_were_perhaps_appended_before_a_kill_are_there_once(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, config: str, appended: str
 ) -> None:
-    settings = project(tmp_path, APPENDS)
+    model = {"models/a_log.sql": f"{{{{ config({config}) }}}} select 1 as id", "macros/own.sql": OWN}
+    settings = project(tmp_path, APPENDS | model)
     run(settings, ["build"])
     killed_between_commit_and_word(settings)
 
@@ -247,9 +273,9 @@ def test_rows_that_were_perhaps_appended_before_a_kill_are_there_once(
         second = Pod(settings, "second", starts=2)
         second.command("build")
 
-    assert "it was stopped while model.shop.a_log appended rows" in caplog.text
+    assert "it was stopped in model.shop.a_log, whose rows may be there already" in caplog.text
     assert second.publish()
-    assert relations(settings.readable_path)["a_log"] == [(1,), (1,)]
+    assert relations(settings.readable_path)[appended] == [(1,), (1,)]
 
 
 def test_rows_that_were_perhaps_appended_by_a_second_command_are_not_published(tmp_path: Path) -> None:
@@ -259,7 +285,7 @@ def test_rows_that_were_perhaps_appended_by_a_second_command_are_not_published(t
     second = Pod(settings, "second", starts=2)
     second.command("seed")
 
-    with pytest.raises(BuildIncomplete, match="a_log appended rows, which may be there already"):
+    with pytest.raises(BuildIncomplete, match=r"stopped in model\.shop\.a_log, whose rows may be there already"):
         second.command("build")
 
 

@@ -158,7 +158,7 @@ class Attempts:
         try:
             unsure = [node_id for attempt in counted for node_id in plan.uncertain(attempt)]
             if unsure:
-                reason = f"it was stopped while {', '.join(unsure)} appended rows, which may be there already"
+                reason = f"it was stopped in {', '.join(unsure)}, whose rows may be there already"
                 return Step(None, reason, is_safe=False)
             planned = plan.of(self._settings, counted[0], self._options)
         except plan.PlanUnknown as error:

@@ -16,6 +16,10 @@ from dbtpod.settings import Settings
 from dbtpod.warehouse import durable
 
 _FILE = "plan.json"
+# They replace what is there, or change what differs. A project's own materialization may do anything.
+_REPLACING = {None, "ephemeral", "external", "function", "seed", "snapshot", "table", "test", "unit", "view"}
+# Of an incremental model with a unique key; without one they append. Of microbatch the key is the time.
+_BY_KEY = {None, "delete+insert", "merge"}
 
 
 class PlanUnknown(Exception):
@@ -25,7 +29,7 @@ class PlanUnknown(Exception):
 @dataclass(frozen=True)
 class _Node:
     is_counted: bool
-    appends: bool  # run twice, it has its rows twice
+    is_repeatable: bool  # run twice, it leaves the same as run once
     model: str | None  # that a unit test belongs to
 
 
@@ -45,12 +49,12 @@ def of(settings: Settings, whole: Attempt, options: list[str]) -> frozenset[str]
 
 
 def uncertain(attempt: Attempt) -> list[str]:
-    """Return the models that append rows and were stopped in it: whether the rows are there is not known.
+    """Return the nodes that it was stopped in and that may not run twice: whether their rows are there is not known.
 
     dbt says after its commit that a node ended, and may be killed in between. Raises PlanUnknown.
     """
     nodes = _manifest(attempt.target_dir) if attempt.unfinished else {}
-    return sorted(node_id for node_id in attempt.unfinished if node_id not in nodes or nodes[node_id].appends)
+    return sorted(n for n in attempt.unfinished if n not in nodes or not nodes[n].is_repeatable)
 
 
 def _by_results(whole: Attempt) -> frozenset[str] | None:
@@ -121,13 +125,17 @@ def _node(node_id: str, node: Any) -> _Node:
     empty = node.get("resource_type") in ("model", "test", "snapshot") and not (node.get("raw_code") or "").strip()
     parents = (node.get("depends_on") or {}).get("nodes") or [None]
     model = parents[0] if node_id.startswith("unit_test.") else None
-    return _Node(not ephemeral and not empty, _appends(node.get("config") or {}), model)
+    return _Node(not ephemeral and not empty, _is_repeatable(node.get("config") or {}), model)
 
 
-def _appends(config: Any) -> bool:
-    by_key = bool(config.get("unique_key"))
-    strategy = config.get("incremental_strategy") or ("append" if not by_key else "")
-    return config.get("materialized") == "incremental" and strategy == "append"
+def _is_repeatable(config: Any) -> bool:
+    kind, strategy = config.get("materialized"), config.get("incremental_strategy")
+    # A hook may append to a table of its own, in the node's transaction.
+    if config.get("pre-hook") or config.get("post-hook"):
+        return False
+    if kind != "incremental":
+        return kind in _REPLACING
+    return strategy == "microbatch" or (bool(config.get("unique_key")) and strategy in _BY_KEY)
 
 
 def _written(file: Path) -> frozenset[str] | None:
