@@ -2,6 +2,7 @@
 
 import logging
 import re
+import shutil
 from pathlib import Path
 
 import duckdb
@@ -321,6 +322,58 @@ def test_success_without_the_results_that_say_so_is_not_complete(tmp_path: Path)
     pod = Pod(settings, starts=2)
     with pytest.raises(BuildIncomplete, match=r"model\.shop\.c_last"):
         pod.command("build")
+
+
+def test_a_resumed_command_still_defers(tmp_path: Path) -> None:
+    settings = month_end(tmp_path, "false")
+    profile = settings.project_dir / "profiles.yml"
+    profile.write_text(profile.read_text().replace("prod: *dev", "prod: {<<: *dev, schema: prod}"))
+    run(settings, ["build", "--select", "a_first", "--target", "prod"])
+    [manifest] = settings.runs_dir.glob("run/1-build/attempt-1/manifest.json")
+    state = tmp_path / "state"
+    state.mkdir()
+    shutil.copy(manifest, state)
+    args = ("build", "--select", "b_slow", "--defer", "--state", str(state))
+
+    with pytest.raises(Stopped):
+        Pod(settings, "second").command(*args, watcher=stop_at("b_slow"))
+    second = Pod(settings, "second", starts=2)
+    second.command(*args)
+
+    assert second.publish()
+    with duckdb.connect(settings.readable_path, read_only=True) as connection:
+        found = connection.sql("select table_schema, table_name from information_schema.tables").fetchall()
+    assert sorted(found) == [("main", "b_slow"), ("prod", "a_first")]
+
+
+def test_a_batch_that_lost_its_connection_is_tried_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    other = tmp_path / "other.duckdb"
+    attach = f"attach if not exists '{other}' as other (read_only)"
+    batches = """
+{{ config(materialized='incremental', incremental_strategy='microbatch', event_time='day', batch_size='day',
+          begin='2026-01-01', concurrent_batches=false) }}
+{% if model.batch and model.batch.event_time_start.day == 2 %}{% do run_query("ATTACH") %}{% endif %}
+select * from {{ ref('events') }}
+"""
+    events = "select timestamp '2026-01-01' + interval (n) day as day from range(3) t(n)"
+    settings = project(
+        tmp_path,
+        {
+            "models/events.sql": "{{ config(event_time='day') }} " + events,
+            "models/daily.sql": batches.replace("ATTACH", attach),
+        },
+    )
+    args = ("build", "--event-time-start", "2026-01-01", "--event-time-end", "2026-01-04")
+    pod = Pod(settings)
+    with duckdb.connect(other), pytest.raises(ConnectionLost, match="Could not set lock"):
+        pod.command(*args)
+
+    with caplog.at_level(logging.INFO):
+        pod.command(*args)
+
+    assert "1 nodes are left" in caplog.text
+    assert pod.publish()
+    assert len(relations(settings.readable_path)["daily"]) == 3
 
 
 def test_an_operation_that_fails_has_dbts_reason(tmp_path: Path) -> None:

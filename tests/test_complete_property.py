@@ -1,9 +1,9 @@
 """A disturbed run ends as an undisturbed one on the same inputs, or Failed and unpublished: random projects, real dbt.
 
-Random: graphs of 3 to 6 nodes (SQL, incremental and Python models, seeds; tests that warn or fail; models that fail or
-that a variable or a target enables), a selection (none, --select with its neighbours, --exclude, a selector, a tag with
-cautious tests), flags, and up to two disturbances (dbt and its pod killed at a node, a pod stopped at a node, dbt
-alone killed as for memory, a lost connection in a node, a hook whose database is locked once).
+Random: graphs of 3 to 6 nodes (SQL, incremental, appending and Python models, seeds; tests that warn or fail; models
+that fail or that a variable or a target enables), a selection (none, --select with its neighbours, --exclude, a
+selector, a tag with cautious tests), flags, and up to two disturbances (dbt and its pod killed at a node, a pod stopped
+at a node, dbt alone killed as for memory, a lost connection in a node, a hook whose database is locked once).
 
 12 examples by default, always the same; DBTPOD_PROPERTY_EXAMPLES for more. An example is four runs of dbt.
 """
@@ -36,7 +36,7 @@ EXAMPLES = int(os.environ.get("DBTPOD_PROPERTY_EXAMPLES", "12"))
 
 @dataclass(frozen=True)
 class Node:
-    kind: str  # sql, incremental, python, seed
+    kind: str  # sql, incremental, appending, python, seed
     parents: tuple[int, ...]
     fails: bool
     enabled: str  # always, var, prod
@@ -63,7 +63,7 @@ def examples(draw: Callable[[Any], Any]) -> Example:
     nodes: list[Node] = []
     for index in range(draw(st.integers(3, 6))):
         before = [i for i, node in enumerate(nodes) if node.enabled == "always"]
-        kind = draw(st.sampled_from(["sql", "sql", "incremental", "python", "seed"]))
+        kind = draw(st.sampled_from(["sql", "sql", "incremental", "appending", "python", "seed"]))
         parents = draw(st.sets(st.sampled_from(before), max_size=2)) if before and kind != "seed" else ()
         nodes.append(
             Node(
@@ -148,7 +148,7 @@ def write(folder: Path, example: Example) -> Settings:
                 + f"    return session.sql('select {index} as id{wrong}')\n"
             )
         else:
-            materialized = "incremental" if node.kind == "incremental" else "table"
+            materialized = "table" if node.kind == "sql" else "incremental"
             own = "{% if is_incremental() %} where id not in (select id from {{ this }}) {% endif %}"
             files[f"models/{name}.sql"] = (
                 f"{{{{ config(materialized='{materialized}', {config}) }}}}\n"

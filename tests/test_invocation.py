@@ -188,6 +188,22 @@ def test_a_freshness_warning_is_in_the_state_of_a_run_that_completes(project: Pa
     assert "raw.orders" in str(state.message)
 
 
+def test_a_hook_that_writes_fails_a_freshness_check_unless_the_project_leaves_hooks_out(project: Path) -> None:
+    (project / "models" / "sources.yml").write_text(SOURCES)
+    run(building)
+    with (project / "dbt_project.yml").open("a") as file:
+        file.write('on-run-end: ["create table said as select 1 as n"]\n')
+
+    failed = run(checking_freshness)
+    with (project / "dbt_project.yml").open("a") as file:
+        file.write("flags: {source_freshness_run_project_hooks: false}\n")
+    completed = run(checking_freshness)
+
+    assert failed.is_failed()
+    assert "read-only mode" in str(failed.message)
+    assert completed.is_completed(), completed.message
+
+
 def test_freshness_before_the_first_build_says_what_to_run(project: Path) -> None:
     state = run(checking_freshness)
 
