@@ -15,6 +15,8 @@ KEEP = os.environ.get("DBTPOD_KEEP_CLUSTER") == "1"
 TOOLS = ("docker", "kind", "kubectl", "helm", "make")
 
 
+# Before the same hook of xdist, which reads the groups.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep all tests of the cluster in one process, where several run the tests: they share what is installed."""
     for item in items:
