@@ -12,14 +12,11 @@ from typing import Any
 
 from dbtpod.dbt import arguments, process
 from dbtpod.dbt.record import Attempt, is_hook
+from dbtpod.dbt.repeatable import is_repeatable
 from dbtpod.settings import Settings
 from dbtpod.warehouse import durable
 
 _FILE = "plan.json"
-# They replace what is there, or change what differs. A project's own materialization may do anything.
-_REPLACING = {None, "ephemeral", "external", "function", "seed", "snapshot", "table", "test", "unit", "view"}
-# Of an incremental model with a unique key; without one they append. Of microbatch the key is the time.
-_BY_KEY = {None, "delete+insert", "merge"}
 
 
 class PlanUnknown(Exception):
@@ -125,17 +122,7 @@ def _node(node_id: str, node: Any) -> _Node:
     empty = node.get("resource_type") in ("model", "test", "snapshot") and not (node.get("raw_code") or "").strip()
     parents = (node.get("depends_on") or {}).get("nodes") or [None]
     model = parents[0] if node_id.startswith("unit_test.") else None
-    return _Node(not ephemeral and not empty, _is_repeatable(node.get("config") or {}), model)
-
-
-def _is_repeatable(config: Any) -> bool:
-    kind, strategy = config.get("materialized"), config.get("incremental_strategy")
-    # A hook may append to a table of its own, in the node's transaction.
-    if config.get("pre-hook") or config.get("post-hook"):
-        return False
-    if kind != "incremental":
-        return kind in _REPLACING
-    return strategy == "microbatch" or (bool(config.get("unique_key")) and strategy in _BY_KEY)
+    return _Node(not ephemeral and not empty, is_repeatable(node.get("config") or {}), model)
 
 
 def _written(file: Path) -> frozenset[str] | None:

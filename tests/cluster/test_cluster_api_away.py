@@ -128,3 +128,5 @@ def test_a_run_that_ends_while_prefects_volume_is_full_is_completed_when_there_i
                 on_node(warehouse, f"rm {folder}/filler")
         assert state(warehouse, run) == "Completed", warehouse.prefect.page(run)
     is_settled(warehouse, content, published=run)
+    # The worker polls again: it pauses for longer after it has met no server.
+    warehouse.prefect.completed(FRESHNESS)
