@@ -16,8 +16,8 @@ from prefect_server import Proxy, Server, running
 
 from bench import measure, project
 from bench.measure import Cost, ratio, spread
-from dbtpod import settings
-from dbtpod.dbt import parse_state, process
+from dbtpod import bake, settings
+from dbtpod.dbt import process
 
 SIZES = (10, 200, 1000)
 # For a server that answers late or not at all: large enough that waiting for it would show.
@@ -114,7 +114,7 @@ class _Bench:
         project.write(folder / "project", models)
         self._folder = folder
         self._bare, self._flow = (self._environment(folder / name) for name in ("bare", "flow"))
-        parse_state.bake(settings.for_project(self._flow))
+        bake.bake(settings.for_project(self._flow))
         self.bare()  # dbt keeps its parse state in its target folder
 
     def _environment(self, volume: Path) -> dict[str, str]:

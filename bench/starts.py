@@ -88,7 +88,7 @@ def _scheduled(release: Release, bare: dict[str, Any]) -> Iterator[str]:
 def _resources(release: Release, bare: dict[str, Any]) -> Iterator[str]:
     ours, theirs = [], []
     for _ in range(ROUNDS):
-        command = f'sh -c "python /opt/package/dbtpod/boot.py; {PEAK}"'
+        command = f'sh -c "python /opt/package/dbtpod/faststart/boot.py; {PEAK}"'
         [pod] = release.pods_of(release.prefect.completed(BUILD, command=command)["id"])
         until(lambda pod=pod: _has_said_peak(release, pod), 30, "the pod's peak")
         ours.append(cluster.peak_memory(release, pod["metadata"]["name"]))

@@ -15,7 +15,7 @@ import httpx
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.states import Pending
 
-from dbtpod import boot
+from dbtpod.faststart import boot
 from dbtpod.settings import Settings
 
 _FLOWS = """

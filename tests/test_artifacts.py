@@ -15,8 +15,8 @@ from prefect_server import Server, eventually
 
 from dbtpod.dbt.events import BatchFinished, NodeFinished, NodeStarted
 from dbtpod.dbt.node import NodeStatus
-from dbtpod.page import artifacts, progress
-from dbtpod.page.progress import Progress
+from dbtpod.ui import artifacts, progress
+from dbtpod.ui.progress import Progress
 
 TABLE = [{"node": "model fct_orders", "status": "success", "seconds": 0.5, "rows": 2000, "message": "OK"}]
 NOW = datetime(2026, 1, 2, tzinfo=UTC)

@@ -133,7 +133,7 @@ def test_a_prefect_without_the_private_names_is_started_by_its_own_command(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Hides the module, as the names it imports are hidden where Prefect has moved them.
-    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['dbtpod.cluster.supervise'] = None\n")
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['dbtpod.faststart.supervise'] = None\n")
     monkeypatch.setitem(prefect.environment, "PYTHONPATH", str(tmp_path))
     pod = start("two_commands")
 
@@ -149,7 +149,7 @@ def test_prefect_has_the_private_names_that_the_supervisor_uses() -> None:
     from prefect.runner._process_manager import ProcessHandle, ProcessManager
     from prefect.settings.models.client import ClientSettings
 
-    advice = "Prefect changed its runner: compare dbtpod/cluster/supervise.py with prefect/cli/flow_run.py, `execute`."
+    advice = "Prefect changed its runner: compare faststart/supervise.py with `execute` in prefect/cli/flow_run.py."
     assert {"control_channel", "process_manager", "client"} <= set(dir(FlowRunExecutorContext)) | {
         *FlowRunExecutorContext.__annotations__,
         *FlowRunExecutorContext.__aenter__.__code__.co_names,

@@ -13,8 +13,8 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelling, Completed, Pending
 from prefect_server import Server
 
-from dbtpod.cluster import alone
-from dbtpod.cluster.limits import Deadline, Limits, Scratch, scratch, size, usage
+from dbtpod.pod import alone
+from dbtpod.pod.limits import Deadline, Limits, Scratch, scratch, size, usage
 from dbtpod.settings import Settings
 from dbtpod.warehouse import housekeeping, run_lock
 

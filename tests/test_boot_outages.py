@@ -17,7 +17,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_server import Server, free_port
 from rendering import Render
 
-from dbtpod.cluster import contact
+from dbtpod.pod import contact
 from dbtpod.settings import Settings
 
 # A name that the resolver does not know until the file is there.
@@ -32,7 +32,7 @@ def getaddrinfo(host, *rest, **options):
     return resolve(host, *rest, **options)
 socket.getaddrinfo = getaddrinfo
 """
-_SLOW_WAY = "import sys\nsys.modules['dbtpod.cluster.supervise'] = None\n"
+_SLOW_WAY = "import sys\nsys.modules['dbtpod.faststart.supervise'] = None\n"
 
 
 @pytest.fixture(scope="module")

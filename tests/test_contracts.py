@@ -11,7 +11,7 @@ from rendering import CHART, ROOT, Render
 
 from dbtpod.registration.deployment_rules import QUEUES
 
-PACKAGE = ROOT / "flows" / "dbtpod"
+PACKAGE = ROOT / "src" / "dbtpod"
 DOCKERFILE = (ROOT / "image" / "Dockerfile").read_text()
 DEPLOYMENTS = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
@@ -51,9 +51,9 @@ def test_the_pods_command_is_a_file_of_the_image(render: Render) -> None:
     [pool] = render(kind="ConfigMap", component="work-pool")
     command = yaml.safe_load(pool["data"]["base-job-template.json"])["variables"]["properties"]["command"]["default"]
 
-    assert command == "python /opt/package/dbtpod/boot.py"
+    assert command == "python /opt/package/dbtpod/faststart/boot.py"
     assert "--target /opt/package ." in DOCKERFILE
-    assert (PACKAGE / "boot.py").is_file()
+    assert (PACKAGE / "faststart" / "boot.py").is_file()
 
 
 def test_deployments_go_to_the_charts_pool_and_to_queues_that_registration_makes() -> None:
@@ -71,7 +71,7 @@ def test_the_selector_that_the_smoke_flow_names_exists() -> None:
 @pytest.mark.parametrize(
     ("module", "allowed"),
     [
-        ("dbt", {"warm.py", "precompiled.py", "shortcuts.py"}),
+        ("dbt", {"preload.py", "precompiled.py", "patches.py"}),
         ("duckdb", {"database.py"}),
         ("prefect._internal", {"engine.py"}),
         ("prefect.runner", {"supervise.py", "supervisor.py", "forked.py"}),
@@ -99,7 +99,7 @@ def test_the_map_of_the_package_names_every_module() -> None:
     assert [room.name for room in maps if room != PACKAGE and f"    {room.name} " not in maps[PACKAGE]] == []
 
 
-ROOMS = ("dbt", "warehouse", "page", "cluster", "registration")
+ROOMS = ("dbt", "warehouse", "ui", "pod", "faststart", "registration")
 
 
 @pytest.mark.parametrize("room", ROOMS)

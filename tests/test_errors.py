@@ -10,8 +10,8 @@ from prefect import State, flow
 from dbtpod import errors
 from dbtpod.attempts import Attempts
 from dbtpod.command import Dbt, Retries
-from dbtpod.page.node_runs import NodeRuns
 from dbtpod.settings import Settings
+from dbtpod.ui.node_runs import NodeRuns
 
 TABLE = dict(re.findall(r"── (\w+) .* retry: (yes|no)$", errors.__doc__ or "", re.MULTILINE))
 WAREHOUSE = Path(__file__).parent.parent / "docs" / "warehouse.md"

@@ -19,7 +19,7 @@ import pytest
 from prefect_server import Server
 from rendering import Render
 
-from dbtpod.dbt import parse_state
+from dbtpod import bake
 from dbtpod.registration import heartbeat
 from dbtpod.settings import Settings
 
@@ -46,7 +46,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     shutil.copytree(ROOT / "dbt_project", folder / "dbt_project", ignore=shutil.ignore_patterns("target", "logs"))
     (folder / "volume").mkdir()
     settings = Settings(folder / "volume" / "work" / "warehouse.duckdb", folder / "dbt_project")
-    parse_state.bake(settings)
+    bake.bake(settings)
     return settings
 
 

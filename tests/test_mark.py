@@ -10,7 +10,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import AwaitingRetry, Completed, Crashed
 from prefect_server import Server, eventually, free_port
 
-from dbtpod.page import deaths, mark
+from dbtpod.ui import deaths, mark
 
 
 @dataclass

@@ -29,9 +29,9 @@ from dbtpod.dbt import results, stream
 from dbtpod.dbt.events import Event, LogLine, NodeFinished, NodeStarted
 from dbtpod.dbt.node import NodeStatus, kind_of, name_of
 from dbtpod.dbt.results import RunReport
-from dbtpod.page import earlier_runs, node_states, task_events
-from dbtpod.page.lineage import read_parents, upstream
-from dbtpod.page.node_runs import NodeRuns
+from dbtpod.ui import earlier_runs, node_states, task_events
+from dbtpod.ui.lineage import read_parents, upstream
+from dbtpod.ui.node_runs import NodeRuns
 
 DATA = Path(__file__).parent / "data"
 START = datetime(2026, 1, 2, 3, 4, 5, 600, tzinfo=UTC)

@@ -10,7 +10,9 @@ from pathlib import Path
 import gated_project as small
 import pytest
 
-from dbtpod.dbt import parse_state, precompiled, process
+from dbtpod import bake
+from dbtpod.dbt import process
+from dbtpod.faststart import precompiled
 from dbtpod.settings import Settings
 
 # Counts what dbt compiles in a build, with what is in argv[1] or without: templates, and schemas.
@@ -20,7 +22,7 @@ from pathlib import Path
 from dbt.cli.main import cli
 from dbt_common import dataclass_schema
 from dbt_common.clients import jinja
-from dbtpod.dbt import precompiled
+from dbtpod.faststart import precompiled
 
 compile_, templates = jinja.MacroFuzzEnvironment.compile, []
 def counting(self, source, *args, **options):
@@ -45,7 +47,7 @@ finally:
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     settings = small.create(tmp_path_factory.mktemp("templates"))
-    parse_state.bake(settings)
+    bake.bake(settings)
     return settings
 
 

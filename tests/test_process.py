@@ -11,7 +11,7 @@ from pathlib import Path
 import gated_project as small
 import pytest
 
-from dbtpod.dbt import process, shortcuts
+from dbtpod.dbt import process
 from dbtpod.settings import Settings
 
 ENDLESS, GATE = ["run", "--select", "endless"], ["run", "--select", "gate"]
@@ -131,15 +131,13 @@ def test_a_dbt_that_is_no_python_package_is_run_as_it_is(
     # What dbt v2 looks like from here: an executable beside Python, and nothing to import.
     (tmp_path / "dbt").write_text('#!/bin/sh\necho "args: $*, target: $DBT_TARGET_PATH"\nexit 3\n')
     (tmp_path / "dbt").chmod(0o755)
-    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['dbt'] = None\n")
-    command = [sys.executable, "-P", shortcuts.__file__, str(tmp_path / "dbt"), "build", "--select", "x"]
-    environment = process.environment(settings, target) | {"PYTHONPATH": str(tmp_path)}
+    monkeypatch.setattr(process, "executable", lambda: str(tmp_path / "dbt"))
 
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    with process.start(["build", "--select", "x"], settings, target) as dbt:
+        lines = list(dbt.lines())
 
-    assert done.stdout == f"args: build --select x, target: {target}\n"
-    assert done.returncode == 3
-    assert process._quick(str(tmp_path / "dbt")) == [str(tmp_path / "dbt")], "one of another environment"
+    assert lines == [f"args: build --select x, target: {target}"]
+    assert dbt.wait() == 3
 
 
 def test_a_missing_dbt_is_named(
@@ -157,4 +155,4 @@ def test_no_variable_is_taken_out_of_the_environment_that_threads_share() -> Non
     package = Path(process.__file__).parents[1]
     taking = re.compile(r"environ\.(pop|popitem|clear)\(|del os\.environ|unsetenv")
 
-    assert {path.name for path in package.rglob("*.py") if taking.search(path.read_text())} == {"warm.py"}
+    assert {path.name for path in package.rglob("*.py") if taking.search(path.read_text())} == {"preload.py"}

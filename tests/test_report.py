@@ -6,7 +6,7 @@ from test_results import node, read
 
 from dbtpod.dbt.node import NodeResult, NodeStatus
 from dbtpod.dbt.results import RunReport
-from dbtpod.page import failure_graph, report
+from dbtpod.ui import failure_graph, report
 
 SUCCESS, WARN, ERROR, FAIL, SKIPPED, NO_OP, REUSED = NodeStatus
 PARENTS = {

@@ -18,7 +18,7 @@ from prefect_server import Server, eventually
 from dbtpod.dbt import node
 from dbtpod.dbt.node import NodeStatus
 from dbtpod.invocation import reader, writer
-from dbtpod.page.node_states import STATES
+from dbtpod.ui.node_states import STATES
 
 DONE = re.compile(r"Done\. PASS=(\d+) WARN=(\d+) ERROR=(\d+) SKIP=(\d+) NO-OP=(\d+) REUSED=(\d+) TOTAL=(\d+)")
 COUNT = re.compile(r"(\d+) (success|warn|error|fail|skipped|no-op|reused)\b")

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "docs" / "warehouse.md").read_text()
 CODE = " ".join(
     re.sub(r'"\s*\n\s*f?"', "", path.read_text())
-    for path in [*(ROOT / "flows" / "dbtpod" / "warehouse").glob("*.py"), ROOT / "flows" / "dbtpod" / "settings.py"]
+    for path in [*(ROOT / "src" / "dbtpod" / "warehouse").glob("*.py"), ROOT / "src" / "dbtpod" / "settings.py"]
 )
 
 

@@ -14,8 +14,9 @@ import duckdb
 import gated_project as small
 import pytest
 
-from dbtpod import boot
 from dbtpod.dbt import events, parse_state, process
+from dbtpod.faststart import boot, preload, preloaded
+from dbtpod.faststart.preloaded import Preloaded
 from dbtpod.settings import Settings
 
 
@@ -31,14 +32,13 @@ def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def warm_pid() -> Iterator[int]:
-    flow_end, pid = boot._start_warm()
+def pid_of_dbt() -> Iterator[int]:
+    flow_end, pid = boot._start_dbt()
     status, to_flow = os.pipe()
-    process.hand_over(f"{flow_end.detach()},{os.pidfd_open(pid)},{status}")
+    process.launch_by(Preloaded(flow_end, os.pidfd_open(pid), status).launch)
     yield pid
-    for each in (process._idle, process._handed_over):
-        while each:
-            each.pop().close()
+    process.launch_by(None)
+    flow_end.close()
     os.waitpid(pid, 0)
     os.close(status)
     os.close(to_flow)
@@ -54,9 +54,7 @@ def pid_of(lines: list[str]) -> int:
     return int(json.loads(lines[0])["info"]["pid"])
 
 
-def test_commands_of_one_process_are_each_as_if_alone(
-    settings: Settings, tmp_path: Path, warm_pid: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_commands_of_one_process_are_each_as_if_alone(settings: Settings, tmp_path: Path, pid_of_dbt: int) -> None:
     everything = ["build", "--exclude", "gate", "killed", "endless"]
     code, unused = run(settings, tmp_path / "usage", "run", "--no-such-option")
     assert code == 2, unused
@@ -67,18 +65,17 @@ def test_commands_of_one_process_are_each_as_if_alone(
     # The file is closed: another process may write it.
     with duckdb.connect(str(settings.duckdb_path)) as connection:
         connection.execute("checkpoint")
-    assert pid_of(lines) == warm_pid
-    process._idle.pop().close()
-    monkeypatch.setattr(process, "_quick", lambda dbt: [dbt])
+    assert pid_of(lines) == pid_of_dbt
+    process.launch_by(None)
     plain_code, plain_lines = run(settings, tmp_path / "plain", *everything)
-    assert pid_of(plain_lines) != warm_pid
+    assert pid_of(plain_lines) != pid_of_dbt
     assert code == plain_code == 1
     assert small.node_statuses(tmp_path / "warm") == small.node_statuses(tmp_path / "plain")
     assert read(lines) == read(plain_lines)
     assert manifest(tmp_path / "warm") == manifest(tmp_path / "plain")
 
 
-def test_a_line_that_nobody_reads_is_not_written(settings: Settings, tmp_path: Path, warm_pid: int) -> None:
+def test_a_line_that_nobody_reads_is_not_written(settings: Settings, tmp_path: Path, pid_of_dbt: int) -> None:
     _, lines = run(settings, tmp_path / "warm", "build", "--select", "plain", "plain_too")
 
     infos = [json.loads(line)["info"] for line in lines]
@@ -97,7 +94,7 @@ def manifest(folder: Path) -> str:
 
 
 def test_a_command_that_is_left_is_interrupted_and_its_process_not_used_again(
-    settings: Settings, tmp_path: Path, warm_pid: int
+    settings: Settings, tmp_path: Path, pid_of_dbt: int
 ) -> None:
     target = small.target_dir(settings, tmp_path / "left")
 
@@ -108,23 +105,23 @@ def test_a_command_that_is_left_is_interrupted_and_its_process_not_used_again(
 
     assert dbt.wait() == 2
     assert (target / "run_results.json").is_file()
-    assert not process._idle
-    small.until(lambda: not small.is_alive(warm_pid), seconds=10)
+    small.until(lambda: not small.is_alive(pid_of_dbt), seconds=10)
 
 
 def test_a_crash_is_the_end_of_the_command_by_a_signal(
-    settings: Settings, tmp_path: Path, warm_pid: int, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, tmp_path: Path, pid_of_dbt: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process.warm, "DEATH_SECONDS", 0.2)
+    monkeypatch.setattr(preloaded, "DEATH_SECONDS", 0.2)
 
     code, _ = run(settings, tmp_path / "crash", "run", "--select", "killed")
 
     assert code == -signal.SIGKILL
-    assert not process._idle
+    _, lines = run(settings, tmp_path / "next", "ls")
+    assert pid_of(lines) != pid_of_dbt
 
 
 def test_a_second_command_beside_the_first_gets_a_process_of_its_own(
-    settings: Settings, tmp_path: Path, gate: Path, warm_pid: int
+    settings: Settings, tmp_path: Path, gate: Path, pid_of_dbt: int
 ) -> None:
     target = small.target_dir(settings, tmp_path / "target")
     with process.start(["run", "--select", "gate"], settings, target) as dbt:
@@ -132,7 +129,7 @@ def test_a_second_command_beside_the_first_gets_a_process_of_its_own(
 
         _, lines = run(settings, tmp_path / "beside", "ls")
 
-        assert pid_of(lines) != warm_pid
+        assert pid_of(lines) != pid_of_dbt
         gate.touch()
         list(dbt.lines())
         assert dbt.wait() == 0
@@ -145,9 +142,9 @@ def test_a_dbt_that_cannot_be_imported_is_run_as_the_executable(
     bare.parent.mkdir()
     bare.symlink_to(Path(sys.base_prefix) / "bin" / "python3")
     monkeypatch.setattr(boot.sys, "executable", str(bare))
-    flow_end, pid = boot._start_warm()
+    flow_end, pid = boot._start_dbt()
     monkeypatch.undo()
-    process.hand_over(f"{flow_end.detach()},{os.pidfd_open(pid)},0")
+    monkeypatch.setattr(process, "_launch", Preloaded(flow_end, os.pidfd_open(pid), 0).launch)
 
     code, lines = run(settings, tmp_path / "target", "ls")
 
@@ -157,23 +154,21 @@ def test_a_dbt_that_cannot_be_imported_is_run_as_the_executable(
 
 
 @pytest.fixture
-def rehearsing(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> int:
-    """A warm dbt in the middle of its rehearsal; its process id."""
+def warming(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> int:
+    """A warm dbt in the middle of its warm-up; its process id."""
     settings.duckdb_path.unlink(missing_ok=True)
     monkeypatch.setenv("TMPDIR", str(tmp_path / "scratch"))
     (tmp_path / "scratch").mkdir()
     monkeypatch.setenv("DUCKDB_PATH", str(settings.duckdb_path))
     monkeypatch.setenv("DBT_PROJECT_DIR", str(settings.project_dir))
-    pid: int = request.getfixturevalue("warm_pid")
+    pid: int = request.getfixturevalue("pid_of_dbt")
     small.until(lambda: any((tmp_path / "scratch").glob(f"*/{parse_state.FILE}")), seconds=60)
     return pid
 
 
 @pytest.mark.parametrize("called", ["in the middle", "afterwards"])
-def test_a_dbt_that_nobody_calls_rehearses_and_opens_no_database(
-    settings: Settings, tmp_path: Path, rehearsing: int, called: str
+def test_a_dbt_without_a_command_warms_up_and_opens_no_database(
+    settings: Settings, tmp_path: Path, warming: int, called: str
 ) -> None:
     scratch = tmp_path / "scratch"
     if called == "afterwards":
@@ -182,7 +177,7 @@ def test_a_dbt_that_nobody_calls_rehearses_and_opens_no_database(
 
     code, lines = run(settings, tmp_path / "called", "build", "--exclude", "gate", "killed", "endless")
 
-    assert pid_of(lines) == rehearsing
+    assert pid_of(lines) == warming
     assert code == 1
     assert sorted(small.node_statuses(tmp_path / "called").values()) == ["error", "success", "success"]
     assert not any(scratch.iterdir())
@@ -193,9 +188,7 @@ def test_a_dbt_that_nobody_calls_rehearses_and_opens_no_database(
     [(1000, None, True), (1000, 0.0, False), (5_000_000, 0.2, False), (5_000_000, None, True)],
     ids=["small", "small, called already", "large, called soon", "large, not called"],
 )
-def test_a_large_project_is_rehearsed_only_in_a_long_wait(
-    size: int, called_after: float | None, has_time: bool
-) -> None:
+def test_a_large_project_warms_up_only_in_a_long_wait(size: int, called_after: float | None, has_time: bool) -> None:
     flow, dbt = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with flow, dbt:
         if called_after == 0:
@@ -203,11 +196,11 @@ def test_a_large_project_is_rehearsed_only_in_a_long_wait(
         elif called_after:
             threading.Timer(called_after, flow.send, [b"{}"]).start()
 
-        assert process.warm._has_time(dbt, size) is has_time
+        assert preload._has_time(dbt, size) is has_time
 
 
-def test_a_command_that_is_left_before_the_rehearsal_ends_is_never_run(
-    settings: Settings, tmp_path: Path, rehearsing: int
+def test_a_command_that_is_left_before_the_warm_up_ends_is_never_run(
+    settings: Settings, tmp_path: Path, warming: int
 ) -> None:
     target = small.target_dir(settings, tmp_path / "left")
 
@@ -216,10 +209,13 @@ def test_a_command_that_is_left_before_the_rehearsal_ends_is_never_run(
 
     assert dbt.wait() < 0
     assert not (target / "run_results.json").exists()
-    small.until(lambda: not small.is_alive(rehearsing), seconds=10)
+    small.until(lambda: not small.is_alive(warming), seconds=10)
 
 
-def test_an_idle_dbt_ends_with_its_flow(warm_pid: int) -> None:
-    process._handed_over[0]._wire.close()
+def test_an_idle_dbt_ends_with_its_flow() -> None:
+    flow_end, pid = boot._start_dbt()
 
-    small.until(lambda: not small.is_alive(warm_pid), seconds=10)
+    flow_end.close()
+
+    small.until(lambda: not small.is_alive(pid), seconds=10)
+    os.waitpid(pid, 0)

@@ -10,15 +10,16 @@ what a flow enters
     resume           the beginning of a run, or its going on after a pod that died
     settings, errors the only reader of the environment; what can go wrong, and whether trying again can help
 what is started by name
-    boot             a flow run's pod
+    bake             when the image is built: what dbt parses and compiles
     register         the chart's hook, and by hand: makes a Prefect server equal to prefect.yaml
     watchdog         beside the worker: compares what Prefect says of runs with what Kubernetes has of them
     generations      by hand: what was published, what changed, the way back; the volume checked and repaired
     laptop           `make run`
-the rooms behind them; each may import those above it and the errors and settings, none below, and nothing from here
+the packages behind them; each may import those above it and the errors and settings, none below, and nothing from here
     dbt              running dbt, and reading what it says
     warehouse        the DuckDB file and its generations
-    page             what people see of it in Prefect
-    cluster          a flow run as a pod
+    ui               what people see of it in Prefect
+    pod              what a flow run needs because it is a pod
+    faststart        a pod's first process (boot), where it starts fast: all private API of Prefect and dbt
     registration     prefect.yaml, and the server that it is brought to
 """

@@ -15,10 +15,10 @@ from dbtpod.complete import WorkingCopy
 from dbtpod.dbt import arguments, parse_state, results
 from dbtpod.dbt.results import RunReport
 from dbtpod.errors import DbtPodError
-from dbtpod.page import report
-from dbtpod.page.node_runs import NodeRuns
-from dbtpod.page.wording import cut
 from dbtpod.settings import Settings
+from dbtpod.ui import report
+from dbtpod.ui.node_runs import NodeRuns
+from dbtpod.ui.wording import cut
 from dbtpod.warehouse.certificate import Certificate
 
 # Of a task run: --vars may be kilobytes.

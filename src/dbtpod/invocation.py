@@ -14,10 +14,10 @@ from dbtpod import resume
 from dbtpod.command import Dbt, Retries
 from dbtpod.complete import WorkingCopy
 from dbtpod.errors import SettingsError
-from dbtpod.page import artifacts, mark, report
-from dbtpod.page.lineage import read_parents
-from dbtpod.page.node_runs import NodeRuns
 from dbtpod.settings import Settings, from_environment
+from dbtpod.ui import artifacts, mark, report
+from dbtpod.ui.lineage import read_parents
+from dbtpod.ui.node_runs import NodeRuns
 from dbtpod.warehouse import checkout, housekeeping, lock, publish, published, volume
 from dbtpod.warehouse.certificate import Certificate
 

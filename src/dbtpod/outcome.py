@@ -10,8 +10,8 @@ from dbtpod.dbt import arguments, failures
 from dbtpod.dbt.events import LogLine
 from dbtpod.dbt.results import RunReport
 from dbtpod.errors import BuildIncomplete, ConnectionLost, DbtFailed, DbtKilled, DbtUnusable, VolumeFull
-from dbtpod.page import report
-from dbtpod.page.wording import cut
+from dbtpod.ui import report
+from dbtpod.ui.wording import cut
 from dbtpod.warehouse import durable
 
 # How DuckDB and Python tell of a volume that became full in the middle.

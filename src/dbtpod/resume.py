@@ -13,8 +13,8 @@ from typing import Any
 
 from dbtpod.dbt import parse_state
 from dbtpod.errors import RunGivenUp
-from dbtpod.page import deaths
 from dbtpod.settings import Settings
+from dbtpod.ui import deaths
 from dbtpod.warehouse import checkout, durable
 
 # A build that kills its pod kills the next one too: with memory, for one.

@@ -29,7 +29,7 @@ KILL_DBT = """
 import os, pathlib, signal
 for process in pathlib.Path("/proc").glob("[0-9]*"):
     line = (process / "cmdline").read_bytes()
-    if (b"/bin/dbt\\0" in line or b"/warm.py\\0" in line) and int(process.name) != os.getpid():
+    if (b"/bin/dbt\\0" in line or b"/preload.py\\0" in line) and int(process.name) != os.getpid():
         os.kill(int(process.name), signal.SIGKILL)
         print(process.name)
 """

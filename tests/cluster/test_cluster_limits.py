@@ -15,7 +15,7 @@ pytestmark = pytest.mark.cluster
 STOP_DBT = """
 import os, pathlib, signal
 for process in pathlib.Path("/proc").glob("[0-9]*"):
-    if b"/warm.py\\0" in (process / "cmdline").read_bytes() and int(process.name) != os.getpid():
+    if b"/preload.py\\0" in (process / "cmdline").read_bytes() and int(process.name) != os.getpid():
         os.kill(int(process.name), signal.SIGSTOP)
 """
 

@@ -4,9 +4,8 @@ arguments        dbt's command line: its options, and the same command for other
 profile          the file that a command will write to
 record           our own record of a command's attempts
 repeatable       which nodes may run twice
-process          the one seam to dbt: start, lines, stop (leash: it never outlives us; warm: imported beforehand)
-parse_state      what dbt parsed, baked into the image (precompiled: what it compiled)
-shortcuts        what a warm dbt leaves out, as nobody reads it, or does quicker
+process          the one seam to dbt: start, lines, stop (parent_death: it never outlives us)
+parse_state      what dbt parsed, baked into the image
 events           one line of dbt's JSON log -> frozen values (failures: which of them can pass)
 stream           all lines of a command -> events, each node with one end, a microbatch model's batches told apart
 node             what ids and statuses mean, and how one node ended

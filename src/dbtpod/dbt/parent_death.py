@@ -1,8 +1,8 @@
-"""Ends a child with its parent, by the kernel: a call after a fork, or `python leash.py PARENT_PID PROGRAM …`.
+"""The parent-death signal: the kernel kills a child when its parent dies.
 
-The second form becomes the program; it is a file of its own because the wish must be made in the child, before the
-program: Popen's preexec_fn would do that too, but is unsafe beside Prefect's threads. On systems other than Linux
-there is no such wish.
+Called after a fork, or `python parent_death.py PARENT_PID PROGRAM …`, which becomes the program. That form is a file
+of its own because the signal must be set in the child, before the program: Popen's preexec_fn would do that too, but
+is unsafe beside Prefect's threads. On systems other than Linux there is no such signal, and nothing is done.
 """
 
 import ctypes
@@ -10,10 +10,10 @@ import os
 import signal
 import sys
 
-_PR_SET_PDEATHSIG = 1  # prctl(2); the wish survives execve
+_PR_SET_PDEATHSIG = 1  # prctl(2); the setting survives execve
 
 
-def fasten(parent: int) -> None:
+def die_with_parent(parent: int) -> None:
     """Let the kernel kill this process when `parent` dies; exits where that has happened already."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -22,5 +22,5 @@ def fasten(parent: int) -> None:
 
 
 if __name__ == "__main__":
-    fasten(int(sys.argv[1]))
+    die_with_parent(int(sys.argv[1]))
     os.execv(sys.argv[2], sys.argv[2:])  # noqa: S606

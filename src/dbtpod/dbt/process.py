@@ -1,8 +1,13 @@
-"""The one seam to dbt: argv in, lines of its JSON log out, artifacts in its target folder; dbt is never imported.
+"""Running dbt: argv in, lines of its JSON log out, artifacts in its target folder; dbt is never imported here.
+
+    with process.start(["build"], settings, target_dir) as dbt:
+        for line in dbt.lines():
+            ...
+        code = dbt.wait()
 
 dbt runs in a process group of its own, so that a signal to the flow reaches it once, from here, and in order: SIGINT,
-which lets dbt end its queries and write its results, a bounded wait, then SIGKILL. Where `boot` started one, it is a
-process that has imported dbt already; else, and for a dbt that is no Python package, it is the `dbt` executable.
+which lets dbt end its queries and write its results, a bounded wait, then SIGKILL. It is the `dbt` executable, unless
+`launch_by` gave another way to start it.
 """
 
 import os
@@ -11,17 +16,40 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from shutil import which
-from typing import IO
+from typing import IO, Protocol
 
-from dbtpod.dbt import leash, shortcuts, warm
+from dbtpod.dbt import parent_death
 from dbtpod.errors import SettingsError
 from dbtpod.settings import Settings
 
 STOP_SECONDS = 10.0
+
+
+class Running(Protocol):
+    """A running dbt."""
+
+    # What it prints, standard error included; closed at its end.
+    stdout: IO[str]
+
+    def wait(self, seconds: float | None = None) -> int | None:
+        """Return the exit code, negative for a signal's number, or None if it still runs after that time."""
+
+    def interrupt(self) -> None:
+        """Ask dbt to stop as Ctrl-C does."""
+
+    def kill(self) -> None:
+        """End dbt and what it started."""
+
+    def close(self) -> None:
+        """Let go of it, once it has ended."""
+
+
+# Arguments, environment, working folder; None where it cannot start this one, and the executable is used.
+Launch = Callable[[Sequence[str], Mapping[str, str], Path], Running | None]
 
 
 class _Executable:
@@ -29,7 +57,7 @@ class _Executable:
 
     def __init__(self, args: Sequence[str], environment: Mapping[str, str], folder: Path) -> None:
         self._popen = subprocess.Popen(
-            [sys.executable, "-I", "-S", leash.__file__, str(os.getpid()), *_quick(executable()), *args],
+            [sys.executable, "-I", "-S", parent_death.__file__, str(os.getpid()), executable(), *args],
             cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -56,11 +84,15 @@ class _Executable:
         """End dbt and what it started."""
         os.killpg(self._popen.pid, signal.SIGKILL)
 
+    def close(self) -> None:
+        """Close its output."""
+        self.stdout.close()
+
 
 class DbtProcess:
     """A running dbt."""
 
-    def __init__(self, running: _Executable | warm.Command) -> None:
+    def __init__(self, running: Running) -> None:
         self._running = running
 
     def lines(self) -> Iterator[str]:
@@ -81,48 +113,30 @@ class DbtProcess:
             if self._running.wait(_read_away(self._running.stdout, STOP_SECONDS)) is None:
                 self._running.kill()
                 self._running.wait()
-        self._running.stdout.close()
+        self._running.close()
 
 
 @contextmanager
 def start(args: Sequence[str], settings: Settings, target_dir: Path) -> Iterator[DbtProcess]:
     """Start `dbt *args` with its artifacts in `target_dir`; leaving the block ends it, whatever the reason."""
-    warm_dbt = _take_warm()
     what = (args, environment(settings, target_dir), settings.project_dir)
-    command = warm_dbt and warm_dbt.run(*what)
-    dbt = DbtProcess(command or _Executable(*what))
+    dbt = DbtProcess((_launch and _launch(*what)) or _Executable(*what))
     try:
         yield dbt
     finally:
         dbt.stop()
-        if warm_dbt and command and command.is_reusable:
-            _idle.append(warm_dbt)
-        elif warm_dbt:
-            warm_dbt.close()
 
 
-# At most one: the warm dbt while no command has it. A second command beside it gets the executable.
-_idle: list[warm.Warm] = []
-# One that was handed over and not yet asked whether it is ready.
-_handed_over: list[warm.Warm] = []
+_launch: Launch | None = None
 
 
-def hand_over(address: str) -> None:
-    """Have the first command use the warm dbt at that address.
+def launch_by(launch: Launch | None) -> None:
+    """Have the commands of this process started by `launch`, where it can; None: by the executable, as at first.
 
     Not by an environment variable: another thread of Prefect's may be reading the environment when it is taken out.
     """
-    _handed_over.append(warm.Warm(address))
-
-
-def _take_warm() -> warm.Warm | None:
-    if _handed_over:
-        ready = _handed_over.pop()
-        if ready.is_ready():
-            _idle.append(ready)
-        else:
-            ready.close()
-    return _idle.pop() if _idle else None
+    global _launch
+    _launch = launch
 
 
 def _read_away(output: IO[str], seconds: float) -> float:
@@ -140,12 +154,6 @@ def executable() -> str:
     if not found:
         raise SettingsError(f"There is no dbt beside {sys.executable} nor on PATH: install dbt-core and its adapter.")
     return found
-
-
-def _quick(dbt: str) -> list[str]:
-    """The command of that dbt: with our shortcuts, where it is this Python's own."""
-    own = Path(dbt).parent == Path(sys.executable).parent
-    return [sys.executable, "-P", shortcuts.__file__, dbt] if own else [dbt]
 
 
 def environment(settings: Settings, target_dir: Path, inherited: Mapping[str, str] = os.environ) -> dict[str, str]:

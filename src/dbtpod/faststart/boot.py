@@ -16,17 +16,17 @@ from typing import NoReturn
 
 def main() -> int:
     """Run the flow run of PREFECT__FLOW_RUN_ID; the exit code, of the supervisor and of the forked engine alike."""
-    # By path, Python puts this folder first, where modules such as `lock` would hide others; -m puts the work folder.
+    # By path, Python puts this folder first, where modules such as `engine` would hide others; -m puts the work folder.
     sys.path[0] = os.getcwd()  # noqa: PTH109
     # Kept until someone can act on it; the first process of a container would never see it.
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-    flow_end, pid = _start_warm()
+    flow_end, pid = _start_dbt()
     # httpx goes on without its command line, which takes a fourteenth of the import.
     sys.modules["httpx._main"] = None  # type: ignore[assignment]
     # What an import makes is there to stay: looking through it for garbage costs a tenth of the time.
     gc.disable()
     try:
-        from dbtpod.cluster import supervise
+        from dbtpod.faststart import supervise
     except ImportError as error:
         print(f"dbtpod: {error}; this Prefect is started the slow way.", file=sys.stderr, flush=True)  # noqa: T201
         _start_slowly()
@@ -41,21 +41,21 @@ def _start_slowly() -> NoReturn:
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
     with suppress(ImportError):  # what it imports may have moved as well
-        from dbtpod.cluster import contact
+        from dbtpod.pod import contact
 
         if reason := contact.unreachable(os.environ["PREFECT__FLOW_RUN_ID"]):
             sys.exit(f"dbtpod: {reason}")
     os.execv(sys.executable, [sys.executable, "-m", "prefect", "flow-run", "execute"])  # noqa: S606
 
 
-def _start_warm() -> tuple[socket.socket, int]:
-    """Start dbt's process; the flow's end of its wire, and its process id."""
+def _start_dbt() -> tuple[socket.socket, int]:
+    """Start the process that preloads dbt; the flow's end of its socket, and its process id."""
     flow_end, dbts_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with dbts_end:
         dbts_end.set_inheritable(True)
         # Each command brings its whole environment; this is what the import sees.
         environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH" and not k.startswith("PREFECT_")}
-        command = [sys.executable, "-P", str(Path(__file__).with_name("dbt") / "warm.py"), str(dbts_end.fileno())]
+        command = [sys.executable, "-P", str(Path(__file__).with_name("preload.py")), str(dbts_end.fileno())]
         pid = os.posix_spawn(sys.executable, command, environment, setpgroup=0, setsigmask=[])
     return flow_end, pid
 

@@ -19,8 +19,8 @@ from prefect.logging.loggers import LoggingAdapter, flow_run_logger
 from prefect.states import Crashed
 from prefect.utilities.engine import propose_state_sync
 
-from dbtpod.cluster import alone, contact
-from dbtpod.page import artifacts
+from dbtpod.pod import alone, contact
+from dbtpod.ui import artifacts
 
 _SET_WORKING_DIRECTORY = "prefect.deployments.steps.set_working_directory"
 

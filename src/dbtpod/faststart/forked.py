@@ -53,7 +53,7 @@ class Engine:
         """Do nothing: the process ends with the supervisor's."""
 
 
-class Warm:
+class Dbt:
     """dbt's process: its parent alone learns how it ended."""
 
     def __init__(self, pid: int, process: int, to_flow: int) -> None:

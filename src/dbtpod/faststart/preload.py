@@ -1,13 +1,13 @@
-"""dbt imported before it is needed: a process that runs the commands handed to it, one after another.
+"""A process that imports dbt before it is needed, and runs the commands handed to it, one after another.
 
 Run by path, so that it imports dbt and next to nothing of ours. A Unix socket carries, for each command, its arguments,
 environment and folder with the descriptor to print to; back comes the exit code. The output is dbt's alone: its end
-is the end of that descriptor, as with a process per command.
+is the end of that descriptor, as with a process per command. `preloaded` is the flow's end of the socket.
 
 Each command parses by dbt's own partial parse. A manifest passed on would save its loading, but one that was run
 holds compiled SQL, which dbt takes for current: of a full refresh, in an incremental run after it.
 
-A dbt that nobody has called yet does in the meantime what each process does once: see `_rehearse`.
+Before its first command it does what each process does once: see `_warm_up`.
 """
 
 import gc
@@ -20,101 +20,15 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from multiprocessing import resource_tracker
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-# What a flow waits for an import that began before its own, and for the word how a process ended.
-IMPORT_SECONDS, DEATH_SECONDS = 60.0, 5.0
-_READY = b"ready"
-# Some 300 models: what is larger takes longer to load twice than a rehearsal saves. A command comes within half a
+READY = b"ready"
+# Some 300 models: what is larger takes longer to load twice than the warm-up saves. A command comes within half a
 # second of the import, unless it waits for something.
 _LARGE_BYTES, _LATE_SECONDS = 1 << 20, 1.0
-
-
-class Warm:
-    """The flow's end: a dbt process that it may use, until one of its commands ends in any way but its own."""
-
-    def __init__(self, address: str) -> None:
-        wire, self._process, self._status = (int(part) for part in address.split(","))
-        self._wire = socket.socket(fileno=wire)
-
-    def is_ready(self) -> bool:
-        """Wait for dbt to be imported; False if it cannot be."""
-        return self._receive(IMPORT_SECONDS) == _READY
-
-    def run(self, args: Sequence[str], environment: Mapping[str, str], folder: Path) -> "Command | None":
-        """Start `dbt *args`; None where the process is gone, or the environment too large for one message."""
-        request = json.dumps({"args": list(args), "environment": dict(environment), "folder": str(folder)}).encode()
-        reader, writer = os.pipe()
-        try:
-            socket.send_fds(self._wire, [request], [writer])
-        except OSError:
-            os.close(reader)
-            return None
-        finally:
-            os.close(writer)
-        return Command(self, open(reader, encoding="utf-8", errors="replace"))  # noqa: PTH123
-
-    def exit_code(self, seconds: float | None) -> int | None:
-        """Wait for the running command's exit code, negative for the signal that ended its process; None: it runs."""
-        message = self._receive(seconds)
-        if message is None:
-            return None
-        if message:
-            return int(message)
-        # Only its parent can learn how a process ended; it tells us here.
-        told = select.select([self._status], [], [], DEATH_SECONDS)[0] and os.read(self._status, 8)
-        return -(int(told or b"0") or signal.SIGKILL)
-
-    def send_signal(self, number: signal.Signals) -> None:
-        """Send a signal, to nobody if the process is gone."""
-        try:
-            signal.pidfd_send_signal(self._process, number)
-        except ProcessLookupError:
-            return
-
-    def close(self) -> None:
-        """End the process, which is not to be used again."""
-        self.send_signal(signal.SIGKILL)
-        self._wire.close()
-
-    def _receive(self, seconds: float | None) -> bytes | None:
-        if not select.select([self._wire], [], [], seconds)[0]:
-            return None
-        try:
-            return self._wire.recv(16)
-        except ConnectionResetError:
-            return b""
-
-
-class Command:
-    """One command of a warm dbt, to look at as at a process."""
-
-    def __init__(self, warm: Warm, stdout: TextIO) -> None:
-        self.stdout = stdout
-        self.returncode: int | None = None
-        self.is_reusable = True
-        self._warm = warm
-
-    def wait(self, seconds: float | None = None) -> int | None:
-        """Return the exit code, or None if it still runs after that time."""
-        if self.returncode is None:
-            self.returncode = self._warm.exit_code(seconds)
-            self.is_reusable &= (self.returncode or 0) >= 0
-        return self.returncode
-
-    def interrupt(self) -> None:
-        """Ask dbt to stop as Ctrl-C does."""
-        self.is_reusable = False
-        self._warm.send_signal(signal.SIGINT)
-
-    def kill(self) -> None:
-        """End the process."""
-        self.is_reusable = False
-        self._warm.send_signal(signal.SIGKILL)
 
 
 def serve(wire: socket.socket) -> None:
@@ -123,14 +37,14 @@ def serve(wire: socket.socket) -> None:
     threading.Thread(target=_die_with_flow, args=(wire.fileno(),), daemon=True).start()
     # What an import makes is there to stay: looking through it for garbage costs a tenth of the time.
     gc.disable()
-    from dbtpod.dbt import precompiled, shortcuts
+    from dbtpod.faststart import patches, precompiled
 
-    shortcuts.take_before_import()
+    patches.apply_before_import()
     import dbt.adapters.duckdb
     import dbt.cli.main
     import dbt.task.build  # noqa: F401
 
-    shortcuts.take()
+    patches.apply()
     if project := os.environ.get("DBT_PROJECT_DIR"):
         precompiled.use(precompiled.path(Path(project)))
     gc.freeze()
@@ -138,8 +52,8 @@ def serve(wire: socket.socket) -> None:
     _silence()
     # dbt makes this helper process in its first command, where it would keep that command's output open.
     resource_tracker.ensure_running()
-    wire.send(_READY)
-    _rehearse(wire)
+    wire.send(READY)
+    _warm_up(wire)
     while True:
         message, (output, *_), *_ = socket.recv_fds(wire, 1 << 20, 1)
         os.dup2(output, 1)
@@ -166,16 +80,16 @@ def _die_with_flow(wire: int) -> None:
 
 
 def _has_time(wire: socket.socket, parse_state_bytes: int) -> bool:
-    """Whether nobody calls so soon that a rehearsal is in the way.
+    """Whether nobody calls so soon that a warm-up is in the way.
 
     dbt is imported sooner than Prefect asks for it, and a pod that waits for its time, or for another writer, has
-    longer. But a rehearsal loads the whole project, which the command does again: of a large one, only in a long wait.
+    longer. But a warm-up loads the whole project, which the command does again: of a large one, only in a long wait.
     """
     seconds = _LATE_SECONDS if parse_state_bytes > _LARGE_BYTES else 0
     return not select.select([wire], [], [], seconds)[0]
 
 
-def _rehearse(wire: socket.socket) -> None:
+def _warm_up(wire: socket.socket) -> None:
     """Build nothing at all: what dbt imports, compiles and generates for its first command is then there for the next.
 
     It parses as any command does, from the baked state; without nodes it runs no hook and opens no database. What it

@@ -17,16 +17,18 @@ from uuid import UUID
 import anyio
 from prefect.runner._flow_run_executor import FlowRunExecutorContext
 
-from dbtpod.cluster import alone, contact, engine, limits
-from dbtpod.cluster.forked import Engine, Warm
-from dbtpod.cluster.supervisor import Supervisor
-from dbtpod.dbt import leash, process
+from dbtpod.dbt import parent_death, process
+from dbtpod.faststart import engine
+from dbtpod.faststart.forked import Dbt, Engine
+from dbtpod.faststart.preloaded import Preloaded
+from dbtpod.faststart.supervisor import Supervisor
+from dbtpod.pod import alone, contact, limits
 
 # What DuckDB may spill, read by the project's macro limit_duckdb: its own error is better than an eviction.
 _TEMP_LIMIT = "DBTPOD_TEMP_LIMIT"
 
 
-def run(warm: socket.socket, warm_pid: int) -> int:
+def run(wire: socket.socket, dbt_pid: int) -> int:
     """Fork the engine and supervise it; both return here, each with its exit code.
 
     The fork comes before any thread or loop: what either needs of them, it starts itself.
@@ -37,25 +39,25 @@ def run(warm: socket.socket, warm_pid: int) -> int:
     scratch = limits.scratch(os.environ)
     if scratch:
         os.environ.setdefault(_TEMP_LIMIT, f"{scratch.bytes * 85 // 100 // 10**6}MB")
-    warm_process = os.pidfd_open(warm_pid)
+    dbt_process = os.pidfd_open(dbt_pid)
     (control, to_engine), (status, to_flow) = os.pipe(), os.pipe()
     parent = os.getpid()
     if pid := os.fork():
-        warm.close()
+        wire.close()
         os.close(control)
         os.close(status)
-        dbt = Warm(warm_pid, warm_process, to_flow)
+        dbt = Dbt(dbt_pid, dbt_process, to_flow)
         return anyio.run(_supervise, flow_run_id, pid, to_engine, dbt, scratch)
-    leash.fasten(parent)
+    parent_death.die_with_parent(parent)
     os.setsid()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
     os.close(to_engine)
     os.close(to_flow)
-    process.hand_over(f"{warm.detach()},{warm_process},{status}")
+    process.launch_by(Preloaded(wire, dbt_process, status).launch)
     return engine.run(flow_run_id, control)
 
 
-async def _supervise(flow_run_id: UUID, pid: int, to_engine: int, dbt: Warm, scratch: limits.Scratch | None) -> int:
+async def _supervise(flow_run_id: UUID, pid: int, to_engine: int, dbt: Dbt, scratch: limits.Scratch | None) -> int:
     terminating = anyio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminating.set)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])

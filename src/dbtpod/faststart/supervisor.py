@@ -19,8 +19,8 @@ from prefect.runner._flow_run_executor import FlowRunExecutorContext
 from prefect.states import AwaitingRetry
 from prefect.utilities.engine import propose_state
 
-from dbtpod.cluster import contact, limits
-from dbtpod.cluster.forked import Engine, Warm
+from dbtpod.faststart.forked import Dbt, Engine
+from dbtpod.pod import contact, limits
 
 # From the flow run's last state to the engine's end: for logs that the API does not take.
 FLUSH_SECONDS = 15.0
@@ -56,7 +56,7 @@ class Supervisor:
             propose_submitting=False,
         )
 
-    async def run(self, terminating: anyio.Event, dbt: Warm) -> int:
+    async def run(self, terminating: anyio.Event, dbt: Dbt) -> int:
         """Execute the run; the pod's exit code."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._on_sigterm, terminating)

@@ -12,7 +12,7 @@ from pathlib import Path
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
 
-from dbtpod.cluster import contact
+from dbtpod.pod import contact
 from dbtpod.settings import runs_dir
 from dbtpod.warehouse import run_lock
 

@@ -12,7 +12,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
 
-from dbtpod.page.outbox import background, impatient_client
+from dbtpod.ui.outbox import background, impatient_client
 
 # Two answers of a slow server.
 _SECONDS = 12.0

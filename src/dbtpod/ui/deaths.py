@@ -6,7 +6,7 @@ from uuid import UUID
 from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId, LogFilterLevel
 from prefect.client.schemas.sorting import LogSort
 
-from dbtpod.page.outbox import impatient_client
+from dbtpod.ui.outbox import impatient_client
 
 # The worker's observer writes there what Kubernetes says of a pod.
 _OBSERVER = "observer"

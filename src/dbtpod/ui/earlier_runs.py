@@ -9,8 +9,8 @@ from prefect.client.schemas.objects import FlowRun, State, StateType, TaskRun
 from prefect.client.schemas.sorting import TaskRunSort
 from prefect.events import Event
 
-from dbtpod.page import task_events
-from dbtpod.page.outbox import impatient_client
+from dbtpod.ui import task_events
+from dbtpod.ui.outbox import impatient_client
 
 TASK_KEY = "dbt-node"
 _MOST_AT_ONCE = 200  # the most task runs that the API gives

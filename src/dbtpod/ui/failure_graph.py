@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from dbtpod.dbt.node import TESTS, NodeResult, NodeStatus, kind_of
 from dbtpod.dbt.results import RunReport
-from dbtpod.page.lineage import Parents
+from dbtpod.ui.lineage import Parents
 
 _MOST_NODES = 60
 _CLASSES = (

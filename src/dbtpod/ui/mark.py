@@ -11,7 +11,7 @@ from uuid import UUID
 from prefect import get_run_logger
 from prefect.client.schemas.objects import State
 
-from dbtpod.page.outbox import background, impatient_client
+from dbtpod.ui.outbox import background, impatient_client
 
 GENERATION = "dbtpod.generation"
 

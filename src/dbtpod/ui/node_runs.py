@@ -26,11 +26,11 @@ from dbtpod.dbt.artifact import RUN_RESULTS
 from dbtpod.dbt.events import Event, LogLine, NodeFinished, NodeStarted
 from dbtpod.dbt.node import NodeResult, kind_of, name_of, names
 from dbtpod.dbt.results import RunReport
-from dbtpod.page import earlier_runs, node_states, task_events
-from dbtpod.page.earlier_runs import TASK_KEY
-from dbtpod.page.lineage import Parents, read_parents, upstream
-from dbtpod.page.outbox import Outbox
-from dbtpod.page.progress import Progress
+from dbtpod.ui import earlier_runs, node_states, task_events
+from dbtpod.ui.earlier_runs import TASK_KEY
+from dbtpod.ui.lineage import Parents, read_parents, upstream
+from dbtpod.ui.outbox import Outbox
+from dbtpod.ui.progress import Progress
 
 _Log = Logger | LoggerAdapter[Logger]
 

@@ -13,7 +13,7 @@ not how it did | Crashed       | the same  | dbt ended and has written nowhere h
 from prefect.client.schemas.objects import StateType
 
 from dbtpod.dbt.node import NodeResult, NodeStatus
-from dbtpod.page.wording import cut, freshness
+from dbtpod.ui.wording import cut, freshness
 
 STATES = {
     NodeStatus.SUCCESS: (StateType.COMPLETED, "Completed"),

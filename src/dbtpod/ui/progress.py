@@ -12,7 +12,7 @@ from prefect.client.orchestration import SyncPrefectClient
 
 from dbtpod.dbt.events import BatchFinished, Event, NodeFinished, NodeStarted
 from dbtpod.dbt.node import NodeStatus, kind_of
-from dbtpod.page.outbox import background, impatient_client
+from dbtpod.ui.outbox import background, impatient_client
 
 BAR_SECONDS = 2.0
 LOG_SECONDS = 10.0

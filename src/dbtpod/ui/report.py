@@ -6,9 +6,9 @@ from types import MappingProxyType
 
 from dbtpod.dbt.node import NodeResult, NodeStatus, names
 from dbtpod.dbt.results import RunReport
-from dbtpod.page import failure_graph
-from dbtpod.page.lineage import Parents
-from dbtpod.page.wording import both_ends, counted, cut, duration, escaped, fenced, listed, rows, section, told
+from dbtpod.ui import failure_graph
+from dbtpod.ui.lineage import Parents
+from dbtpod.ui.wording import both_ends, counted, cut, duration, escaped, fenced, listed, rows, section, told
 
 _MOST_NAMED = 10
 _MOST_ROWS = 2000

@@ -1,0 +1,59 @@
+"""`python -m dbtpod.bake`: have dbt parse the project while the image is built, for each target that the profile has.
+
+What it parsed lies with the project (`parse_state`), and what it compiled, for the preloaded dbt (`precompiled`).
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from pathlib import Path
+
+from dbtpod.dbt import process
+from dbtpod.dbt.parse_state import FILE, READER, WRITER, baked_path, target_options
+from dbtpod.errors import DbtUnusable
+from dbtpod.faststart import precompiled
+from dbtpod.settings import Settings, for_project
+
+
+def bake(settings: Settings) -> None:
+    """Parse the project for each target that the profile has; DbtUnusable has dbt's own lines where it cannot."""
+    with ThreadPoolExecutor() as side_by_side:
+        list(side_by_side.map(lambda target: _bake(settings, target), (WRITER, READER)))
+
+
+def _bake(settings: Settings, target: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        args = ["--log-format", "text", "--log-level", "info", "parse", *target_options(target)]
+        done = subprocess.run(
+            [*_parser(settings, target), *args],
+            cwd=settings.project_dir,
+            env=process.environment(settings, Path(folder)),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if target == READER and "does not have a target named" in done.stdout:
+            print("The profile has no target `reader`: flows that use reader() will fail.", file=sys.stderr)
+            return
+        if done.returncode:
+            raise DbtUnusable(f"dbt parse for the {target} ended with exit code {done.returncode}:\n{done.stdout}")
+        baked_path(settings, target).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(Path(folder) / FILE, baked_path(settings, target))
+
+
+def _parser(settings: Settings, target: str) -> list[str]:
+    """The dbt that parses; where it is a Python package, it is the one that keeps what it compiles."""
+    if target == WRITER and find_spec("dbt"):
+        return [sys.executable, "-P", precompiled.__file__, str(precompiled.path(settings.project_dir))]
+    return [process.executable()]
+
+
+if __name__ == "__main__":
+    try:
+        bake(for_project())
+    except DbtUnusable as error:
+        sys.exit(str(error))

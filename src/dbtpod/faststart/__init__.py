@@ -1,0 +1,12 @@
+"""A pod that imports dbt and Prefect side by side, by private API of both: README.md has the gain and the risk.
+
+boot             a pod's first process: starts preload, then supervise, or Prefect's own command
+supervise        forks the engine, and waits for Prefect's API
+supervisor       the engine's end: its own, or by SIGTERM, or at one of the pod's limits
+engine           the flow run itself, from a Prefect that is imported already
+forked           the processes that the supervisor watches
+preload          the process that imports dbt, and runs the commands that it is given
+preloaded        the flow's end of it
+patches          what a preloaded dbt leaves out, or does faster
+precompiled      templates and schemas that were compiled when the image was built
+"""
