@@ -30,7 +30,7 @@ run: $(UV) ## the daily build on this machine, without a cluster: DuckDB and Pre
 	@mkdir -p "$(DATA)"
 	@$(UV) sync --quiet --locked --inexact
 	@DUCKDB_PATH="$(DATA)/work/warehouse.duckdb" PREFECT_HOME="$(DATA)/prefect" \
-	  PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS=120 $(UV) run --no-sync python -m dbtpod.laptop
+	  PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS=120 $(UV) run --no-sync dbtpod run
 
 .PHONY: test
 test: $(UV) ## every check: lint, types, unit, chart, cluster

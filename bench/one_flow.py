@@ -10,7 +10,7 @@ import httpx
 from prefect import State, flow
 from prefect.logging.handlers import APILogHandler
 
-from dbtpod.invocation import writer
+from dbtpod.run import writing
 
 _counts = {"requests": 0, "lines": 0}
 
@@ -34,7 +34,7 @@ def _cpu() -> float:
 def dbt_build() -> State[Any]:
     """Build, with the time and the CPU that the dbt command took beside it, and the time of all that the flow does."""
     before, entered = dict(_counts), time.perf_counter()
-    with writer() as dbt:
+    with writing() as dbt:
         cpu, started = _cpu(), time.perf_counter()
         dbt("build")
         cost.update(wall=time.perf_counter() - started, cpu=_cpu() - cpu)

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from volume_damage import Case
 from warehouse import LOG
 
-from dbtpod import generations
+from dbtpod import cli
 from dbtpod.errors import SettingsError, VolumeFull, WarehouseUnusable
 from dbtpod.settings import Settings, from_environment
 from dbtpod.warehouse import checkout, lock, publish, published, volume
@@ -53,7 +53,7 @@ def say(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
 
     def run(settings: Settings, *arguments: str) -> tuple[int, str]:
         monkeypatch.setenv("DUCKDB_PATH", str(settings.duckdb_path))
-        code = generations.main(arguments)
+        code = cli.main(["generations", *arguments])
         out, err = capsys.readouterr()
         return code, out + err
 
@@ -94,7 +94,7 @@ def test_the_next_run_refuses_what_needs_a_person_and_goes_on_after_the_repair(
     for _ in range(2):
         with pytest.raises(WarehouseUnusable, match=case.path) as caught:
             damaged.build(settings)
-        assert "python -m dbtpod.generations repair" in str(caught.value)
+        assert "dbtpod generations repair" in str(caught.value)
     assert {path.name for path in settings.published_dir.iterdir()} == before, "a try leaves nothing behind"
     code, said = say(settings, "repair")
 

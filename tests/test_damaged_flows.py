@@ -10,8 +10,8 @@ import duckdb
 import pytest
 from prefect import State, flow
 
+from dbtpod import run_dbt
 from dbtpod.errors import SettingsError, WarehouseUnusable
-from dbtpod.invocation import reader, writer
 
 PROFILE = """
 shop:
@@ -42,16 +42,12 @@ pytestmark = pytest.mark.usefixtures("api")
 
 @flow
 def building() -> State[Any]:
-    with writer() as dbt:
-        dbt("build")
-    return dbt.state
+    return run_dbt("build")
 
 
 @flow
 def checking_freshness() -> State[Any]:
-    with reader() as dbt:
-        dbt("source", "freshness")
-    return dbt.state
+    return run_dbt("source freshness")
 
 
 def run(function: Callable[[], State[Any]]) -> State[Any]:
@@ -115,7 +111,7 @@ def test_a_build_that_finds_a_file_in_the_place_of_a_folder_fails_with_the_path_
 
     assert isinstance(state.result(raise_on_failure=False), WarehouseUnusable)
     assert f"{volume}/runs is a file where a folder belongs" in str(state.message)
-    assert "python -m dbtpod.generations repair" in str(state.message)
+    assert "dbtpod generations repair" in str(state.message)
 
 
 def test_on_a_volume_that_is_mounted_read_only_freshness_completes_and_a_build_gets_the_cause(mounted: Path) -> None:

@@ -27,7 +27,7 @@ def run(settings: Settings, *arguments: str, **environment: str) -> subprocess.C
     settings.project_dir.mkdir(exist_ok=True)
     (settings.project_dir / "dbt_project.yml").touch()
     return subprocess.run(
-        [sys.executable, "-m", "dbtpod.generations", *arguments],
+        [Path(sys.executable).with_name("dbtpod"), "generations", *arguments],
         env=os.environ
         | {"DUCKDB_PATH": str(settings.duckdb_path), "DBT_PROJECT_DIR": str(settings.project_dir)}
         | environment,
@@ -136,7 +136,7 @@ def test_after_a_rollback_readers_and_the_next_build_go_on_from_there(settings: 
     done = run(settings, "rollback", "2")
 
     assert "Readers now see generation 2" in done.stdout
-    assert "To undo: python -m dbtpod.generations rollback 3" in done.stdout
+    assert "To undo: dbtpod generations rollback 3" in done.stdout
     assert warehouse.rows(settings.readable_path) == 2
     warehouse.check_out(settings, "next")
     assert warehouse.rows(settings.duckdb_path) == 2

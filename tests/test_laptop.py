@@ -44,7 +44,7 @@ def test_a_run_whose_process_was_killed_is_ended_by_the_next_one(prefect: Api, t
         "DBT_PROJECT_DIR": str(settings.project_dir),
         "GATE": str(gate),
     }
-    command = [sys.executable, "-m", "dbtpod.laptop"]
+    command = [str(Path(sys.executable).with_name("dbtpod")), "run"]
     with subprocess.Popen(command, cwd=tmp_path, env=environment) as first:
         small.until(gate.with_name("gate.run").exists, seconds=150)
         first.send_signal(signal.SIGKILL)

@@ -29,7 +29,7 @@ from prefect.settings import (
 from prefect.states import AwaitingRetry, Cancelling, Completed, Running, State
 from prefect_server import eventually, running
 
-from dbtpod import register
+from dbtpod import cli
 from dbtpod.registration import heartbeat, schedules, work_pool
 
 T = TypeVar("T")
@@ -131,15 +131,17 @@ def hourly() -> dict[str, Any]:
 
 
 def run(project: Path, *arguments: str) -> int:
-    return register.main(
-        ["--file", str(project / "prefect.yaml"), "--base-job-template", str(project / "template.json"), *arguments]
-    )
+    return register(project / "prefect.yaml", "--base-job-template", str(project / "template.json"), *arguments)
+
+
+def register(file: Path, *arguments: str) -> int:
+    return cli.main(["register", "--file", str(file), *arguments])
 
 
 def test_this_repositorys_file_becomes_pool_queues_deployments_and_scheduled_runs(
     api: None, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code = register.main(["--file", str(REPO / "prefect.yaml"), "--base-job-template", str(project / "template.json")])
+    code = register(REPO / "prefect.yaml", "--base-job-template", str(project / "template.json"))
 
     assert code == 0, capsys.readouterr().err
     assert ask(lambda client: client.read_work_pool("dbtpod")).base_job_template == TEMPLATE
@@ -281,13 +283,13 @@ def test_a_changed_job_template_reaches_the_pool_that_a_worker_may_have_made(api
     assert run(project) == 0
     assert ask(lambda client: client.read_work_pool("shop")).base_job_template == changed
 
-    assert register.main(["--file", str(project / "prefect.yaml")]) == 0
+    assert register(project / "prefect.yaml") == 0
     assert ask(lambda client: client.read_work_pool("shop")).base_job_template == changed
 
 
 def refused(project: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """The message of a registration that must fail, without a traceback."""
-    assert register.main(["--file", str(project / "prefect.yaml"), *arguments]) == 1
+    assert register(project / "prefect.yaml", *arguments) == 1
     message = capsys.readouterr().err
     assert "Traceback" not in message
     return message

@@ -15,9 +15,9 @@ import record
 from prefect import State, flow
 from prefect_server import Server, eventually
 
+from dbtpod import run_dbt
 from dbtpod.dbt import node
 from dbtpod.dbt.node import NodeStatus
-from dbtpod.invocation import reader, writer
 from dbtpod.ui.node_states import STATES
 
 DONE = re.compile(r"Done\. PASS=(\d+) WARN=(\d+) ERROR=(\d+) SKIP=(\d+) NO-OP=(\d+) REUSED=(\d+) TOTAL=(\d+)")
@@ -160,16 +160,12 @@ def logged() -> Iterator[list[str]]:
 
 @flow
 def building(*args: str) -> State[Any]:
-    with writer() as dbt:
-        dbt(*args)
-    return dbt.state
+    return run_dbt(args)
 
 
 @flow
 def checking_freshness() -> State[Any]:
-    with reader() as dbt:
-        dbt("source", "freshness")
-    return dbt.state
+    return run_dbt("source freshness")
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -17,7 +17,7 @@ import pytest
 from prefect_server import Server as PrefectServer
 from prefect_server import eventually
 
-from dbtpod.watchdog import __main__, cancels, claims, crashes, missed
+from dbtpod.watchdog import cancels, claims, crashes, main, missed
 from dbtpod.watchdog.cluster import Cluster
 from dbtpod.watchdog.health import Health
 from dbtpod.watchdog.registration import Registration
@@ -481,13 +481,13 @@ def silent_api() -> Iterator[str]:
 def test_the_watchdog_is_alive_while_both_apis_hang_and_says_so_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    options = __main__._options(
+    options = main._options(
         f"--pool=p --worker={WORKER} --namespace=n --selector=a=b --digest=d --register-job=/x "
         "--start-timeout-seconds=600 --late-runs=1 --port=0".split()
     )
     with silent_api() as url:
         clients = [httpx.Client(base_url=url, timeout=0.2) for _ in range(2)]
-        dog = __main__.watchdog(options, *clients)
+        dog = main.watchdog(options, *clients)
         monkeypatch.setattr("dbtpod.watchdog.health.STALE_SECONDS", 1.0)
         for _ in range(5):
             dog.round()
@@ -504,11 +504,11 @@ WHAT = ("The worker", "Flow runs", "The registration")
 def test_a_worker_is_restarted_only_if_the_server_answers_and_has_not_heard_of_it_for_minutes(pool: Pool) -> None:
     clock = Clock()
     health = Health()
-    options = __main__._options(
+    options = main._options(
         f"--pool={pool.name} --worker={WORKER} --namespace=n --selector=a=b --digest=d --register-job=/x "
         "--start-timeout-seconds=600 --late-runs=1 --port=0".split()
     )
-    dog = __main__.watchdog(options, httpx.Client(base_url="http://127.0.0.1:1"), pool.http)
+    dog = main.watchdog(options, httpx.Client(base_url="http://127.0.0.1:1"), pool.http)
     dog.watch, dog.health = clock.watch, health
 
     for _ in clock.rounds(170):

@@ -2,12 +2,10 @@
 
 from prefect import State, flow
 
-from dbtpod.invocation import writer
+from dbtpod import run_dbt
 
 
 @flow(name="dbt-build")
 def dbt_build() -> State:
     """Build that model, and publish."""
-    with writer() as dbt:
-        dbt("build", "--select", "model_0000")
-    return dbt.state
+    return run_dbt("build --select model_0000")

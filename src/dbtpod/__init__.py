@@ -1,20 +1,26 @@
 """Run dbt in a Prefect flow run: every node seen, the DuckDB file safe.
 
-what a flow enters
-    invocation       `writer()` and `reader()`: lock -> working copy -> dbt -> report -> publish
-    command          one dbt command, as a flow calls it
+    from dbtpod import run_dbt
+
+    @flow
+    def build() -> State:
+        return run_dbt("build", retries=2)
+
+what a flow calls
+    run              `run_dbt`: lock -> working copy -> dbt -> report -> publish
+    command          one dbt command, with its retries
     attempts         its attempts: the whole command, or the same command for what is left
     plan             the nodes that it is to run, all of them
     outcome          how an attempt ended: the error that says what failed, and why
     complete         the one place that says that a run is complete
     resume           the beginning of a run, or its going on after a pod that died
     settings, errors the only reader of the environment; what can go wrong, and whether trying again can help
-what is started by name
+what the command `dbtpod` does (cli)
     bake             when the image is built: what dbt parses and compiles
     register         the chart's hook, and by hand: makes a Prefect server equal to prefect.yaml
     watchdog         beside the worker: compares what Prefect says of runs with what Kubernetes has of them
-    generations      by hand: what was published, what changed, the way back; the volume checked and repaired
-    laptop           `make run`
+    generations      what was published, what changed, the way back; the volume checked and repaired
+    laptop           the first flow on this machine, without a cluster
 the packages behind them; each may import those above it and the errors and settings, none below, and nothing from here
     dbt              running dbt, and reading what it says
     warehouse        the DuckDB file and its generations
@@ -23,3 +29,55 @@ the packages behind them; each may import those above it and the errors and sett
     faststart        a pod's first process (boot), where it starts fast: all private API of Prefect and dbt
     registration     prefect.yaml, and the server that it is brought to
 """
+
+from typing import TYPE_CHECKING, Any
+
+from dbtpod.errors import (
+    BuildIncomplete,
+    ConnectionLost,
+    DbtFailed,
+    DbtKilled,
+    DbtPodError,
+    DbtUnusable,
+    DeploymentsInvalid,
+    RunGivenUp,
+    SettingsError,
+    VolumeFull,
+    WarehouseBusy,
+    WarehouseUnusable,
+)
+
+if TYPE_CHECKING:
+    from dbtpod.run import run_dbt
+
+    __version__: str
+
+__all__ = [
+    "BuildIncomplete",
+    "ConnectionLost",
+    "DbtFailed",
+    "DbtKilled",
+    "DbtPodError",
+    "DbtUnusable",
+    "DeploymentsInvalid",
+    "RunGivenUp",
+    "SettingsError",
+    "VolumeFull",
+    "WarehouseBusy",
+    "WarehouseUnusable",
+    "__version__",
+    "run_dbt",
+]
+
+
+# When asked for: it imports Prefect, which the watchdog and dbt's process do without.
+def __getattr__(name: str) -> Any:
+    if name == "run_dbt":
+        from dbtpod.run import run_dbt
+
+        return run_dbt
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("dbtpod")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""`python -m dbtpod.bake`: have dbt parse the project while the image is built, for each target that the profile has.
+"""What `dbtpod bake` does: have dbt parse the project while the image is built, for each target of the profile.
 
 What it parsed lies with the project (`parse_state`), and what it compiled, for the preloaded dbt (`precompiled`).
 """
@@ -15,7 +15,7 @@ from dbtpod.dbt import process
 from dbtpod.dbt.parse_state import FILE, READER, WRITER, baked_path, target_options
 from dbtpod.errors import DbtUnusable
 from dbtpod.faststart import precompiled
-from dbtpod.settings import Settings, for_project
+from dbtpod.settings import Settings
 
 
 def bake(settings: Settings) -> None:
@@ -37,7 +37,7 @@ def _bake(settings: Settings, target: str) -> None:
             check=False,
         )
         if target == READER and "does not have a target named" in done.stdout:
-            print("The profile has no target `reader`: flows that use reader() will fail.", file=sys.stderr)
+            sys.stderr.write("The profile has no target `reader`: commands that only read will fail.\n")
             return
         if done.returncode:
             raise DbtUnusable(f"dbt parse for the {target} ended with exit code {done.returncode}:\n{done.stdout}")
@@ -50,10 +50,3 @@ def _parser(settings: Settings, target: str) -> list[str]:
     if target == WRITER and find_spec("dbt"):
         return [sys.executable, "-P", precompiled.__file__, str(precompiled.path(settings.project_dir))]
     return [process.executable()]
-
-
-if __name__ == "__main__":
-    try:
-        bake(for_project())
-    except DbtUnusable as error:
-        sys.exit(str(error))

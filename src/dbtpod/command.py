@@ -33,6 +33,9 @@ class Retries:
     delay_seconds: float
 
 
+NO_RETRIES = Retries(0, 0)
+
+
 class Dbt:
     """What a flow calls: `dbt("build", "--select", "orders")` runs that command, or raises."""
 

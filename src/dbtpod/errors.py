@@ -17,7 +17,7 @@
 class DbtPodError(Exception):
     """Something a user can act on; its text says what, which value, and what to do.
 
-    `retry` is whether the dbt command that raised it is tried again, as often as `writer(retries=…)` says.
+    `retry` is whether the dbt command that raised it is tried again, as often as `run_dbt(retries=…)` says.
     """
 
     retry = False

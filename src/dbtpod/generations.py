@@ -1,17 +1,20 @@
-"""The command line for the volume: python -m dbtpod.generations list | diff A B | rollback N | check | repair.
+"""What `dbtpod generations` does: what is published, what changed, the way back; the volume checked and repaired.
 
-list, diff and check only read: they work during a build, and where the volume is mounted read-only.
+Each function gives the lines to print, and on the right those that say what is wrong. All but `roll_back` and
+`repair` only read: they work during a build, and where the volume is mounted read-only.
 """
 
-import argparse
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from dbtpod import settings
-from dbtpod.errors import DbtPodError, WarehouseUnusable
+from dbtpod.errors import WarehouseUnusable
 from dbtpod.settings import Settings
 from dbtpod.warehouse import database, durable, publish, published, volume
+
+# What a command found, and what is wrong.
+Found = tuple[list[str], list[str]]
 
 
 @dataclass(frozen=True)
@@ -36,42 +39,22 @@ def _change(name: str, old: database.Relation | None, new: database.Relation | N
     return Change(name, what, old.rows if old else None, new.rows if new else None)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; exit code 1 with a text on standard error for a mistake of the user and for damage."""
-    arguments = _parser().parse_args(argv)
-    command = COMMANDS[arguments.command]
-    try:
-        where = settings.from_environment(writes=command in (_roll_back, _repair))
-        if not where.publish and command in (_list, _diff, _roll_back):
-            raise WarehouseUnusable("There are no generations: DBTPOD_PUBLISH is false, so runs build in place.")
-        with durable.room(where.volume, 0, f"`generations {arguments.command}`"):
-            lines, left = command(where, arguments)
-    except DbtPodError as error:
-        lines, left = [], [str(error)]
-    sys.stdout.writelines(f"{line}\n" for line in lines)
-    sys.stderr.writelines(f"{line}\n" for line in left)
-    return 1 if left else 0
+@contextmanager
+def _volume(command: str, *, writes: bool = False, needs_generations: bool = True) -> Iterator[Settings]:
+    where = settings.from_environment(writes=writes)
+    if needs_generations and not where.publish:
+        raise WarehouseUnusable("There are no generations: DBTPOD_PUBLISH is false, so runs build in place.")
+    with durable.room(where.volume, 0, f"`generations {command}`"):
+        yield where
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m dbtpod.generations", description="What is published, and the way back.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("list", help="the generations that are kept; * marks the one that readers see")
-    compare = commands.add_parser("diff", help="tables and views that differ between two generations")
-    compare.add_argument("before", type=int)
-    compare.add_argument("after", type=int)
-    back = commands.add_parser("rollback", help="let readers, and the next build, go back to a generation")
-    back.add_argument("number", type=int)
-    commands.add_parser("check", help="a line for each damage on the volume and what repairs it; exit code 1 if any")
-    commands.add_parser("repair", help="repair what can be; moves aside and never deletes; exit code 1 if any is left")
-    return parser
+def show() -> Found:
+    """List the generations that are kept; * marks the one that readers see."""
+    with _volume("list") as where:
+        return _show(where)
 
 
-# What a command says, and what is wrong.
-_Said = tuple[list[str], list[str]]
-
-
-def _list(where: Settings, _: argparse.Namespace) -> _Said:
+def _show(where: Settings) -> Found:
     current = published.pointer(where)
     rows, damaged = [], []
     for number in published.entries(where):
@@ -94,23 +77,33 @@ def _list(where: Settings, _: argparse.Namespace) -> _Said:
     return (table + notes or ["Nothing is published."]), []
 
 
-def _diff(where: Settings, arguments: argparse.Namespace) -> _Said:
-    changes = diff(where, arguments.before, arguments.after)
+def compare(before: int, after: int) -> Found:
+    """List the tables and views that differ between two generations, with their rows."""
+    with _volume("diff") as where:
+        changes = diff(where, before, after)
     rows = [(one.what, one.name, _count(one.rows_before), _count(one.rows_after)) for one in changes]
-    header = ("", "table or view", f"rows in {arguments.before}", f"rows in {arguments.after}")
-    same = f"{arguments.before} and {arguments.after} hold the same."
+    header = ("", "table or view", f"rows in {before}", f"rows in {after}")
+    same = f"{before} and {after} hold the same."
     return _table([header, *rows]) if rows else [same], []
 
 
-def _roll_back(where: Settings, arguments: argparse.Namespace) -> _Said:
-    left = published.pointer(where).number
-    chosen = publish.roll_back(where, arguments.number)
+def roll_back(number: int) -> Found:
+    """Let readers, and the next build, go back to a generation."""
+    with _volume("rollback", writes=True) as where:
+        left = published.pointer(where).number
+        chosen = publish.roll_back(where, number)
     built = f"built by {chosen.run} at {chosen.at.isoformat(' ', 'seconds')}"
-    undo = f" To undo: python -m dbtpod.generations rollback {left}" if left not in (None, chosen.number) else ""
+    undo = f" To undo: dbtpod generations rollback {left}" if left not in (None, chosen.number) else ""
     return [f"Readers now see generation {chosen.number}, {built}. The next build begins from it.{undo}"], []
 
 
-def _check(where: Settings, _: argparse.Namespace) -> _Said:
+def check() -> Found:
+    """List each damage on the volume with what repairs it, and what was set aside."""
+    with _volume("check", needs_generations=False) as where:
+        return _check(where)
+
+
+def _check(where: Settings) -> Found:
     damaged = volume.check(where)
     whole = f"The volume {where.volume} is whole: {len(published.generations(where))} generations."
     aside = sorted(where.set_aside_dir.iterdir()) if where.set_aside_dir.is_dir() else []
@@ -120,8 +113,10 @@ def _check(where: Settings, _: argparse.Namespace) -> _Said:
     return [whole, *notes], []
 
 
-def _repair(where: Settings, _: argparse.Namespace) -> _Said:
-    done, left = volume.repair(where)
+def repair() -> Found:
+    """Repair what can be; it moves aside and never deletes."""
+    with _volume("repair", writes=True, needs_generations=False) as where:
+        done, left = volume.repair(where)
     return done or ["There was nothing that could be repaired." if left else "There was nothing to repair."], left
 
 
@@ -132,10 +127,3 @@ def _count(rows: int | None) -> str:
 def _table(rows: list[tuple[str, ...]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
-COMMANDS = {"list": _list, "diff": _diff, "rollback": _roll_back, "check": _check, "repair": _repair}
-
-
-if __name__ == "__main__":
-    sys.exit(main())

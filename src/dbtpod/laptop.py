@@ -1,4 +1,4 @@
-"""`make run`: the daily build on this machine, with Prefect's embedded server, and a word on what to do next."""
+"""What `dbtpod run` does: the daily build on this machine, with Prefect's embedded server, and what to do next."""
 
 import os
 import sys
@@ -16,7 +16,6 @@ from prefect.flows import load_flow_from_entrypoint
 from prefect.settings import PREFECT_HOME
 from prefect.states import Crashed
 
-from dbtpod.errors import DbtPodError
 from dbtpod.settings import Settings, from_environment
 from dbtpod.warehouse import run_lock
 
@@ -24,7 +23,7 @@ ENTRYPOINT = "flows/flows.py:dbt_build"
 _DIED = "Its process on this machine ended without a word: it was killed, or the machine stopped."
 
 
-def main() -> int:
+def run() -> int:
     """Run the flow and print where the result is; the exit code is 0 only where it completed."""
     settings = from_environment()
     flow: Flow[[], Any] = load_flow_from_entrypoint(ENTRYPOINT, use_placeholder_flow=False)
@@ -39,7 +38,7 @@ def main() -> int:
 
 
 def _run(client: SyncPrefectClient, flow: Flow[[], Any], settings: Settings) -> State[Any]:
-    """Run the flow with a lock that tells the next `make run` whether this process still lives."""
+    """Run the flow with a lock that tells the next run whether this process still lives."""
     flow_run = client.create_flow_run(flow)
     file = run_lock.path(settings.runs_dir, str(flow_run.id))
     descriptor = run_lock.take(file)
@@ -68,7 +67,7 @@ dbt-build is done: {outcome}
 The warehouse: {settings.readable_path}
 
 Next:
-  what was published DUCKDB_PATH={settings.duckdb_path} .venv/bin/python -m dbtpod.generations list
+  what was published DUCKDB_PATH={settings.duckdb_path} .venv/bin/dbtpod generations list
   the run's page     PREFECT_HOME={_short(home)} .venv/bin/prefect server start    and open http://127.0.0.1:4200
   change the models  dbt_project/models, then run this again
   on a cluster       make up"""
@@ -76,10 +75,3 @@ Next:
 
 def _short(path: Path) -> str:
     return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
-
-
-if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except DbtPodError as error:
-        sys.exit(str(error))

@@ -1,16 +1,14 @@
-"""Make a Prefect server equal to prefect.yaml: python -m dbtpod.register, by the chart's hook Job or by hand.
+"""What `dbtpod register` does, by the chart's hook Job or by hand: make a Prefect server equal to prefect.yaml.
 
 Each step may be repeated: run it again after a failure, or twice in a row, and nothing changes that is right already.
 """
 
-import argparse
 import asyncio
 import logging
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,34 +19,29 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
-from dbtpod.errors import DbtPodError, DeploymentsInvalid, SettingsError
+from dbtpod.errors import DeploymentsInvalid, SettingsError
 from dbtpod.registration import deployments, heartbeat, schedules, work_pool
 from dbtpod.registration.deployments import PrefectFile
 
 log = logging.getLogger("dbtpod.register")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Register what prefect.yaml says; a mistake ends it with one message and exit code 1."""
-    arguments = _parser().parse_args(argv)
+def from_file(
+    path: Path, pool: str | None, base_job_template: Path | None, wait_seconds: float, digest: str | None = None
+) -> None:
+    """Register what prefect.yaml says, and print what changed; see `register`. DbtPodError says what is wrong."""
     log.handlers, log.propagate = [logging.StreamHandler(sys.stdout)], False
     log.setLevel(logging.INFO)
+    file = deployments.read(path, pool)
+    template = work_pool.read_template(base_job_template) if base_job_template else None
+    if not PREFECT_API_URL.value():
+        raise SettingsError("PREFECT_API_URL is not set: give the server's, such as http://127.0.0.1:4200/api.")
     try:
-        file = deployments.read(arguments.file, arguments.pool)
-        template = work_pool.read_template(arguments.base_job_template) if arguments.base_job_template else None
-        if not PREFECT_API_URL.value():
-            raise SettingsError("PREFECT_API_URL is not set: give the server's, such as http://127.0.0.1:4200/api.")
-        asyncio.run(register(file, template, arguments.wait_seconds, arguments.digest))
-    except DbtPodError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
+        asyncio.run(register(file, template, wait_seconds, digest))
     except PrefectHTTPStatusError as error:
-        sys.stderr.write(f"{_refusal(error)}\n")
-        return 1
+        raise SettingsError(_refusal(error)) from error
     except httpx.TransportError as error:  # Prefect's client has tried again by then
-        sys.stderr.write(f"{_interruption(error)}\n")
-        return 1
-    return 0
+        raise SettingsError(_interruption(error)) from error
 
 
 async def register(
@@ -182,17 +175,3 @@ async def _prune(client: PrefectClient, file: PrefectFile) -> None:
             if schedule.slug not in wanted:
                 await client.delete_deployment_schedule(item.id, schedule.id)
                 log.info("schedule %s of %s: removed, %s does not have it", schedule.slug, name, file.path)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m dbtpod.register", description=__doc__)
-    parser.add_argument("--file", type=Path, default=Path("prefect.yaml"), help="default: prefect.yaml here")
-    parser.add_argument("--pool", help="the work pool; default: the one that the file names")
-    parser.add_argument("--base-job-template", type=Path, help="JSON file; default: the pool keeps its own")
-    parser.add_argument("--digest", help="what the chart knows this registration by; written into the work pool")
-    parser.add_argument("--wait-seconds", type=float, default=120, help="how long to wait for the API; default: 120")
-    return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

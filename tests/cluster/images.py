@@ -29,7 +29,7 @@ COPY models dbt_project/models/for_tests
 COPY prefect.yaml ./
 USER root
 RUN sed -i s/retry_delay_seconds=60/retry_delay_seconds=5/ flows/flows.py
-RUN python -m dbtpod.bake
+RUN dbtpod bake
 USER 10001:10001
 """,
     "models/broken.sql": """

@@ -145,5 +145,5 @@ def _restore_link(settings: Settings, problem: str) -> str:
     publish.make_current(settings, chosen.number)
     return (
         f"{link} {problem}: generation {chosen.number}, the newest that is whole, is current again.{done} To choose "
-        "another: python -m dbtpod.generations list, and rollback"
+        "another: dbtpod generations list, and rollback"
     )

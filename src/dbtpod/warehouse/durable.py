@@ -19,8 +19,8 @@ FICLONE = 0x40049409
 # Large enough to be one long system call, small enough that a signal is seen soon.
 COPY_BYTES = 64 << 20
 # What people enter to look at the volume, and to have it put right.
-CHECK = "python -m dbtpod.generations check"
-REPAIR = "python -m dbtpod.generations repair"
+CHECK = "dbtpod generations check"
+REPAIR = "dbtpod generations repair"
 # EFBIG: a process or quota limit on the size of files, which is the same to the user.
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 

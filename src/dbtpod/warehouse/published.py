@@ -168,7 +168,7 @@ def way_back(settings: Settings, number: int) -> str:
         return f"The one before it cannot be used at once: {error}"
     if earlier is None:
         return f"No generation before it is whole: {bring_back(settings)}"
-    return f"Go back to the last whole one: python -m dbtpod.generations rollback {earlier.number}"
+    return f"Go back to the last whole one: dbtpod generations rollback {earlier.number}"
 
 
 def bring_back(settings: Settings) -> str:

@@ -15,8 +15,9 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import TaskRun
 
+from dbtpod import run_dbt
 from dbtpod.errors import BuildIncomplete, DbtFailed, DbtUnusable, SettingsError, WarehouseUnusable
-from dbtpod.invocation import reader, writer
+from dbtpod.run import writing
 
 PROFILE = """
 shop:
@@ -74,24 +75,17 @@ def published(tmp_path: Path) -> Path:
 
 @flow
 def building(*args: str, retries: int = 0) -> State[Any]:
-    with writer(retries=retries, retry_delay_seconds=1) as dbt:
-        dbt(*(args or ("build",)))
-    return dbt.state
+    return run_dbt(args or "build", retries=retries, retry_delay_seconds=1)
 
 
 @flow
 def seeding_then_building() -> State[Any]:
-    with writer() as dbt:
-        dbt("seed")
-        dbt("build")
-    return dbt.state
+    return run_dbt("seed", "build")
 
 
 @flow
 def checking_freshness() -> State[Any]:
-    with reader(retries=3, retry_delay_seconds=1) as dbt:
-        dbt("source", "freshness")
-    return dbt.state
+    return run_dbt("source freshness", retries=3, retry_delay_seconds=1)
 
 
 def run(function: Callable[..., State[Any]], *args: Any, **kwargs: Any) -> State[Any]:
@@ -314,7 +308,7 @@ def test_what_is_shown_does_not_depend_on_how_a_user_likes_dbts_log(
 
 @flow
 def failing_on_purpose() -> State[Any]:
-    with writer() as dbt:
+    with writing() as dbt:
         with suppress(DbtFailed):
             dbt("build")
         dbt("build", "--select", "orders")
@@ -333,7 +327,7 @@ def test_a_failure_that_a_flow_passes_over_is_never_published(project: Path, pub
 
 @flow
 def replacing() -> State[Any]:
-    with writer() as dbt:
+    with writing() as dbt:
         dbt("build")
         path = Path(os.environ["DUCKDB_PATH"])
         path.rename(path.with_name("mine.duckdb"))
@@ -349,6 +343,24 @@ def test_a_working_copy_that_somebody_replaced_is_not_published(project: Path, p
     assert not published.exists()
 
 
-def test_writer_belongs_inside_a_flow(project: Path) -> None:
-    with pytest.raises(SettingsError, match="decorate the function with @flow"), writer():
-        pass
+def test_dbt_is_run_inside_a_flow(project: Path) -> None:
+    with pytest.raises(SettingsError, match="decorate the function that calls it with @flow"):
+        run_dbt("build")
+
+
+@pytest.mark.parametrize("commands", [(), ("",), ("build", [])])
+def test_a_run_without_a_command_says_what_is_missing(commands: tuple[str, ...]) -> None:
+    with pytest.raises(SettingsError, match="needs a dbt command"):
+        run_dbt(*commands)
+
+
+@flow
+def looking_after_building() -> State[Any]:
+    return run_dbt("build", "show --select totals")
+
+
+def test_a_command_that_reads_sees_what_one_before_it_built(project: Path, published: Path) -> None:
+    state = run(looking_after_building)
+
+    assert state.is_completed(), state.message
+    assert query(published, "select n from totals") == [(1,)]

@@ -1,4 +1,4 @@
-"""The watchdog as a program: python -m dbtpod.watchdog, beside the worker in its pod."""
+"""The watchdog as a program, `dbtpod watchdog`: beside the worker in its pod."""
 
 import argparse
 import logging
@@ -60,7 +60,7 @@ def watchdog(options: argparse.Namespace, kubernetes: httpx.Client, prefect: htt
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m dbtpod.watchdog", description=__doc__)
+    parser = argparse.ArgumentParser(prog="dbtpod watchdog", description=__doc__)
     for name in ("pool", "worker", "namespace", "selector", "digest"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--register-job", type=Path, required=True)
@@ -68,7 +68,3 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--late-runs", type=int, required=True)
     parser.add_argument("--port", type=int, required=True)
     return parser.parse_args(arguments)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

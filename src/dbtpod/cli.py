@@ -1,0 +1,134 @@
+"""The command `dbtpod`: each subcommand is one call into the package, which it imports when it is used."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from dbtpod.errors import DbtPodError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="dbtpod")
+def dbtpod() -> None:
+    """Run a dbt project on Kubernetes, scheduled by Prefect: DuckDB on a volume, one pod for each flow run."""
+
+
+@dbtpod.command()
+def run() -> int:
+    """Run the first flow on this machine, without a cluster."""
+    from dbtpod import laptop
+
+    return laptop.run()
+
+
+@dbtpod.command()
+def bake() -> None:
+    """Have dbt parse the project while the image is built: pods then begin without parsing."""
+    from dbtpod import bake, settings
+
+    bake.bake(settings.for_project())
+
+
+@dbtpod.command()
+@click.option("--file", type=Path, default=Path("prefect.yaml"), show_default=True)
+@click.option("--pool", help="The work pool; the one that the file names unless given.")
+@click.option("--base-job-template", type=Path, help="JSON file; without one the pool keeps its own.")
+@click.option("--digest", help="What the chart knows this registration by; written into the work pool.")
+@click.option("--wait-seconds", type=float, default=120, show_default=True, help="How long to wait for the API.")
+def register(
+    file: Path, pool: str | None, base_job_template: Path | None, digest: str | None, wait_seconds: float
+) -> None:
+    """Make a Prefect server equal to prefect.yaml: work pool, queues, deployments, schedules, automations.
+
+    It may be repeated: after a failure, or twice in a row, nothing changes that is right already.
+    """
+    from dbtpod import register
+
+    register.from_file(file, pool, base_job_template, wait_seconds, digest)
+
+
+@dbtpod.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def watchdog(arguments: tuple[str, ...]) -> None:
+    """Watch the runs of a work pool, beside its worker."""
+    from dbtpod.watchdog import main
+
+    main.main(arguments)
+
+
+@dbtpod.group()
+def generations() -> None:
+    """See what is published, compare it, go back; check and repair the volume."""
+
+
+def _print(found: tuple[list[str], list[str]]) -> int:
+    """Print what a command found, and on standard error what is wrong; the exit code."""
+    lines, wrong = found
+    for line in lines:
+        click.echo(line)
+    for line in wrong:
+        click.echo(line, err=True)
+    return 1 if wrong else 0
+
+
+@generations.command("list")
+def list_() -> int:
+    """List the generations that are kept; * marks the one that readers see."""
+    from dbtpod import generations
+
+    return _print(generations.show())
+
+
+@generations.command()
+@click.argument("before", type=int)
+@click.argument("after", type=int)
+def diff(before: int, after: int) -> int:
+    """Show the tables and views that differ between two generations."""
+    from dbtpod import generations
+
+    return _print(generations.compare(before, after))
+
+
+@generations.command()
+@click.argument("number", type=int)
+def rollback(number: int) -> int:
+    """Let readers, and the next build, go back to a generation."""
+    from dbtpod import generations
+
+    return _print(generations.roll_back(number))
+
+
+@generations.command()
+def check() -> int:
+    """Print a line for each damage on the volume and what repairs it; exit code 1 if there is any."""
+    from dbtpod import generations
+
+    return _print(generations.check())
+
+
+@generations.command()
+def repair() -> int:
+    """Repair what can be: it moves aside and never deletes; exit code 1 if something is left."""
+    from dbtpod import generations
+
+    return _print(generations.repair())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code: 1 with a text for what a user can act on, 2 for a wrong command line."""
+    try:
+        return dbtpod.main(arguments, prog_name="dbtpod", standalone_mode=False) or 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        return 130
+    except DbtPodError as error:
+        click.echo(str(error), err=True)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
