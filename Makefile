@@ -44,14 +44,15 @@ test: $(UV) ## every check: lint, types, unit, chart, cluster
 SOAK ?= properties dbt-1.11 long faults
 FAULT_ROUNDS ?= 5
 FAULTS ?= faults or stop or api_away or limits or second_pod or watchdog
-DBT_SEAM := $(addprefix tests/test_,events.py results.py process.py warm.py precompiled.py attempts.py arguments.py)
+DBT_SEAM := tests/dbt/test_process.py tests/dbt/test_warm.py tests/dbt/test_precompiled.py tests/dbt/test_attempts.py \
+  $(addprefix tests/unit/test_,events.py results.py arguments.py)
 
 .PHONY: soak $(addprefix soak-,properties dbt-1.11 long faults)
 soak: $(addprefix soak-,$(SOAK)) ## what is too long for make test: property tests, dbt 1.11, long faults, the fault suite five times
 
 soak-properties: $(UV) ## random graphs, flags and kills, many of them
 	@$(SYNC)
-	DBTPOD_PROPERTY_EXAMPLES=$${DBTPOD_PROPERTY_EXAMPLES:-100} $(UV) run --no-sync pytest tests/test_complete_property.py
+	DBTPOD_PROPERTY_EXAMPLES=$${DBTPOD_PROPERTY_EXAMPLES:-100} $(UV) run --no-sync pytest tests/dbt/test_complete_property.py
 
 soak-dbt-1.11: $(UV) ## the tests of our seam to dbt with the dbt before
 	@UV_PROJECT_ENVIRONMENT=.venv-dbt-1.11 $(SYNC)
@@ -92,9 +93,9 @@ manifests: ## renders k8s/ from the chart
 .PHONY: bench
 bench: $(UV) ## the performance table, into bench/RESULTS.md; ONLY="nodes warehouse" measures these sections
 	@$(SYNC)
-	PYTHONPATH=.:tests:tests/cluster $(UV) run --no-sync python -m bench $(ONLY)
+	PYTHONPATH=.:tests/support $(UV) run --no-sync python -m bench $(ONLY)
 
 .PHONY: trace
 trace: $(UV) ## when each stage of a build in a pod is reached, on a cluster of its own
 	@$(SYNC)
-	PYTHONPATH=.:tests:tests/cluster $(UV) run --no-sync python -m bench.trace
+	PYTHONPATH=.:tests/support $(UV) run --no-sync python -m bench.trace

@@ -11,9 +11,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from kube import IMAGE, REPO, command
-
 from bench.measure import spread
+from kube import IMAGE, REPO, command
 
 EDITS = 5
 BASE = "python:3.13-slim"

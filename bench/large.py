@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import kube
-from kube import command, until
-from release import BUILD, Release
-
 from bench import cluster, project, rivals, starts, trace
 from dbtpod.dbt import events
+from kube import command, until
+from release import BUILD, Release
 
 MODELS = 2000
 ROUNDS = 5

@@ -12,12 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 
-from prefect_server import Proxy, Server, running
-
 from bench import measure, project
 from bench.measure import Cost, ratio, spread
 from dbtpod import bake, settings
 from dbtpod.dbt import process
+from prefect_server import Proxy, Server, running
 
 SIZES = (10, 200, 1000)
 # For a server that answers late or not at all: large enough that waiting for it would show.

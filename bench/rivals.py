@@ -6,9 +6,9 @@ from copy import deepcopy
 from typing import Any
 
 from prefect_kubernetes import KubernetesWorker
-from release import Release
 
 from bench.cluster import ARTICLE_IMAGE
+from release import Release
 
 # The strongest that a plain Job can be: the baked parse state, no telemetry; the image has bytecode.
 BARE = """

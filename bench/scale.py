@@ -12,12 +12,12 @@ from typing import Any, TypeVar
 
 import httpx
 import yaml
-from api import FINAL
-from kube import REPO
-from release import BUILD, OURS, Release
 
+from api import FINAL
 from bench import cluster, rivals, starts, trace
 from bench.measure import spread
+from kube import REPO
+from release import BUILD, OURS, Release
 
 T = TypeVar("T")
 

@@ -4,11 +4,10 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from kube import until
-from release import BUILD, Release
-
 from bench import cluster, rivals, trace
 from bench.measure import ratio, spread
+from kube import until
+from release import BUILD, Release
 
 ROUNDS = 5
 HEADER = "| | ours, s | the other, s | ratio | to reach |\n|---|---|---|---|---|"

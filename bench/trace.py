@@ -5,10 +5,9 @@ from datetime import UTC, datetime, timedelta
 from statistics import median
 from typing import Any
 
+from bench import cluster
 from kube import until
 from release import BUILD, Release
-
-from bench import cluster
 
 ROUNDS = 5
 STAGES = {

@@ -6,6 +6,7 @@ import pytest
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_URL, temporary_settings
+
 from prefect_server import Server, running
 from rendering import Render, render_chart
 

@@ -5,8 +5,9 @@ import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-import images
 import pytest
+
+import images
 from kube import IMAGE, Cluster, CommandFailed, command
 from release import BUILD, Release
 

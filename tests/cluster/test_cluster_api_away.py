@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+
 from faults import CONTENT, PUBLISHED_BY, Content, in_the_middle, is_settled, open_gate, state
 from kube import CommandFailed, command, until
 from release import BUILD, FRESHNESS, Release

@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 import pytest
+
 from kube import REPO, CommandFailed, until
 from release import FRESHNESS, SMOKE, Release, on_another_claim, static_volume
 
 pytestmark = pytest.mark.cluster
 
-NEWER = gzip.decompress((REPO / "tests/data/written-by-duckdb-2.0.0.duckdb.gz").read_bytes())
+NEWER = gzip.decompress((REPO / "tests/support/data/written-by-duckdb-2.0.0.duckdb.gz").read_bytes())
 BRING = "import base64, pathlib, sys; pathlib.Path(sys.argv[1]).write_bytes(base64.b64decode(sys.stdin.read()))"
 READ = "import pathlib, sys; print(len(pathlib.Path(sys.argv[1]).read_bytes()))"
 REMOVE = "import pathlib, sys; pathlib.Path(sys.argv[1]).unlink()"

@@ -1,6 +1,7 @@
 """Processes, pods and nodes that die in the middle of a run: who notices, how soon, and what goes on."""
 
 import pytest
+
 from faults import CONTENT, Content, goes_on_by_itself, in_the_middle, is_settled, kill_dbt, open_gate, state, vanish
 from images import case
 from kube import until

@@ -1,12 +1,10 @@
 """Prefect's API out of reach of a run's pod: before the run starts, while dbt works, and when it ends."""
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import pytest
-from faults import CONTENT, PUBLISHED_BY, Content, in_the_middle, is_settled, open_gate, state
+
+from faults import CONTENT, PUBLISHED_BY, Content, api_cut, in_the_middle, is_settled, open_gate, state
 from kube import CommandFailed, until
 from release import BUILD, Release
 
@@ -18,29 +16,6 @@ CONNECT = "import socket; socket.create_connection(('dbtpod-server', 4200), 2)"
 @pytest.fixture(scope="module")
 def content(warehouse: Release) -> Content:
     return warehouse.rows(CONTENT)
-
-
-@contextmanager
-def api_cut(release: Release) -> Iterator[None]:
-    """No pod of a run reaches the server."""
-    clients = "/spec/ingress/0/from/0/podSelector/matchExpressions/0/values"
-    [policy] = [
-        each
-        for each in release.cluster.objects("networkpolicies", release.namespace)
-        if each["metadata"]["name"] == "dbtpod-server"
-    ]
-    before = policy["spec"]["ingress"][0]["from"][0]["podSelector"]["matchExpressions"][0]["values"]
-    assert "flow-run" in before
-
-    def admit(components: list[str]) -> None:
-        change = json.dumps([{"op": "replace", "path": clients, "value": components}])
-        release.kubectl("patch", "networkpolicy", "dbtpod-server", "--type=json", f"--patch={change}")
-
-    admit([each for each in before if each != "flow-run"])
-    try:
-        yield
-    finally:
-        admit(before)
 
 
 def is_cut_off(release: Release, run: str) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+
 from faults import CONTENT, goes_on_by_itself, in_the_middle, is_settled, state
 from kube import command, pod
 from release import BUILD, SHELL, Release, on_another_claim, static_volume

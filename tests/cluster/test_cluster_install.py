@@ -5,6 +5,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+
 from kube import IMAGE, REPO, command, until
 from release import BUILD, FRESHNESS, SMOKE, Release
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+
 from faults import CONTENT, Content, is_settled
 from images import case
 from release import BUILD, Release

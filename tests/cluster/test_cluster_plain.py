@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+
 from kube import Cluster, until
 from release import SMOKE, Release
 

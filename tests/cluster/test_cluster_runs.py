@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+
 from kube import REPO, until
 from release import BUILD, FRESHNESS, FULL_REFRESH, SMOKE, Release
 

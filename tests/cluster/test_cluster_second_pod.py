@@ -1,6 +1,7 @@
 """A second pod of one run, whatever made it: it does nothing."""
 
 import pytest
+
 from faults import CONTENT, in_the_middle, is_settled, lock, state
 from kube import until
 from release import Release

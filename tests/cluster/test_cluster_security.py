@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+
 from kube import CommandFailed, pod
 from release import SHELL, Release
 

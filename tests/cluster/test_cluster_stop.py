@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 import pytest
+
 from faults import in_the_middle, lock, open_gate
 from kube import until
 from release import Release

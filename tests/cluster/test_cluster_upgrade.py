@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+
 from images import REMOVED, TAG, UNSCHEDULED
 from release import BUILD, Release
 

@@ -9,9 +9,10 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+
+from faults import api_cut
 from kube import command, until
 from release import BUILD, FRESHNESS, Release
-from test_cluster_faults_network import api_cut
 
 pytestmark = pytest.mark.cluster
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+
 from kube import CommandFailed, command, until
 from release import BUILD, SMOKE, Release
 

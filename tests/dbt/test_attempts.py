@@ -7,8 +7,8 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from attempting import PROJECT, Pod, Stopped, Watcher, kill_dbt, project, relations, run
 
+from attempting import PROJECT, Pod, Stopped, Watcher, kill_dbt, project, relations, run
 from dbtpod.dbt.events import Event, NodeFinished, NodeStarted
 from dbtpod.errors import BuildIncomplete, ConnectionLost, DbtFailed
 from dbtpod.settings import Settings

@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import attempting
 import duckdb
 import pytest
-from attempting import Pod, Stopped, Watcher
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import attempting
+from attempting import Pod, Stopped, Watcher
 from dbtpod.dbt.events import Event, NodeFinished, NodeStarted
 from dbtpod.dbt.record import is_hook
 from dbtpod.errors import DbtPodError

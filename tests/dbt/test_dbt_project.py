@@ -16,7 +16,7 @@ from typing import Any
 import duckdb
 import pytest
 
-PROJECT = Path(__file__).parents[1] / "dbt_project"
+PROJECT = Path(__file__).parents[2] / "dbt_project"
 FULL_PARSE = "Unable to do partial parsing"
 Row = tuple[Any, ...]
 

@@ -7,9 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import gated_project as small
 import pytest
 
+import gated_project as small
 from dbtpod import bake
 from dbtpod.dbt import process
 from dbtpod.faststart import precompiled

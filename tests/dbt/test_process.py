@@ -8,9 +8,9 @@ import sys
 import time
 from pathlib import Path
 
-import gated_project as small
 import pytest
 
+import gated_project as small
 from dbtpod.dbt import process
 from dbtpod.settings import Settings
 

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
-import gated_project as small
 import pytest
 
+import gated_project as small
 from dbtpod.dbt import events, parse_state, process
 from dbtpod.faststart import boot, preload, preloaded
 from dbtpod.faststart.preloaded import Preloaded

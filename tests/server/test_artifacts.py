@@ -11,12 +11,12 @@ from uuid import UUID
 import pytest
 from prefect import flow
 from prefect.runtime import flow_run
-from prefect_server import Server, eventually
 
 from dbtpod.dbt.events import BatchFinished, NodeFinished, NodeStarted
 from dbtpod.dbt.node import NodeStatus
 from dbtpod.ui import artifacts, progress
 from dbtpod.ui.progress import Progress
+from prefect_server import Server, eventually
 
 TABLE = [{"node": "model fct_orders", "status": "success", "seconds": 0.5, "rows": 2000, "message": "OK"}]
 NOW = datetime(2026, 1, 2, tzinfo=UTC)

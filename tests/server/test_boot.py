@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import gated_project as small
 import pytest
-from booted import Api, Pod, Start, starting
 from prefect.states import Cancelling
-from prefect_server import Server
 
+import gated_project as small
+from booted import Api, Pod, Start, starting
 from dbtpod.settings import Settings
+from prefect_server import Server
 
 
 @pytest.fixture(scope="module")

@@ -6,17 +6,17 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-import gated_project as small
 import pytest
-from booted import Api, Pod, Start, starting
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelling, Completed, Pending
-from prefect_server import Server
 
+import gated_project as small
+from booted import Api, Pod, Start, starting
 from dbtpod.pod import alone
 from dbtpod.pod.limits import Deadline, Limits, Scratch, scratch, size, usage
 from dbtpod.settings import Settings
 from dbtpod.warehouse import housekeeping, run_lock
+from prefect_server import Server
 
 
 @pytest.fixture(scope="module")

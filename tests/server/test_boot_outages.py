@@ -6,19 +6,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
 
-import gated_project as small
 import httpx
 import pytest
-from api_gate import ApiGate
-from booted import Api, Start, starting
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect_server import Server, free_port
-from rendering import Render
 
+import gated_project as small
+from api_gate import ApiGate
+from booted import Api, Start, starting
 from dbtpod.pod import contact
 from dbtpod.settings import Settings
+from prefect_server import Server, free_port
+from rendering import Render
 
 # A name that the resolver does not know until the file is there.
 _RESOLVER = """

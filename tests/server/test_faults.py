@@ -14,16 +14,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import duckdb
-import gated_project as small
 import pytest
-from prefect_server import Server
-from rendering import Render
 
+import gated_project as small
 from dbtpod import bake
 from dbtpod.registration import heartbeat
 from dbtpod.settings import Settings
+from prefect_server import Server
+from rendering import Render
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 # Each takes about 20 s on a quiet machine of two cores; 20 before a release.
 ROUNDS = int(os.environ.get("DBTPOD_MEETING_ROUNDS", "3"))
 # A process that does what a pod does at its time: it runs a flow each time that it is told a line.

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 from uuid import UUID
 
-import gated_project as small
 import pytest
+
+import gated_project as small
 from booted import Api
 from prefect_server import Server
 

@@ -8,9 +8,9 @@ from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import AwaitingRetry, Completed, Crashed
-from prefect_server import Server, eventually, free_port
 
 from dbtpod.ui import deaths, mark
+from prefect_server import Server, eventually, free_port
 
 
 @dataclass

@@ -23,7 +23,6 @@ from prefect.client.schemas.objects import State, StateType, TaskRun
 from prefect.events import Event as PrefectEvent
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect_server import Proxy, Server, eventually, running
 
 from dbtpod.dbt import results, stream
 from dbtpod.dbt.events import Event, LogLine, NodeFinished, NodeStarted
@@ -32,8 +31,9 @@ from dbtpod.dbt.results import RunReport
 from dbtpod.ui import earlier_runs, node_states, task_events
 from dbtpod.ui.lineage import read_parents, upstream
 from dbtpod.ui.node_runs import NodeRuns
+from prefect_server import Proxy, Server, eventually, running
+from record import DATA
 
-DATA = Path(__file__).parent / "data"
 START = datetime(2026, 1, 2, 3, 4, 5, 600, tzinfo=UTC)
 NAMES = {
     "success": "Completed",

@@ -27,13 +27,13 @@ from prefect.settings import (
     temporary_settings,
 )
 from prefect.states import AwaitingRetry, Cancelling, Completed, Running, State
-from prefect_server import eventually, running
 
 from dbtpod import cli
 from dbtpod.registration import heartbeat, schedules, work_pool
+from prefect_server import eventually, running
 
 T = TypeVar("T")
-REPO = Path(__file__).parent.parent
+REPO = Path(__file__).parents[2]
 PASSWORD = "admin:secret"
 TEMPLATE: dict[str, Any] = {
     "job_configuration": {"image": "{{ image }}"},

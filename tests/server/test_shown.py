@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import record
 from prefect import State, flow
-from prefect_server import Server, eventually
 
+import record
 from dbtpod import run_dbt
 from dbtpod.dbt import node
 from dbtpod.dbt.node import NodeStatus
 from dbtpod.ui.node_states import STATES
+from prefect_server import Server, eventually
 
 DONE = re.compile(r"Done\. PASS=(\d+) WARN=(\d+) ERROR=(\d+) SKIP=(\d+) NO-OP=(\d+) REUSED=(\d+) TOTAL=(\d+)")
 COUNT = re.compile(r"(\d+) (success|warn|error|fail|skipped|no-op|reused)\b")

@@ -14,8 +14,6 @@ from uuid import UUID
 
 import httpx
 import pytest
-from prefect_server import Server as PrefectServer
-from prefect_server import eventually
 
 from dbtpod.watchdog import cancels, claims, crashes, main, missed
 from dbtpod.watchdog.cluster import Cluster
@@ -25,6 +23,8 @@ from dbtpod.watchdog.server import Run, Server, connected
 from dbtpod.watchdog.sight import Sight
 from dbtpod.watchdog.starting import Starting
 from dbtpod.watchdog.watch import Watch
+from prefect_server import Server as PrefectServer
+from prefect_server import eventually
 
 WORKER = "dbtpod-worker-6d5f-abcde"
 NOBODY = Cluster(httpx.Client(base_url="http://127.0.0.1:1"), "dbtpod", "app.kubernetes.io/instance=dbtpod")

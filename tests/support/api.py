@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
+
 from kube import until
 
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
-import warehouse
 
+import warehouse
 from dbtpod import attempts, complete, resume
 from dbtpod.attempts import Attempts
 from dbtpod.complete import WorkingCopy

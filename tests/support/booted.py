@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import gated_project as small
 import httpx
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.states import Pending
 
+import gated_project as small
 from dbtpod.faststart import boot
 from dbtpod.settings import Settings
 

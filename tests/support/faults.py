@@ -1,5 +1,6 @@
 """What the tests of faults share: a run caught in the middle, and what has to be true after whatever happened to it."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -104,3 +105,26 @@ def _busy_pods(release: Release) -> list[str]:
 def _running(release: Release) -> list[str]:
     running = {"state": {"type": {"any_": ["RUNNING", "CANCELLING"]}}}
     return [run["name"] for run in release.prefect.all("flow_runs", flow_runs=running)]
+
+
+@contextmanager
+def api_cut(release: Release) -> Iterator[None]:
+    """No pod of a run reaches the server."""
+    clients = "/spec/ingress/0/from/0/podSelector/matchExpressions/0/values"
+    [policy] = [
+        each
+        for each in release.cluster.objects("networkpolicies", release.namespace)
+        if each["metadata"]["name"] == "dbtpod-server"
+    ]
+    before = policy["spec"]["ingress"][0]["from"][0]["podSelector"]["matchExpressions"][0]["values"]
+    assert "flow-run" in before
+
+    def admit(components: list[str]) -> None:
+        change = json.dumps([{"op": "replace", "path": clients, "value": components}])
+        release.kubectl("patch", "networkpolicy", "dbtpod-server", "--type=json", f"--patch={change}")
+
+    admit([each for each in before if each != "flow-run"])
+    try:
+        yield
+    finally:
+        admit(before)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from kube import IMAGE, REPO, command
 
 TAG = "for-tests"

@@ -1,4 +1,4 @@
-"""Run dbt on small projects and keep what it wrote in tests/data: `python tests/record.py [name ...]`.
+"""Run dbt on small projects and keep what it wrote in tests/support/data: `python tests/support/record.py [name ...]`.
 
 `<name>.jsonl` is dbt's output with its exit code in the last line, `<name>.json` is the artifact that it wrote,
 run_results.json or sources.json. To keep them small these are left out: debug events other than NodeFinished (and

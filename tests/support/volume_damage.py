@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
-import warehouse
-from warehouse import LOG
 
+import warehouse
 from dbtpod.settings import Settings
 from dbtpod.warehouse import checkout, housekeeping, volume
+from warehouse import LOG
 
 Inflict = Callable[[Settings], object]
 

@@ -15,6 +15,7 @@ import yaml
 from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_kubernetes.worker import KubernetesWorkerJobConfiguration
+
 from rendering import CHART, ROOT, Manifest, Render, helm_template, need
 
 GOLDEN = Path(__file__).parent / "golden" / "chart-default.yaml"

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import yaml
-from rendering import CHART, ROOT, Render
 
 from dbtpod.registration.deployment_rules import QUEUES
+from rendering import CHART, ROOT, Render
 
 PACKAGE = ROOT / "src" / "dbtpod"
 DOCKERFILE = (ROOT / "image" / "Dockerfile").read_text()

@@ -13,18 +13,19 @@ from pathlib import Path
 
 import duckdb
 import pytest
-import volume_damage as damaged
-import warehouse
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from volume_damage import Case
-from warehouse import LOG
 
+import volume_damage as damaged
+import warehouse
 from dbtpod import cli
 from dbtpod.errors import SettingsError, VolumeFull, WarehouseUnusable
 from dbtpod.settings import Settings, from_environment
 from dbtpod.warehouse import checkout, lock, publish, published, volume
+from record import DATA
+from volume_damage import Case
+from warehouse import LOG
 
 POD_UID = 10001
 
@@ -213,7 +214,7 @@ def test_builds_under_another_files_name_are_found_and_named(settings: Settings)
 
 
 def test_a_lost_link_does_not_fall_behind_a_build_of_a_newer_duckdb(settings: Settings) -> None:
-    newer = gzip.decompress((Path(__file__).parent / "data" / "written-by-duckdb-2.0.0.duckdb.gz").read_bytes())
+    newer = gzip.decompress((DATA / "written-by-duckdb-2.0.0.duckdb.gz").read_bytes())
     damaged.database(3, lambda _: newer)(settings)
     damaged.facts(3, damaged.changed(size=len(newer)))(settings)
     damaged.current(settings).unlink()
@@ -455,7 +456,7 @@ def test_a_run_that_builds_on_a_volume_that_is_read_only_gets_that_cause(
     read_only: Settings, say: Say, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DUCKDB_PATH", str(read_only.duckdb_path))
-    monkeypatch.setenv("DBT_PROJECT_DIR", str(Path(__file__).parent.parent / "dbt_project"))
+    monkeypatch.setenv("DBT_PROJECT_DIR", str(Path(__file__).parents[2] / "dbt_project"))
 
     with pytest.raises(SettingsError, match="is mounted read-only") as caught:
         from_environment()
@@ -517,7 +518,7 @@ def test_on_a_volume_of_another_user_readers_read(foreign: Settings) -> None:
 def test_a_run_that_builds_on_a_volume_of_another_user_gets_the_owner_and_what_to_set(foreign: Settings) -> None:
     environment = {
         "DUCKDB_PATH": str(foreign.duckdb_path),
-        "DBT_PROJECT_DIR": str(Path(__file__).parent.parent / "dbt_project"),
+        "DBT_PROJECT_DIR": str(Path(__file__).parents[2] / "dbt_project"),
     }
 
     answer = as_pod(lambda: from_environment(environment))

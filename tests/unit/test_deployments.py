@@ -9,7 +9,7 @@ from prefect.cli.deploy import _models
 from dbtpod.registration import deployment_rules, deployments
 from dbtpod.registration.deployments import DeploymentsInvalid
 
-REPO = Path(__file__).parent.parent
+REPO = Path(__file__).parents[2]
 STEPS = "prefect.deployments.steps"
 
 FLOWS = """

@@ -14,7 +14,7 @@ from dbtpod.settings import Settings
 from dbtpod.ui.node_runs import NodeRuns
 
 TABLE = dict(re.findall(r"── (\w+) .* retry: (yes|no)$", errors.__doc__ or "", re.MULTILINE))
-WAREHOUSE = Path(__file__).parent.parent / "docs" / "warehouse.md"
+WAREHOUSE = Path(__file__).parents[2] / "docs" / "warehouse.md"
 
 
 def test_the_table_names_every_error_with_what_it_is() -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import duckdb
 import pytest
-import warehouse
 
+import warehouse
 from dbtpod import generations
 from dbtpod.errors import WarehouseBusy, WarehouseUnusable
 from dbtpod.generations import Change

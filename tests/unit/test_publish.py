@@ -24,15 +24,16 @@ from typing import IO
 
 import duckdb
 import pytest
-import warehouse
-from warehouse import LOG
 
+import warehouse
 from dbtpod.errors import VolumeFull, WarehouseBusy, WarehouseUnusable
 from dbtpod.settings import Settings
 from dbtpod.warehouse import checkout, durable, housekeeping, lock, publish, published, volume
 from dbtpod.warehouse.certificate import Certificate, identity
+from record import DATA
+from warehouse import LOG
 
-NEWER = Path(__file__).parent / "data" / "written-by-duckdb-2.0.0.duckdb.gz"
+NEWER = DATA / "written-by-duckdb-2.0.0.duckdb.gz"
 DIED = 99
 
 
@@ -418,7 +419,7 @@ def test_a_second_run_waits_although_somebody_deleted_the_locks_file_and_begins_
         settings.lock_path.unlink()
         other = subprocess.Popen(
             [sys.executable, "-c", OTHER_RUN, str(settings.volume)],
-            env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
+            env=os.environ | {"PYTHONPATH": str(Path(warehouse.__file__).parent)},
             stdout=subprocess.PIPE,
             text=True,
         )

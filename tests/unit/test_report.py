@@ -1,12 +1,14 @@
+"""The report of a run: the state's message, tables, the failure graph."""
+
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_results import node, read
 
 from dbtpod.dbt.node import NodeResult, NodeStatus
 from dbtpod.dbt.results import RunReport
 from dbtpod.ui import failure_graph, report
+from recordings import node, read
 
 SUCCESS, WARN, ERROR, FAIL, SKIPPED, NO_OP, REUSED = NodeStatus
 PARENTS = {

@@ -1,41 +1,23 @@
+"""What dbt's artifacts and its log say of a command become one report."""
+
 import json
 import logging
 import re
-import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-import record
-from test_events import RECORDED, RUNS, parsed
 
+import record
 from dbtpod.dbt import results, stream
 from dbtpod.dbt.events import InvocationStarted, LogLine
 from dbtpod.dbt.failures import is_connection_error
-from dbtpod.dbt.node import NodeResult, NodeStatus
+from dbtpod.dbt.node import NodeStatus
 from dbtpod.dbt.results import RunReport
+from recordings import RECORDED, RUNS, artifact, node, parsed, read
 
 SUCCESS, WARN, ERROR, FAIL, SKIPPED, NO_OP, REUSED = NodeStatus
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
-
-
-def artifact(name: str, tmp_path: Path) -> str:
-    """Put the recorded artifact where dbt does; its invocation's id."""
-    source = record.DATA / f"{name}.json"
-    found = json.loads(source.read_text())
-    kind = "sources.json" if "sources" in found["metadata"]["dbt_schema_version"] else "run_results.json"
-    shutil.copy(source, tmp_path / kind)
-    return str(found["metadata"]["invocation_id"])
-
-
-def read(name: str, tmp_path: Path) -> RunReport:
-    report = results.read(tmp_path, artifact(name, tmp_path))
-    assert report
-    return report
-
-
-def node(name: str, status: NodeStatus = SUCCESS, seconds: float = 1.0) -> NodeResult:
-    return NodeResult(f"model.shop.{name}", "model", name, status, seconds, None, "")
 
 
 def ended(report: RunReport) -> dict[str, NodeStatus]:

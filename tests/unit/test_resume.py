@@ -6,8 +6,8 @@ from typing import Any
 
 import duckdb
 import pytest
-import warehouse
 
+import warehouse
 from dbtpod import resume
 from dbtpod.dbt import parse_state, record
 from dbtpod.errors import RunGivenUp

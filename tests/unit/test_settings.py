@@ -8,7 +8,7 @@ import pytest
 from dbtpod.errors import SettingsError
 from dbtpod.settings import for_project, from_environment
 
-PROJECT = Path(__file__).parent.parent / "dbt_project"
+PROJECT = Path(__file__).parents[2] / "dbt_project"
 
 
 @pytest.fixture

@@ -1,14 +1,14 @@
 """Why a pod does not start: what Kubernetes 1.34 said of real pods (data/kubernetes), and what people are told."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dbtpod.watchdog.stuck import CREATING, Obstacle, has_no_pod, obstacle_of_job, obstacle_of_pod
+from record import DATA
 
-PODS = Path(__file__).parent / "data" / "kubernetes" / "pods.json"
+PODS = DATA / "kubernetes" / "pods.json"
 RECORDED: dict[str, dict[str, Any]] = json.loads(PODS.read_text())
 
 

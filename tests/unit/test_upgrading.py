@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "upgrading.md").read_text()
 ROWS = re.findall(r"^\| ([\w-]+) \| `([^`]+)` \| ([\d.]+) \|", TEXT, re.MULTILINE)
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())

@@ -4,12 +4,12 @@ import re
 from pathlib import Path
 
 import pytest
+
 import volume_damage as damaged
 import warehouse
-
 from dbtpod import generations
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "warehouse.md").read_text()
 CODE = " ".join(
     re.sub(r'"\s*\n\s*f?"', "", path.read_text())
