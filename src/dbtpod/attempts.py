@@ -121,13 +121,13 @@ class Attempts:
                 f"{arguments.text(self._args)} cannot go on: {step.reason}. Nothing is published; run it again."
             )
         target_dir = self._folder / f"attempt-{len(before) + 1}"
-        with durable.room(self._settings.volume, 0, "dbt's artifacts"):
+        with durable.volume_errors(self._settings.volume, 0, "dbt's artifacts"):
             target_dir.mkdir(parents=True)
             parse_state.give(self._settings, self._target, target_dir)
             command = [*self._command(step, target_dir), *self._options]
             whole = step.remaining is None
             recorder = record.Recorder(target_dir, self._args, command, whole=whole, from_published=from_published)
-        with durable.room(self._settings.volume, 0, "the record of what dbt said"), closing(recorder):
+        with durable.volume_errors(self._settings.volume, 0, "the record of what dbt said"), closing(recorder):
             code, errors = self._dbt(watcher, command, target_dir, recorder)
             recorder.end(code)
         outcome.raise_for(self._args, code, errors, self.latest or RunReport("", (), 0.0), target_dir)

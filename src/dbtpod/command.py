@@ -18,7 +18,7 @@ from dbtpod.errors import DbtPodError
 from dbtpod.settings import Settings
 from dbtpod.ui import report
 from dbtpod.ui.node_runs import NodeRuns
-from dbtpod.ui.wording import cut
+from dbtpod.ui.text import truncate
 from dbtpod.warehouse.certificate import Certificate
 
 # Of a task run: --vars may be kilobytes.
@@ -94,7 +94,7 @@ class Dbt:
         @task(
             name=name,
             # A text would be taken for a template, and a user's braces for its fields.
-            task_run_name=lambda: cut(name, _LONGEST_NAME),
+            task_run_name=lambda: truncate(name, _LONGEST_NAME),
             retries=self._retries.count,
             retry_delay_seconds=self._retries.delay_seconds,
             retry_condition_fn=_can_help,

@@ -44,7 +44,7 @@ def _volume(command: str, *, writes: bool = False, needs_generations: bool = Tru
     where = settings.from_environment(writes=writes)
     if needs_generations and not where.publish:
         raise WarehouseUnusable("There are no generations: DBTPOD_PUBLISH is false, so runs build in place.")
-    with durable.room(where.volume, 0, f"`generations {command}`"):
+    with durable.volume_errors(where.volume, 0, f"`generations {command}`"):
         yield where
 
 

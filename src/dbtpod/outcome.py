@@ -11,7 +11,7 @@ from dbtpod.dbt.events import LogLine
 from dbtpod.dbt.results import RunReport
 from dbtpod.errors import BuildIncomplete, ConnectionLost, DbtFailed, DbtKilled, DbtUnusable, VolumeFull
 from dbtpod.ui import report
-from dbtpod.ui.wording import cut
+from dbtpod.ui.text import truncate
 from dbtpod.warehouse import durable
 
 # How DuckDB and Python tell of a volume that became full in the middle.
@@ -21,7 +21,7 @@ _LAST_LINES, _LONGEST_LINE = 5, 300
 
 def raise_for(args: Sequence[str], code: int, errors: Sequence[LogLine], found: RunReport, target_dir: Path) -> None:
     """Raise the error of an attempt that did not end well; `found` has the reasons."""
-    text = cut(arguments.text(args), _LONGEST_LINE)
+    text = truncate(arguments.text(args), _LONGEST_LINE)
     failed = [node for node in found.nodes if node.failed]
     if code == 0:
         if failed:
@@ -34,7 +34,7 @@ def raise_for(args: Sequence[str], code: int, errors: Sequence[LogLine], found: 
         raise DbtKilled(f"{text} was ended by {by}{hint}. dbt's artifacts: {target_dir}")
     said = [line.text for line in errors]
     where = f"dbt's artifacts: {target_dir}; its whole text is in the log of this task run."
-    shown = [] if failed else [cut(line, _LONGEST_LINE) for line in said[-_LAST_LINES:]]
+    shown = [] if failed else [truncate(line, _LONGEST_LINE) for line in said[-_LAST_LINES:]]
     limits = sorted({failures.advice(line) for line in [*(node.message for node in failed), *said]} - {""})
     message = report.failure_text(found, args, code, "\n".join([*shown, *limits, where]))
     if failures.was_connection_lost([node.message for node in failed], said):

@@ -47,7 +47,7 @@ def begin(settings: Settings, run_id: str, starts: int, log: logging.Logger | lo
         log.info("Start %d of this run: starting over, because %s", starts, obstacle)
         shutil.rmtree(run_dir)
     checkout.check_out(settings, run_id, log)
-    with durable.room(settings.volume, 0, "the run's folder"):
+    with durable.volume_errors(settings.volume, 0, "the run's folder"):
         run_dir.mkdir(parents=True)
         (run_dir / _PROJECT).write_text(project)
     return Begun(run_dir, is_fresh=True)

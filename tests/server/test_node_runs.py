@@ -330,13 +330,13 @@ def test_what_a_server_lost_when_it_was_killed_is_told_again(target: Path, tmp_p
         with NodeRuns() as nodes, nodes.command(target):
             for event in before:
                 nodes.observe(event)
-            eventually(lambda: nodes._outbox._sent == nodes._outbox._put)
+            eventually(lambda: nodes._sender._sent == nodes._sender._put)
             first.process.kill()
             assert first.process.wait(10) == -signal.SIGKILL
             for event in node(STG):
                 nodes.observe(event)
             second.enter_context(running(tmp_path, first.port))
-            eventually(lambda: nodes._outbox._sent == nodes._outbox._put)
+            eventually(lambda: nodes._sender._sent == nodes._sender._put)
         return str(flow_run.id)
 
     with running(tmp_path) as first, ExitStack() as second, temporary_settings({PREFECT_API_URL: first.url}):

@@ -46,7 +46,7 @@ class Patience:
 
     def pause(self, error: Exception) -> float:
         """Return the seconds until the next try; raises where none can help, and Unreachable when the time is over."""
-        if not _can_pass(error):
+        if not _is_transient(error):
             raise error
         now = time.monotonic()
         problem = f"Prefect's API at {self._address} cannot be reached ({cause(error)})"
@@ -130,7 +130,7 @@ def _one_try_each(http: httpx.Client | httpx.AsyncClient) -> Iterator[None]:
         settings.max_retries, http.timeout = before, timeout
 
 
-def _can_pass(error: Exception) -> bool:
+def _is_transient(error: Exception) -> bool:
     if isinstance(error, httpx.HTTPStatusError):
         status = error.response.status_code
         return status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS) or error.response.is_server_error

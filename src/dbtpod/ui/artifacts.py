@@ -12,7 +12,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
 
-from dbtpod.ui.outbox import background, impatient_client
+from dbtpod.ui.event_sender import background, no_retry_client
 
 # Two answers of a slow server.
 _SECONDS = 12.0
@@ -33,7 +33,7 @@ def send(table: Sequence[Mapping[str, object]], markdown: str) -> None:
 
     def create(kind: str, suffix: str, data: str) -> None:
         try:
-            with impatient_client() as client:
+            with no_retry_client() as client:
                 key = f"{_slug(_name(client, flow_run, flow_name))}-{suffix}"
                 # Not client.create_artifact(), which has an event sent too, by a worker that a slow API holds up.
                 artifact = {"type": kind, "key": key, "data": data, "flow_run_id": str(flow_run.id)}

@@ -6,7 +6,7 @@ from uuid import UUID
 from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId, LogFilterLevel
 from prefect.client.schemas.sorting import LogSort
 
-from dbtpod.ui.outbox import impatient_client
+from dbtpod.ui.event_sender import no_retry_client
 
 # The worker's observer writes there what Kubernetes says of a pod.
 _OBSERVER = "observer"
@@ -18,7 +18,7 @@ _MOST = 5
 def causes(run_id: str) -> str:
     """Return one line for each known cause, the oldest first; empty where none is known or Prefect does not answer."""
     try:
-        with impatient_client() as client:
+        with no_retry_client() as client:
             logs = client.read_logs(
                 LogFilter(flow_run_id=LogFilterFlowRunId(any_=[UUID(run_id)]), level=LogFilterLevel(ge_=30)),
                 sort=LogSort.TIMESTAMP_ASC,

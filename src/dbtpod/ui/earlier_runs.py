@@ -10,7 +10,7 @@ from prefect.client.schemas.sorting import TaskRunSort
 from prefect.events import Event
 
 from dbtpod.ui import task_events
-from dbtpod.ui.outbox import impatient_client
+from dbtpod.ui.event_sender import no_retry_client
 
 TASK_KEY = "dbt-node"
 _MOST_AT_ONCE = 200  # the most task runs that the API gives
@@ -30,7 +30,7 @@ def adopt(flow_run: FlowRun, related: list[dict[str, str]]) -> tuple[dict[str, U
 
 def _newest_first(flow_run: FlowRun) -> Iterator[TaskRun]:
     this_run = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run.id]))
-    with impatient_client() as client:
+    with no_retry_client() as client:
         for offset in count(0, _MOST_AT_ONCE):
             page = client.read_task_runs(
                 flow_run_filter=this_run, sort=TaskRunSort.EXPECTED_START_TIME_DESC, limit=_MOST_AT_ONCE, offset=offset

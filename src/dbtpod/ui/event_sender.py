@@ -32,7 +32,7 @@ Maker = Callable[[], Sequence[Event]]
 
 
 @contextmanager
-def impatient_client() -> Iterator[SyncPrefectClient]:
+def no_retry_client() -> Iterator[SyncPrefectClient]:
     """A client that asks once; Prefect's own goes on for minutes, in which nobody could say what the matter is."""
     with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
         yield _client(PREFECT_API_URL.value())
@@ -50,7 +50,7 @@ def background(work: Callable[[], None], name: str) -> threading.Thread:
     return threading.Thread(target=context.run, args=(work,), name=name, daemon=True)
 
 
-class Outbox:
+class EventSender:
     """Takes makers of events while its block runs; leaving the block waits `LAST_SECONDS` at most for the rest.
 
     `warn` is called at most twice: when the API cannot be used, and when the block was left before all was sent.
@@ -61,10 +61,10 @@ class Outbox:
         self._warn = warn
         self._queue: SimpleQueue[Maker | None] = SimpleQueue()
         self._put = self._sent = 0
-        self._soon, self._left = threading.Event(), threading.Event()
+        self._wake, self._closing = threading.Event(), threading.Event()
         self._failing = self._warned = False
         self._remembered: deque[tuple[float, Any]] = deque()  # when an event was taken, and its JSON
-        self._thread = background(self._run, "dbtpod-outbox")
+        self._thread = background(self._run, "dbtpod-event-sender")
 
     def __enter__(self) -> Self:
         """Start the thread."""
@@ -76,8 +76,8 @@ class Outbox:
     ) -> None:
         """Have the thread end, and wait for it, but not for long."""
         self._queue.put(None)
-        self._left.set()
-        self._soon.set()
+        self._closing.set()
+        self._wake.set()
         self._thread.join(LAST_SECONDS if not self._failing else 0)
         if self._thread.is_alive():
             self._warn(
@@ -90,13 +90,13 @@ class Outbox:
         self._put += 1
         self._queue.put(maker)
 
-    def hurry(self) -> None:
+    def flush(self) -> None:
         """Have what is there sent now; at once, too."""
-        self._soon.set()
+        self._wake.set()
 
     def _run(self) -> None:
         try:
-            with impatient_client() as client:
+            with no_retry_client() as client:
                 while makers := self._take():
                     self._post(client, [event for maker in makers for event in maker()])
                     self._sent += len(makers)
@@ -106,9 +106,9 @@ class Outbox:
     def _take(self) -> list[Maker]:
         makers: list[Maker] = []
         maker = self._queue.get()
-        if self._queue.qsize() < BATCH_EVENTS and not self._left.is_set():
-            self._soon.wait(PAUSE_SECONDS)
-            self._soon.clear()
+        if self._queue.qsize() < BATCH_EVENTS and not self._closing.is_set():
+            self._wake.wait(PAUSE_SECONDS)
+            self._wake.clear()
         try:
             while maker is not None and len(makers) < BATCH_EVENTS:
                 makers.append(maker)
@@ -134,12 +134,12 @@ class Outbox:
                     _send(client, self._remembered_after(SILENCE_SECONDS))
                 break
             except HTTPError as error:
-                if is_last or (isinstance(error, HTTPStatusError) and not _can_pass(error)):
+                if is_last or (isinstance(error, HTTPStatusError) and not _is_transient(error)):
                     raise
                 self._complain(error)
             # Once more at the end too: the server may have closed a connection that lay idle.
-            is_last = self._left.is_set()
-            self._left.wait(RETRY_SECONDS)
+            is_last = self._closing.is_set()
+            self._closing.wait(RETRY_SECONDS)
             again = self._remembered_after(0)
         self._failing = False
         self._remember(news)
@@ -171,5 +171,5 @@ def _send(client: SyncPrefectClient, events: list[Any]) -> None:
         client.request("POST", "/events", json=events[start : start + BATCH_EVENTS])
 
 
-def _can_pass(error: HTTPStatusError) -> bool:
+def _is_transient(error: HTTPStatusError) -> bool:
     return error.response.status_code == 429 or error.response.status_code >= 500

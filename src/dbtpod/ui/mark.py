@@ -11,7 +11,7 @@ from uuid import UUID
 from prefect import get_run_logger
 from prefect.client.schemas.objects import State
 
-from dbtpod.ui.outbox import background, impatient_client
+from dbtpod.ui.event_sender import background, no_retry_client
 
 GENERATION = "dbtpod.generation"
 
@@ -35,7 +35,7 @@ def published(run_id: str, generation: int) -> None:
     """
 
     def label() -> None:
-        with impatient_client() as client:
+        with no_retry_client() as client:
             client.update_flow_run_labels(UUID(run_id), {GENERATION: generation})
 
     _softly(label, f"The flow run could not be labelled with the generation {generation} that it published")
@@ -61,7 +61,7 @@ def _amend(generation: Published) -> None:
         run_id = UUID(generation.run)
     except ValueError:
         return  # not built by a run
-    with impatient_client() as client:
+    with no_retry_client() as client:
         state = client.read_flow_run(run_id).state
         if state and state.is_crashed() and text(generation.number) not in (state.message or ""):
             message = f"{state.message or 'The pod died.'} {text(generation.number)}"

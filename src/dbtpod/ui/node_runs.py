@@ -28,8 +28,8 @@ from dbtpod.dbt.node import NodeResult, kind_of, name_of, names
 from dbtpod.dbt.results import RunReport
 from dbtpod.ui import earlier_runs, node_states, task_events
 from dbtpod.ui.earlier_runs import TASK_KEY
+from dbtpod.ui.event_sender import EventSender
 from dbtpod.ui.lineage import Parents, read_parents, upstream
-from dbtpod.ui.outbox import Outbox
 from dbtpod.ui.progress import Progress
 
 _Log = Logger | LoggerAdapter[Logger]
@@ -51,20 +51,20 @@ class NodeRuns:
         self._related = task_events.related(context.flow_run, context.flow.name if context.flow else "")
         self._latest: dict[str, UUID] = {}  # each node's newest task run in this flow run
         self._blind = False
-        self._outbox = Outbox(self._warn)
+        self._sender = EventSender(self._warn)
         self._progress: Progress | None = None
 
     def __enter__(self) -> Self:
         """Take over what an earlier process of this flow run has left."""
-        self._outbox.__enter__()
-        self._outbox.put(self._adopt)
+        self._sender.__enter__()
+        self._sender.put(self._adopt)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Have the last rows sent, and the last bar moved; those of other commands had the time for that."""
-        self._outbox.__exit__(kind, error, traceback)
+        self._sender.__exit__(kind, error, traceback)
         if self._progress:
             self._progress.wait()
 
@@ -89,7 +89,7 @@ class NodeRuns:
                 self._end_open(StateType.CANCELLED, "Cancelled", "The run was stopped while dbt ran this node.")
                 raise
             self._end_open(StateType.CRASHED, "Crashed", "dbt ended before it finished this node.")
-            self._outbox.hurry()
+            self._sender.flush()
 
     def observe(self, event: Event) -> None:
         """Write a line to the log, or have a node's row begin or end.
@@ -169,7 +169,7 @@ class NodeRuns:
 
     def _enter(self, row: TaskRun, kind: StateType, name: str, at: datetime, message: str | None = None) -> None:
         state: State[None] = State(type=kind, name=name, timestamp=at, message=message)
-        self._outbox.put(lambda: [task_events.state_change(row, state, self._related)])
+        self._sender.put(lambda: [task_events.state_change(row, state, self._related)])
 
     def _end_open(self, kind: StateType, name: str, message: str) -> None:
         for row in self._open.values():

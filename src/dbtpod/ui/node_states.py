@@ -13,7 +13,7 @@ not how it did | Crashed       | the same  | dbt ended and has written nowhere h
 from prefect.client.schemas.objects import StateType
 
 from dbtpod.dbt.node import NodeResult, NodeStatus
-from dbtpod.ui.wording import cut, freshness
+from dbtpod.ui.text import freshness, truncate
 
 STATES = {
     NodeStatus.SUCCESS: (StateType.COMPLETED, "Completed"),
@@ -44,8 +44,8 @@ def message_of(node: NodeResult) -> str:
     table = [f"failing rows are in {node.failures_table}"] if node.failures_table else []
     rows = [] if node.rows is None else [f"{node.rows:,} row{'s' if node.rows != 1 else ''}"]
     seconds = [f"{node.seconds:.2f} s"] if node.is_finished else []
-    said = cut(freshness(node) or node.message, _LONGEST_MESSAGE - 200, node.place)
-    return cut("; ".join([*([said] if said else []), *table, *rows, *seconds]), _LONGEST_MESSAGE)
+    said = truncate(freshness(node) or node.message, _LONGEST_MESSAGE - 200, node.place)
+    return truncate("; ".join([*([said] if said else []), *table, *rows, *seconds]), _LONGEST_MESSAGE)
 
 
 def name_of(label: str, node: NodeResult) -> str:

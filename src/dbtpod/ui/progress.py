@@ -12,7 +12,7 @@ from prefect.client.orchestration import SyncPrefectClient
 
 from dbtpod.dbt.events import BatchFinished, Event, NodeFinished, NodeStarted
 from dbtpod.dbt.node import NodeStatus, kind_of
-from dbtpod.ui.outbox import background, impatient_client
+from dbtpod.ui.event_sender import background, no_retry_client
 
 BAR_SECONDS = 2.0
 LOG_SECONDS = 10.0
@@ -33,7 +33,7 @@ class Progress:
         self._total: int | None = None
         self._running: dict[str, tuple[str, float]] = {}
         self._batches: dict[str, str] = {}
-        self._left = threading.Event()
+        self._closing = threading.Event()
         self._thread = background(self._run, "dbtpod-progress")
         self._logged_at, self._logged_done = time.monotonic(), 0
         self._bar: str | None = None
@@ -48,7 +48,7 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Have the bar move a last time; at once, whatever the API does."""
-        self._left.set()
+        self._closing.set()
 
     def wait(self) -> None:
         """Wait for that last move, but not for long."""
@@ -81,12 +81,12 @@ class Progress:
         self._skipped += (status is NodeStatus.SKIPPED) - (before is NodeStatus.SKIPPED)
 
     def _run(self) -> None:
-        with impatient_client() as client:
+        with no_retry_client() as client:
             left = False
             while not left:
-                left = self._left.wait(BAR_SECONDS)
+                left = self._closing.wait(BAR_SECONDS)
                 self._say()
-                # A bar that could not be moved moves with the next change; the outbox warns of an API that is gone.
+                # A bar that could not be moved moves with the next change; of an API that is gone the sender warns.
                 with suppress(Exception):
                     self._show(client)
 

@@ -8,7 +8,18 @@ from dbtpod.dbt.node import NodeResult, NodeStatus, names
 from dbtpod.dbt.results import RunReport
 from dbtpod.ui import failure_graph
 from dbtpod.ui.lineage import Parents
-from dbtpod.ui.wording import both_ends, counted, cut, duration, escaped, fenced, listed, rows, section, told
+from dbtpod.ui.text import (
+    code_block,
+    count_text,
+    duration,
+    escape_markdown,
+    first_of,
+    markdown_table,
+    one_line,
+    section,
+    truncate,
+    truncate_middle,
+)
 
 _MOST_NAMED = 10
 _MOST_ROWS = 2000
@@ -28,7 +39,7 @@ def table(report: RunReport, parents: Parents = MappingProxyType({})) -> list[di
             "status": node.status.value,
             "seconds": round(node.seconds, 2),
             "rows": node.rows,
-            "message": told(node),
+            "message": one_line(node),
         }
         for node in nodes[:_MOST_ROWS]
     ]
@@ -39,16 +50,16 @@ def table(report: RunReport, parents: Parents = MappingProxyType({})) -> list[di
 
 def summary(report: RunReport) -> str:
     """Say in one line how many nodes ended how: "21 done: 19 success, 1 warn, 1 error"."""
-    return f"{len(report.nodes)} done: {counted(report)}" if report.nodes else "0 done"
+    return f"{len(report.nodes)} done: {count_text(report)}" if report.nodes else "0 done"
 
 
 def completed_text(report: RunReport) -> str:
     """The state message of a run that succeeded, with what it warns of."""
     nodes = _named(report, {}).nodes
-    warned = [f"{node.kind} {node.name} {told(node)}" for node in nodes if node.status is NodeStatus.WARN]
+    warned = [f"{node.kind} {node.name} {one_line(node)}" for node in nodes if node.status is NodeStatus.WARN]
     number = len(report.nodes)
-    text = f"{number} node{'s' if number != 1 else ''}: {counted(report)}" if number else "no node was selected"
-    return cut(f"{text} ({listed(warned, '; ', 3)})", _LONGEST_STATE) if warned else text
+    text = f"{number} node{'s' if number != 1 else ''}: {count_text(report)}" if number else "no node was selected"
+    return truncate(f"{text} ({first_of(warned, '; ', 3)})", _LONGEST_STATE) if warned else text
 
 
 def failure_text(report: RunReport, args: Sequence[str], exit_code: int, advice: str = "") -> str:
@@ -56,11 +67,11 @@ def failure_text(report: RunReport, args: Sequence[str], exit_code: int, advice:
 
     The last line of `advice` is never cut: it says where the whole of what was cut is.
     """
-    command = cut(" ".join(["dbt", *args]), 200)
-    head = f"{command} failed with exit code {exit_code}: {counted(report) or 'no node ran'}."
-    failed = [f"  {node.node_id}: {told(node)}" for node in _failed(report)]
+    command = truncate(" ".join(["dbt", *args]), 200)
+    head = f"{command} failed with exit code {exit_code}: {count_text(report) or 'no node ran'}."
+    failed = [f"  {node.node_id}: {one_line(node)}" for node in _failed(report)]
     said, newline, last = advice.rpartition("\n")
-    advice = both_ends(said, _LONGEST_STATE - 400 - len(last), "this run's log") + newline + last
+    advice = truncate_middle(said, _LONGEST_STATE - 400 - len(last), "this run's log") + newline + last
     room = _LONGEST_STATE - len(advice) - 30
     shown: list[str] = [head]
     for line in failed[:_MOST_NAMED]:
@@ -109,20 +120,20 @@ def _failures(report: RunReport) -> str:
     failed = _failed(report)
     parts = [_failure(node) for node in failed[:_MOST_NAMED]]
     if len(failed) > _MOST_NAMED:
-        parts.append(f"And {listed([f'`{node.node_id}`' for node in failed[_MOST_NAMED:]], ', ', 50)}.")
+        parts.append(f"And {first_of([f'`{node.node_id}`' for node in failed[_MOST_NAMED:]], ', ', 50)}.")
     return section("Failed", "\n\n".join(parts))
 
 
 def _failure(node: NodeResult) -> str:
     parts = [
-        f"### {escaped(f'{node.kind} {node.name}')}",
-        fenced(cut(node.message or told(node), _LONGEST_SQL, node.place), "text"),
+        f"### {escape_markdown(f'{node.kind} {node.name}')}",
+        code_block(truncate(node.message or one_line(node), _LONGEST_SQL, node.place), "text"),
     ]
     if node.failures_table:
         parts.append(f"Failing rows are in `{node.failures_table}` of the working copy, until the next run starts.")
     if node.sql:
         where = f"`{node.compiled_path}`" if node.compiled_path else "Compiled SQL"
-        parts += [f"{where}:", fenced(cut(node.sql.strip(), _LONGEST_SQL, node.place), "sql")]
+        parts += [f"{where}:", code_block(truncate(node.sql.strip(), _LONGEST_SQL, node.place), "sql")]
     return "\n\n".join(parts)
 
 
@@ -130,17 +141,17 @@ def _skipped(report: RunReport, parents: Parents) -> str:
     because: dict[str, list[str]] = {}
     names = {node.node_id: f"{node.kind} {node.name}" for node in report.nodes}
     for node_id, failed in failure_graph.causes(report, parents).items():
-        cause = listed([names[node.node_id] for node in failed], ", ", 3) or "unknown"
+        cause = first_of([names[node.node_id] for node in failed], ", ", 3) or "unknown"
         because.setdefault(cause, []).append(names[node_id])
-    cells = [(cause, str(len(skipped)), listed(skipped, ", ", 20)) for cause, skipped in because.items()]
+    cells = [(cause, str(len(skipped)), first_of(skipped, ", ", 20)) for cause, skipped in because.items()]
     graph = failure_graph.mermaid(report, parents)
-    drawn = section("Lineage of what failed", fenced(graph, "mermaid")) if graph else ""
+    drawn = section("Lineage of what failed", code_block(graph, "mermaid")) if graph else ""
     return "\n\n".join(filter(None, (section("Skipped", _bounded(("because of", "nodes", "skipped"), cells)), drawn)))
 
 
 def _warnings(report: RunReport) -> str:
     warned = [node for node in report.nodes if node.status is NodeStatus.WARN]
-    return section("Warnings", _bounded(("node", "message"), [(f"{n.kind} {n.name}", told(n)) for n in warned]))
+    return section("Warnings", _bounded(("node", "message"), [(f"{n.kind} {n.name}", one_line(n)) for n in warned]))
 
 
 def _slowest(report: RunReport) -> str:
@@ -148,12 +159,12 @@ def _slowest(report: RunReport) -> str:
     cells = [
         (f"{node.kind} {node.name}", duration(node.seconds), str(node.rows or "")) for node in slowest if node.seconds
     ]
-    return section("Slowest", rows(("node", "time", "rows"), cells))
+    return section("Slowest", markdown_table(("node", "time", "rows"), cells))
 
 
 def _bounded(head: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
     more = f"\n\nAnd {len(cells) - 50} more." if len(cells) > 50 else ""
-    return rows(head, cells[:50]) + more
+    return markdown_table(head, cells[:50]) + more
 
 
 def _age(seconds: float | None) -> str:

@@ -12,11 +12,11 @@ _WHERE = re.compile(r"^\s*(Runtime|Database|Compilation) Error in .*\n")
 _ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 
 
-def told(node: NodeResult, longest: int = 300) -> str:
+def one_line(node: NodeResult, longest: int = 300) -> str:
     """What dbt says of the node in one line, or the age of a source against its thresholds; and its failing rows."""
     said = freshness(node) or " ".join(_WHERE.sub("", node.message).split())
     where = f"; failing rows are in {node.failures_table}" if node.failures_table else ""
-    return cut(said, longest, node.place) + where
+    return truncate(said, longest, node.place) + where
 
 
 def freshness(node: NodeResult) -> str:
@@ -39,18 +39,18 @@ def duration(seconds: float) -> str:
     return f"{whole} {unit} {rest // small} {small_unit}" if rest // small else f"{whole} {unit}"
 
 
-def counted(report: RunReport) -> str:
+def count_text(report: RunReport) -> str:
     """How many nodes ended how, without the zeros."""
     return ", ".join(f"{count} {status.value}" for status, count in counts(report).items() if count)
 
 
-def listed(items: Sequence[str], separator: str, most: int) -> str:
+def first_of(items: Sequence[str], separator: str, most: int) -> str:
     """Name the first of the items and count the rest."""
     more = [f"and {len(items) - most} more"] if len(items) > most else []
     return separator.join([*items[:most], *more])
 
 
-def cut(text: str, longest: int, place: str = "") -> str:
+def truncate(text: str, longest: int, place: str = "") -> str:
     """The text, at most that long, an ellipsis in place of what is missing, and where the whole text is."""
     if len(text) <= longest:
         return text
@@ -58,7 +58,7 @@ def cut(text: str, longest: int, place: str = "") -> str:
     return text[: max(0, longest - len(end))].rstrip() + end
 
 
-def both_ends(text: str, longest: int, place: str) -> str:
+def truncate_middle(text: str, longest: int, place: str) -> str:
     """As `cut`, but without the middle: a Python traceback begins with the place and ends with the reason."""
     if len(text) <= longest:
         return text
@@ -72,18 +72,18 @@ def section(title: str, body: str) -> str:
     return f"## {title}\n\n{body}" if body else ""
 
 
-def rows(head: Sequence[str], cells: Iterable[Sequence[str]]) -> str:
+def markdown_table(head: Sequence[str], cells: Iterable[Sequence[str]]) -> str:
     """A markdown table; empty without rows."""
-    lines = [f"| {' | '.join(escaped(cell) for cell in row)} |" for row in cells]
+    lines = [f"| {' | '.join(escape_markdown(cell) for cell in row)} |" for row in cells]
     return "\n".join([f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}", *lines]) if lines else ""
 
 
-def escaped(text: str) -> str:
+def escape_markdown(text: str) -> str:
     """The text on one line, with nothing that markdown or HTML takes for its own."""
     return re.sub(r"([\\`*_{}\[\]<>|#~])", r"\\\1", " ".join(text.split()))
 
 
-def fenced(text: str, language: str) -> str:
+def code_block(text: str, language: str) -> str:
     """A code block, its fence longer than any row of backticks in the text."""
     fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", text) or [""]))
     return f"{fence}{language}\n{text}\n{fence}"

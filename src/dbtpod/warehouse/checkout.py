@@ -45,7 +45,7 @@ def check_out(settings: Settings, run_id: str, log: Log) -> None:
 
     What another run left there goes. With `publish` off the file that is there is kept and built on in place.
     """
-    with durable.room(settings.volume, 0, "a new working copy"):
+    with durable.volume_errors(settings.volume, 0, "a new working copy"):
         _check_out(settings, run_id, log)
 
 
@@ -135,7 +135,7 @@ def _copy(settings: Settings, generation: facts.Generation, log: Log) -> Path:
     purpose = f"the working copy of {source}"
     started = time.monotonic()
     try:
-        with durable.room(work, size, purpose):
+        with durable.volume_errors(work, size, purpose):
             if durable.clone(source, target):
                 log.info("Working copy: %s shared with %s, no bytes copied.", durable.size_text(size), source)
                 return target

@@ -26,7 +26,7 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextmanager
-def room(folder: Path, needed: int, purpose: str) -> Iterator[None]:
+def volume_errors(folder: Path, needed: int, purpose: str) -> Iterator[None]:
     """Turn what the system says against the block into our errors: VolumeFull with both sizes, or WarehouseUnusable."""
     try:
         yield

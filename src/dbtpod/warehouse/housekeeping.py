@@ -16,7 +16,7 @@ def clean(settings: Settings, run_id: str, keep_days: float = KEEP_DAYS, keep_ru
     Never the folder of `run_id`, nor that of the run whose working copy waits to be resumed, nor the current
     generation.
     """
-    with durable.room(settings.volume, 0, "cleaning up"):
+    with durable.volume_errors(settings.volume, 0, "cleaning up"):
         _remove_orphans(settings)
         publish.prune(settings)
         _remove_runs(settings, {run_id, checkout.owner_run(settings)}, keep_days, keep_runs)

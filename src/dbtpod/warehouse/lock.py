@@ -120,7 +120,7 @@ class _Waiting:
 
 @contextmanager
 def _locked_folder(folder: Path, waiting: _Waiting) -> Iterator[int | None]:
-    with durable.room(folder, 0, f"the lock on {folder}"):
+    with durable.volume_errors(folder, 0, f"the lock on {folder}"):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         locked = _can_lock(descriptor, waiting)
@@ -148,7 +148,7 @@ def _locked_file(path: Path, waiting: _Waiting) -> Iterator[int]:
     while True:
         if path.is_dir():
             raise WarehouseUnusable(f"{path} is a folder where the lock's file belongs. Move it away: {durable.REPAIR}")
-        with durable.room(path.parent, 0, f"the lock {path}"):
+        with durable.volume_errors(path.parent, 0, f"the lock {path}"):
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o664)
         try:
             waiting.take(descriptor)

@@ -122,7 +122,7 @@ def _publish(settings: Settings, run: str, artifacts: Sequence[Path], check: Cal
     database.checkpoint(settings.duckdb_path)
     found = [artifact for artifact in artifacts if artifact.exists()]
     needed = sum(artifact.stat().st_size for artifact in found)
-    with durable.room(settings.volume, needed, "publishing dbt's artifacts"):
+    with durable.volume_errors(settings.volume, needed, "publishing dbt's artifacts"):
         making = _Making(settings, _describe(settings, run))
         try:
             # All that takes room comes before the database moves.
@@ -223,6 +223,6 @@ def roll_back(settings: Settings, number: int, timeout: float = 30) -> Generatio
     with lock.hold(settings.lock_path, holder, timeout):
         chosen = published.find(settings, number)
         published.check_whole(settings, chosen)
-        with durable.room(settings.published_dir, 0, "the link to a generation"):
+        with durable.volume_errors(settings.published_dir, 0, "the link to a generation"):
             make_current(settings, number)
     return chosen

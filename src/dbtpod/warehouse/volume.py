@@ -27,7 +27,7 @@ def make_ready(settings: Settings, log: Log) -> None:
 
     WarehouseUnusable lists what stands against writing, with each path and the command that helps.
     """
-    with durable.room(settings.volume, 0, "a look at it"):
+    with durable.volume_errors(settings.volume, 0, "a look at it"):
         found = _find(settings, thorough=False)
         for one in found:
             if one.by_run or not one.blocks:
@@ -63,7 +63,7 @@ def for_reading(settings: Settings, log: Log) -> Settings:
     """
     if not settings.publish:
         return _existing(settings)
-    with durable.room(settings.volume, 0, "a look at it"):
+    with durable.volume_errors(settings.volume, 0, "a look at it"):
         found = published.pointer(settings)
         if found.number is not None:
             if problem := published.unreadable(settings, found.number):
@@ -96,7 +96,7 @@ def _existing(settings: Settings) -> Settings:
 
 def check(settings: Settings) -> list[str]:
     """Return a line for each damage: where, what, and what repairs it. It changes nothing and needs no lock."""
-    with durable.room(settings.volume, 0, "a look at it"):
+    with durable.volume_errors(settings.volume, 0, "a look at it"):
         return [one.line for one in _find(settings, thorough=True)]
 
 
@@ -104,7 +104,7 @@ def repair(settings: Settings, timeout: float = 30) -> tuple[list[str], list[str
     """Repair what can be, under the lock; what was done, and a line for each damage that is left."""
     holder = lock.Holder("repair of the volume", socket.gethostname(), datetime.now(UTC))
     done: list[str] = []
-    with durable.room(settings.volume, 0, "its repair"):
+    with durable.volume_errors(settings.volume, 0, "its repair"):
         done += _free_lock_file(settings.lock_path, settings, timeout)
         with lock.hold(settings.lock_path, holder, timeout):
             for _ in range(_ROUNDS):

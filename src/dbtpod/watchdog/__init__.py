@@ -4,7 +4,7 @@ Prefect's worker creates a Job and does not ask again what became of it, and a r
 may have nothing in Kubernetes. All that is known is in the two APIs, so a restart of the watchdog loses no more than
 some of its patience. It uses plain HTTP: with Prefect's client and Kubernetes' it would take five times the memory.
 
-main, dog        the program; its rounds
+main, rounds     the program; what it does every few seconds
 health           what the pod's probes are answered
 cluster, server  the two APIs, as far as they are used here
 sight            what both say at one time

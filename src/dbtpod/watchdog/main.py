@@ -13,9 +13,9 @@ import httpx
 
 from dbtpod.watchdog import server
 from dbtpod.watchdog.cluster import AUTHORITY, Cluster, ServiceAccount
-from dbtpod.watchdog.dog import Dog
 from dbtpod.watchdog.health import Health
 from dbtpod.watchdog.registration import Registration
+from dbtpod.watchdog.rounds import Watchdog
 from dbtpod.watchdog.server import Server
 from dbtpod.watchdog.starting import Starting
 from dbtpod.watchdog.watch import Watch
@@ -41,13 +41,13 @@ def main(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) 
         time.sleep(ROUND_SECONDS if dog.served else 1)
 
 
-def watchdog(options: argparse.Namespace, kubernetes: httpx.Client, prefect: httpx.Client) -> Dog:
+def watchdog(options: argparse.Namespace, kubernetes: httpx.Client, prefect: httpx.Client) -> Watchdog:
     """Put the watchdog of these options together; each request that it begins is a beat of its loop."""
     health, watch = Health(), Watch()
     for http in (kubernetes, prefect):
         http.event_hooks["request"].append(lambda _: health.beat())
     cluster, one = Cluster(kubernetes, options.namespace, options.selector), Server(prefect, options.pool)
-    return Dog(
+    return Watchdog(
         server=one,
         cluster=cluster,
         watch=watch,

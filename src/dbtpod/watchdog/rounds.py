@@ -32,7 +32,7 @@ logger = logging.getLogger("dbtpod.watchdog")
 
 
 @dataclass
-class Dog:
+class Watchdog:
     """All that the watchdog knows; both APIs are asked anew in each round."""
 
     server: Server
