@@ -1,7 +1,7 @@
 """Whether a run is complete: the one place that says so, and the only one that makes what `publish` asks for.
 
 Complete is a run of which every planned node and every hook ended well in its last attempt, on the run's own working
-copy, which has the relations that were built. dbt's exit code 0 alone is not enough: it tells of one attempt.
+copy, which has the relations that were built. dbt's exit code 0 alone is not enough: it is that of one attempt.
 """
 
 import logging

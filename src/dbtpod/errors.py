@@ -50,7 +50,7 @@ class RunGivenUp(DbtPodError):
 
 
 class ConnectionLost(DbtPodError):
-    """The database could not be reached or read, which the next try may find mended."""
+    """The database could not be reached or read, which may succeed at the next try."""
 
     retry = True
 

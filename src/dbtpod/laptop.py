@@ -38,7 +38,7 @@ def run() -> int:
 
 
 def _run(client: SyncPrefectClient, flow: Flow[[], Any], settings: Settings) -> State[Any]:
-    """Run the flow with a lock that tells the next run whether this process still lives."""
+    """Run the flow with a lock that shows the next run whether this process still lives."""
     flow_run = client.create_flow_run(flow)
     file = run_lock.path(settings.runs_dir, str(flow_run.id))
     descriptor = run_lock.take(file)
@@ -50,7 +50,7 @@ def _run(client: SyncPrefectClient, flow: Flow[[], Any], settings: Settings) -> 
 
 
 def _end_dead_runs(client: SyncPrefectClient, settings: Settings) -> None:
-    """End the flow runs whose process here was killed: nobody else can, and they would be Running for ever."""
+    """End the flow runs whose process here was killed: nothing else does, and they would stay Running."""
     for run_id, file, descriptor in run_lock.left_behind(settings.runs_dir):
         with suppress(ObjectNotFound):
             flow_run = client.read_flow_run(UUID(run_id))

@@ -14,7 +14,7 @@ from dbtpod.ui import report
 from dbtpod.ui.text import truncate
 from dbtpod.warehouse import durable
 
-# How DuckDB and Python tell of a volume that became full in the middle.
+# How DuckDB and Python report a volume that became full in the middle.
 _FULL = os.strerror(errno.ENOSPC)
 _LAST_LINES, _LONGEST_LINE = 5, 300
 

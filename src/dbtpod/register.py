@@ -62,12 +62,12 @@ async def register(
         await _prune(client, file)
         await schedules.keep_pauses(client, file, before)
         after = await _registered(client, file.pool)
-        schedules.tell_changes(file, before, after)
+        schedules.log_changes(file, before, after)
         for automation in heartbeat.automations(file.pool, [found.id for found in after.values()]):
             await heartbeat.ensure(client, automation)
         if digest:
             await work_pool.mark(client, file.pool, digest)
-        await schedules.tell_table(client, file, after)
+        await schedules.log_table(client, file, after)
 
 
 async def _wait_for_api(client: PrefectClient, seconds: float) -> None:
@@ -91,7 +91,7 @@ async def _unreachable(client: PrefectClient) -> str | None:
         return f"it answers {exc.response.status_code}"
     except httpx.TransportError as exc:
         return f"{type(exc).__name__} {exc}".strip()
-    except ValueError as exc:  # a page, where JSON should be
+    except ValueError as exc:  # HTML, where JSON should be
         raise SettingsError(f"{client.api_url} is not Prefect's API: does PREFECT_API_URL end in /api?") from exc
     return None
 
@@ -149,7 +149,7 @@ def _deploy_all(file: PrefectFile) -> None:
     )
     if done.returncode:
         raise DeploymentsInvalid(
-            f"prefect deploy --all ended with exit code {done.returncode}: mend this, then register again.\n"
+            f"prefect deploy --all ended with exit code {done.returncode}: correct this, then register again.\n"
             + _reasons(done.stdout)
         )
 

@@ -136,11 +136,11 @@ def test_the_file_of_this_repository_states_timezones_texts_and_no_image() -> No
         pytest.param(deployment(entrypoint="flows/flows.py:helper"), "not a flow: write @flow above it", id="no flow"),
         pytest.param(deployment(parameters={"dya": 1}), r"parameters\.dya is not a parameter .*'day'", id="parameter"),
         pytest.param(
-            pool(work_queue_name="duckdb-writr"), "nobody serves it.*did you mean 'duckdb-writer'", id="queue"
+            pool(work_queue_name="duckdb-writr"), "no worker polls it.*did you mean 'duckdb-writer'", id="queue"
         ),
         pytest.param(
             deployment(work_pool={"name": "dbtpod"}),
-            r"work_pool\.work_queue_name is None: nobody serves it",
+            r"work_pool\.work_queue_name is None: no worker polls it",
             id="no queue",
         ),
         pytest.param(deployment(name=None), "has no name", id="no name"),

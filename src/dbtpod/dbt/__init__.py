@@ -7,7 +7,7 @@ repeatable       which nodes may run twice
 process          the one seam to dbt: start, lines, stop (parent_death: it never outlives us)
 parse_state      what dbt parsed, baked into the image
 events           one line of dbt's JSON log -> frozen values (failures: which of them can pass)
-stream           all lines of a command -> events, each node with one end, a microbatch model's batches told apart
+stream           all lines of a command -> events, each node with one end, a microbatch model's batches kept apart
 node             what ids and statuses mean, and how one node ended
 results          dbt's artifacts, and what its log adds or stands in for -> RunReport (artifact: one file)
 """

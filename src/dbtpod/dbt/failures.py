@@ -1,4 +1,4 @@
-"""What kind of failure a message of dbt tells of; pure."""
+"""What kind of failure a message of dbt means; pure."""
 
 import re
 from collections.abc import Sequence

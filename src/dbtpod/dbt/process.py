@@ -169,7 +169,7 @@ def environment(settings: Settings, target_dir: Path, inherited: Mapping[str, st
         "DBT_TARGET_PATH": str(target_dir),
         "DBT_LOG_PATH": str(target_dir),
         "DBT_LOG_FORMAT": "json",
-        "DBT_LOG_LEVEL": "debug",  # the level of the events that tell of nodes
+        "DBT_LOG_LEVEL": "debug",  # the level of the events about nodes
         "DBT_LOG_LEVEL_FILE": "none",
         "DBT_QUIET": "false",
         "DBT_WRITE_JSON": "true",

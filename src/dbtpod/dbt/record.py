@@ -1,7 +1,7 @@
 """Our own record of a dbt command's attempts: what was asked, what dbt said of its nodes, and how it ended.
 
 attempt-2/attempt.json   the command as it was given and as dbt got it; its exit code, once it ended by itself
-attempt-2/events.jsonl   dbt's own lines that tell of nodes, each written as it is read
+attempt-2/events.jsonl   dbt's own lines about nodes, each written as it is read
 
 dbt's artifacts come last, or never where it is killed. A line is there when the process that wrote it is not, and a
 node that ended in it has been committed: dbt says so afterwards.
@@ -103,7 +103,7 @@ class Recorder:
         self._write()
 
     def passing(self, lines: Iterable[str]) -> Iterator[str]:
-        """Pass dbt's lines on, and note those that tell of nodes: a kill of this process does not undo that."""
+        """Pass dbt's lines on, and record those about nodes: a kill of this process does not undo that."""
         for line in lines:
             if any(events.is_read(name, "debug") for name in _NAME.findall(line)):
                 self._events.write(line + "\n")

@@ -50,7 +50,7 @@ def read(target_dir: Path, invocation_id: str) -> RunReport | None:
 
 
 def from_events(events: Iterable[Event]) -> RunReport | None:
-    """What the log alone tells, for a dbt that was killed; None where dbt did not come up."""
+    """What the log alone says, for a dbt that was killed; None where dbt did not come up."""
     started: InvocationStarted | None = None
     finished: dict[str, NodeFinished] = {}
     for event in events:

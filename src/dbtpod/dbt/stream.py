@@ -1,7 +1,7 @@
-"""All lines of one dbt command to its events, each node with one end: what belongs to a batch is told apart here.
+"""All lines of one dbt command to its events, each node with one end: what belongs to a batch is kept apart here.
 
 dbt runs each batch of a microbatch model as a node with the model's id, one after another or several at once. Only the
-time of the start tells their ends from the model's own. The model's result says "PARTIAL SUCCESS (3/4)" or "ERROR"
+time of the start separates their ends from the model's own. The model's result says "PARTIAL SUCCESS (3/4)" or "ERROR"
 and not why: its message gets the errors of its batches.
 """
 

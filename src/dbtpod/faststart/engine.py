@@ -37,10 +37,10 @@ def run(flow_run_id: UUID, control: int) -> int:
         with _reported(client, flow_run_id, logger):
             flow = _load_flow(client, flow_run)
         with os.fdopen(control, "rb") as file:
-            told = file.read()
-        if not told:  # the supervisor found that the run is not to start
+            received = file.read()
+        if not received:  # the supervisor found that the run is not to start
             return 0
-        os.environ.update(json.loads(told))
+        os.environ.update(json.loads(received))
         configure_from_env()
         due = _due(flow_run)
         with ExitStack() as stack:
@@ -75,7 +75,7 @@ def _due(flow_run: FlowRun) -> float:
 def _not_before(due: float, begin_run: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Have the engine, ready with all else, wait for that time, in seconds since the epoch, before it begins the run.
 
-    Prefect's server tells it how long to wait in whole seconds: it would begin up to half of one early or late.
+    Prefect's server answers how long to wait in whole seconds: it would begin up to half of one early or late.
     """
 
     def begin_run_in_time(engine: Any) -> Any:

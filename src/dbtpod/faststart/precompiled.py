@@ -48,7 +48,7 @@ def compiled(manifest: str) -> dict[str, bytes]:
     for source in sorted(sources):
         try:
             found[source] = marshal.dumps(environment.compile(source))
-        except TemplateError:  # dbt says it where it matters: a macro that nobody calls may be wrong
+        except TemplateError:  # dbt says it where it matters: a macro that is not called may be wrong
             continue
     return found
 

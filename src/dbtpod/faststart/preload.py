@@ -80,7 +80,7 @@ def _die_with_flow(wire: int) -> None:
 
 
 def _has_time(wire: socket.socket, parse_state_bytes: int) -> bool:
-    """Whether nobody calls so soon that a warm-up is in the way.
+    """Whether no command comes so soon that a warm-up would delay it.
 
     dbt is imported sooner than Prefect asks for it, and a pod that waits for its time, or for another writer, has
     longer. But a warm-up loads the whole project, which the command does again: of a large one, only in a long wait.

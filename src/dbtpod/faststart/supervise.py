@@ -2,8 +2,8 @@
 
 `prefect flow-run execute` does the same with three interpreters in a row. What it gives is Prefect's own code here
 too: the executor reports an engine that dies as Crashed, the observer ends a run that is cancelled, the control
-channel tells the engine why it is ended. The names are private, in `supervisor`, `forked` and `engine` too: a test pins
-them, and `boot` falls back where they are gone.
+channel gives the engine the reason for its end. The names are private, in `supervisor`, `forked` and `engine`
+too: a test pins them, and `boot` falls back where they are gone.
 """
 
 import asyncio

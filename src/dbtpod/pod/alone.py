@@ -1,6 +1,6 @@
 """One pod for one flow run: a second one, whatever made it, does nothing.
 
-The run's state tells most of them apart, and a kernel lock on the volume two that start in the same moment.
+The run's state shows most of them; of two that start in the same moment, a kernel lock on the volume admits one.
 """
 
 import os

@@ -41,7 +41,7 @@ class Deadline:
     at: float  # seconds since the epoch
 
     def over(self, earlier: float = _EARLIER_SECONDS) -> Ending | None:
-        """Tell that the time is over, or nearly."""
+        """Return the ending where the time is over, or nearly."""
         if time.time() < self.at - min(earlier, self.seconds / 4):
             return None
         return Ending(
@@ -61,7 +61,7 @@ class Scratch:
     value: str
 
     def exceeded(self, share: float = 1.0) -> Ending | None:
-        """Tell that there is more than that share of the limit."""
+        """Return the ending where there is more than that share of the limit."""
         used = usage(self.folder)
         if used <= self.bytes * share:
             return None
@@ -81,11 +81,11 @@ class Limits:
     scratch: Scratch | None
 
     def exceeded(self) -> Ending | None:
-        """Look, and tell what ends the run now."""
+        """Return what ends the run now."""
         return (self.deadline and self.deadline.over()) or (self.scratch and self.scratch.exceeded()) or None
 
     def behind_sigterm(self) -> Ending | None:
-        """Tell whether a SIGTERM that has just come is for one of them; None: an eviction, a drain or a deletion."""
+        """Return the limit that a SIGTERM, which has just come, is for; None: an eviction, a drain or a deletion."""
         at_deadline = self.deadline and self.deadline.over(_SLACK_SECONDS)
         return at_deadline or (self.scratch and self.scratch.exceeded(_NEARLY)) or None
 

@@ -2,6 +2,6 @@
 
 deployments      prefect.yaml, read and checked (deployment_rules, entrypoints)
 work_pool        the pool, its job template and its queues
-schedules        what is told of them: what the file overruled, and when each deployment runs next
+schedules        what is logged of them: what the file overruled, and when each deployment runs next
 heartbeat        the automations that end a run whose pod vanished
 """

@@ -148,7 +148,7 @@ def _check_work_pool(work_pool: dict[str, Any], pool: str, at: Place) -> Iterato
     queue = work_pool.get("work_queue_name")
     if queue not in QUEUES:
         near = did_you_mean(queue, QUEUES)
-        yield (*at, "work_queue_name"), f"is {queue!r}: nobody serves it; write {' or '.join(QUEUES)}{near}"
+        yield (*at, "work_queue_name"), f"is {queue!r}: no worker polls it; write {' or '.join(QUEUES)}{near}"
 
 
 _KINDS: dict[str, TypeAdapter[Any]] = {

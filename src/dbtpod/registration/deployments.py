@@ -17,7 +17,7 @@ from dbtpod.registration.entrypoints import did_you_mean
 
 @dataclass(frozen=True)
 class Schedule:
-    """When a deployment runs; `active` is None where Prefect's page decides."""
+    """When a deployment runs; `active` is None where the Prefect UI decides."""
 
     slug: str
     when: str  # the cron, interval or rule as written
@@ -30,10 +30,10 @@ class Deployment:
     """One entry of prefect.yaml."""
 
     name: str
-    flow: str | None  # None where only running the flow's file would tell
+    flow: str | None  # None where only running the flow's file would show it
     queue: str
     schedules: tuple[Schedule, ...]
-    paused: bool | None  # None where Prefect's page decides
+    paused: bool | None  # None where the Prefect UI decides
     job_variables: frozenset[str]
 
     def is_called(self, full_name: str) -> bool:
@@ -142,8 +142,8 @@ def _schedule(item: dict[str, Any]) -> Schedule:
 
 def _message(path: Path, content: dict[str, Any], lines: Mapping[Place, int], problems: list[Problem]) -> str:
     count = "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
-    told = sorted((_line(place, lines), _told(place, text, content)) for place, text in problems)
-    return "\n".join([f"{path} has {count}; nothing was changed.", *(f"  line {line}: {text}" for line, text in told)])
+    found = sorted((_line(place, lines), _with_value(place, text, content)) for place, text in problems)
+    return "\n".join([f"{path} has {count}; nothing was changed.", *(f"  line {line}: {text}" for line, text in found)])
 
 
 def _line(place: Place, lines: Mapping[Place, int]) -> int:
@@ -152,7 +152,7 @@ def _line(place: Place, lines: Mapping[Place, int]) -> int:
     return lines.get(place, 1)
 
 
-def _told(place: Place, text: str, content: dict[str, Any]) -> str:
+def _with_value(place: Place, text: str, content: dict[str, Any]) -> str:
     if len(place) < 2 or place[0] != "deployments":
         return f"{'.'.join(map(str, place))} {text}"
     entry = content["deployments"][place[1]]

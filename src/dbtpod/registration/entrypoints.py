@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Flow:
-    """A flow as its source declares it; name and parameters are None where only running the file would tell."""
+    """A flow as its source declares it; name and parameters are None where only running the file would show them."""
 
     name: str | None
     parameters: frozenset[str] | None

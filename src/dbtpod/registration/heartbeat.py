@@ -1,7 +1,7 @@
 """The automations that end a run whose pod vanished: Crashed without a heartbeat, Cancelled where it was cancelling.
 
 They are the second line: the worker's observer reports a failed Job at once, but never sees one that failed and was
-removed while the worker was down. Such a run would stay Running, and hold the writers' queue, for ever.
+removed while the worker was down. Such a run would stay Running, and block the writers' queue.
 """
 
 import logging
@@ -82,7 +82,7 @@ def _change(state: StateType, message: str) -> ChangeFlowRunState:
 
 
 async def ensure(client: PrefectClient, wanted: AutomationCore) -> None:
-    """Create the automation or make it equal; one that was switched off on Prefect's page stays off."""
+    """Create the automation or make it equal; one that was switched off on the Prefect UI stays off."""
     try:
         found = await client.read_automations_by_name(wanted.name)
         if not found:
@@ -98,13 +98,13 @@ async def ensure(client: PrefectClient, wanted: AutomationCore) -> None:
             log.info("automation %r: updated", wanted.name)
         if not existing.enabled:
             log.warning(
-                "automation %r is switched off on Prefect's page: runs whose pod vanishes stay Running", wanted.name
+                "automation %r is switched off on the Prefect UI: runs whose pod vanishes stay Running", wanted.name
             )
     except PrefectHTTPStatusError as exc:
         # Prefect Cloud counts automations by plan, and a key may lack the right.
         log.warning(
             "automation %r: refused by the server (%s), so a run whose pod vanishes unseen stays Running until you "
-            "end it on its page",
+            "end it in the Prefect UI",
             wanted.name,
             exc.response.status_code,
         )

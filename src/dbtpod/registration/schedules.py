@@ -1,4 +1,4 @@
-"""What registration tells about schedules: what the file overruled, and when each deployment runs next."""
+"""What registration logs about schedules: what the file overruled, and when each deployment runs next."""
 
 import asyncio
 import logging
@@ -28,18 +28,18 @@ log = logging.getLogger("dbtpod.register")
 
 
 async def keep_pauses(client: PrefectClient, file: PrefectFile, before: Mapping[str, DeploymentResponse]) -> None:
-    """Pause again what Prefect's page paused and the file says nothing of: `prefect deploy` ends such a pause."""
+    """Pause again what the Prefect UI paused and the file says nothing of: `prefect deploy` ends such a pause."""
     for entry in file.deployments:
         for name, item in before.items():
             if entry.paused is None and item.paused and entry.is_called(name):
                 await client.pause_deployment(item.id)
-                log.info("deployment %s: still paused, as on Prefect's page", name)
+                log.info("deployment %s: still paused, as on the Prefect UI", name)
 
 
-def tell_changes(
+def log_changes(
     file: PrefectFile, before: Mapping[str, DeploymentResponse], after: Mapping[str, DeploymentResponse]
 ) -> None:
-    """Log which deployments are new, and where the file switched a schedule that the page had switched otherwise."""
+    """Log which deployments are new, and where the file overrules how the Prefect UI switched a schedule."""
     for name, item in after.items():
         if name not in before:
             log.info("deployment %s: created", name)
@@ -51,7 +51,7 @@ def tell_changes(
                 log.info("schedule %s of %s: %s now, as %s says", schedule.slug, name, now, file.path)
 
 
-async def tell_table(client: PrefectClient, file: PrefectFile, registered: Mapping[str, DeploymentResponse]) -> None:
+async def log_table(client: PrefectClient, file: PrefectFile, registered: Mapping[str, DeploymentResponse]) -> None:
     """Log each deployment with its schedule, next run and queue; warn where the server schedules nothing."""
     due = {item.id for item in registered.values() if _is_due(item)}
     next_runs = await _next_runs(client, due)

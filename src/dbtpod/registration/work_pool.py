@@ -1,4 +1,4 @@
-"""The work pool and its queues on the server: made or brought up to date, and told what changed."""
+"""The work pool and its queues on the server: made or brought up to date; what changed is logged."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""The report of a flow run as Prefect artifacts: a table whose history Prefect keeps, and a page for people."""
+"""The report of a flow run as Prefect artifacts: a table whose history Prefect keeps, and a report in markdown."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from dbtpod.ui.event_sender import background, no_retry_client
 
 # Two answers of a slow server.
 _SECONDS = 12.0
-# The variable by which the engine, which has asked for it already, tells the deployment's name.
+# The variable in which the engine, which has asked for it already, leaves the deployment's name.
 DEPLOYMENT = "DBTPOD_DEPLOYMENT"
 
 

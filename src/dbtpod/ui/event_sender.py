@@ -22,8 +22,8 @@ PAUSE_SECONDS = 0.5
 BATCH_EVENTS = 250
 _ANSWER_SECONDS = 20.0
 RETRY_SECONDS = 5.0
-# A server that is killed loses what it has taken and not yet written, so the newest events are told again after a
-# failure, and after a silence in which a server could have been replaced. It knows an event that it has by its id.
+# A server that is killed loses what it has taken and not yet written, so the newest events are sent again after a
+# failure, and after a pause in which a server could have been replaced. It recognizes an event that it has by its id.
 REMEMBERED_SECONDS, SILENCE_SECONDS = 60.0, 10.0
 # For the events still on their way at the end of a flow.
 LAST_SECONDS = 6.0
@@ -33,7 +33,7 @@ Maker = Callable[[], Sequence[Event]]
 
 @contextmanager
 def no_retry_client() -> Iterator[SyncPrefectClient]:
-    """A client that asks once; Prefect's own goes on for minutes, in which nobody could say what the matter is."""
+    """A client without retries: Prefect's own go on for minutes, in which nothing could be reported."""
     with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
         yield _client(PREFECT_API_URL.value())
 
@@ -82,7 +82,7 @@ class EventSender:
         if self._thread.is_alive():
             self._warn(
                 f"Prefect's API has not taken {self._put - self._sent} of {self._put} changes of dbt's nodes in time: "
-                "the run page may show nodes as not finished. dbt's own results are not touched by that."
+                "the Prefect UI may show nodes as not finished. dbt's own results are not affected."
             )
 
     def put(self, maker: Maker) -> None:
@@ -161,7 +161,7 @@ class EventSender:
         if not self._warned:
             self._warned = True
             self._warn(
-                f"Prefect's page cannot follow dbt's nodes ({type(error).__name__}: {error}); "
+                f"The Prefect UI cannot follow dbt's nodes ({type(error).__name__}: {error}); "
                 "the build goes on, and so do its log lines."
             )
 

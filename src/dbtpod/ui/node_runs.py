@@ -1,6 +1,6 @@
 """dbt's nodes as task runs of the flow run: Prefect's run graph is then dbt's lineage, live and coloured.
 
-A line of a node is logged on its row. Rows of a command's nodes are linked to the newest rows of their ancestors in
+A line of a node is logged in its task run. The task runs of a command are linked to the newest of their ancestors in
 this flow run, be they of this dbt command, of one before it, or of an earlier process of a rescheduled run.
 """
 
@@ -36,7 +36,7 @@ _Log = Logger | LoggerAdapter[Logger]
 
 
 class NodeRuns:
-    """The rows of one flow run, over all its dbt commands; it is made inside the flow, and its block is the flow's.
+    """The task runs of one flow run's nodes, over all its dbt commands; entered by the flow for its length.
 
     Nothing here raises, or waits for the API: where rows cannot be made, one warning says so and the log goes on. Only
     the end of the block waits for the rows that are still on their way, and not for long.
@@ -139,7 +139,7 @@ class NodeRuns:
         self._enter(row, *node_states.state_of(node), ended, node_states.message_of(node))
 
     def _row(self, node_id: str) -> TaskRun:
-        """The row of the node in this command; the first line about a node may come before its start."""
+        """The task run of the node in this command; the first line about a node may come before its start."""
         if node_id not in self._rows:
             run_id = uuid4()
             self._rows[node_id] = TaskRun(
@@ -176,13 +176,13 @@ class NodeRuns:
             self._try(partial(self._enter, row, kind, name, datetime.now(UTC), message))
 
     def _adopt(self) -> list[PrefectEvent]:
-        """Take over the rows of an earlier process of this flow run: parents for ours, and ended if it died on them."""
+        """Link to the task runs of an earlier process of this flow run, and end those that it left open."""
         if self._flow_run.run_count < 2:
             return []
         try:
             runs, ended = earlier_runs.adopt(self._flow_run, self._related)
         except HTTPError as error:
-            self._warn(f"The rows of this run's earlier pod stay as they are, and are not linked to: {error}")
+            self._warn(f"The task runs of this run's earlier pod stay as they are, and are not linked to: {error}")
             return []
         for node_id, run_id in runs.items():
             self._latest.setdefault(node_id, run_id)

@@ -25,7 +25,7 @@ STATES = {
     NodeStatus.SKIPPED: (StateType.CANCELLED, "Skipped"),
 }
 _LONGEST_MESSAGE = 2000
-# The graph colours by type, so only the label can tell.
+# The graph colours by type, so only the label can say it.
 _SUFFIXES = {NodeStatus.WARN: " (warn)", NodeStatus.NO_OP: " (no-op)", NodeStatus.REUSED: " (reused)"}
 
 
@@ -49,7 +49,7 @@ def message_of(node: NodeResult) -> str:
 
 
 def name_of(label: str, node: NodeResult) -> str:
-    """The task run's name, with what its colour does not tell."""
+    """The task run's name, with what its colour does not show."""
     return label + _SUFFIXES.get(node.status, "")
 
 

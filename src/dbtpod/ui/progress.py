@@ -16,7 +16,7 @@ from dbtpod.ui.event_sender import background, no_retry_client
 
 BAR_SECONDS = 2.0
 LOG_SECONDS = 10.0
-# Where no node ends, the line comes six times more seldom: it then says what dbt is still busy with.
+# Where no node ends, the line comes six times less often: it then says what dbt is still busy with.
 _QUIET = 6
 _LAST_SECONDS = 2.0
 

@@ -1,4 +1,4 @@
-"""A RunReport in the words people read: state messages, table rows, and a page of markdown; pure."""
+"""A RunReport as text: state messages, the rows of a table, and a report in markdown; pure."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -82,7 +82,7 @@ def failure_text(report: RunReport, args: Sequence[str], exit_code: int, advice:
 
 
 def markdown(report: RunReport, parents: Parents) -> str:
-    """A page for a person: counts, freshness, failures with their SQL, whom they skipped, warnings, what took long."""
+    """The report in markdown: counts, freshness, failures with their SQL, what they skipped, warnings, slow nodes."""
     report = _named(report, parents)
     sections = (
         f"**{summary(report)}** in {duration(report.elapsed)}.",

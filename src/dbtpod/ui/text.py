@@ -68,7 +68,7 @@ def truncate_middle(text: str, longest: int, place: str) -> str:
 
 
 def section(title: str, body: str) -> str:
-    """A part of a page under its title; empty without a body."""
+    """A part of a report under its title; empty without a body."""
     return f"## {title}\n\n{body}" if body else ""
 
 

@@ -30,13 +30,13 @@ def wait_until_unused(settings: Settings, timeout: float, log: Log) -> None:
     The writer's lock keeps runs apart; such a process knows nothing of it.
     """
     deadline = time.monotonic() + timeout
-    told = False
+    has_logged = False
     while settings.duckdb_path.exists() and (pid := database.writer(settings.duckdb_path)) is not None:
         if time.monotonic() >= deadline:
             raise WarehouseBusy(f"{_in_use_text(settings.duckdb_path, pid)} Close it, then run this again.")
-        if not told:
+        if not has_logged:
             log.info("%s Waiting %.0f s at most for it to close.", _in_use_text(settings.duckdb_path, pid), timeout)
-        told = True
+        has_logged = True
         time.sleep(PAUSE_SECONDS)
 
 

@@ -73,7 +73,7 @@ def wal(path: Path) -> Path:
 
 
 def writer(path: Path) -> int | None:
-    """Return the process that has the file open for writing in DuckDB, 0 if it is in another pod; None: nobody."""
+    """Return the process that has the file open for writing in DuckDB, 0 if it is in another pod; None without one."""
     with path.open("rb") as file:
         question = {"kind": fcntl.F_RDLCK, "whence": os.SEEK_SET, "start": 0, "length": 0, "pid": 0}
         packed = struct.pack(FLOCK, *(question[name] for name in FLOCK_FIELDS.split()))

@@ -1,4 +1,4 @@
-"""Removes what nobody needs any more: old run folders, generations beyond those kept, and what a crash left behind."""
+"""Removes what is not needed any more: old run folders, generations beyond those kept, and what a crash left behind."""
 
 import shutil
 import time

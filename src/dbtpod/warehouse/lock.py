@@ -54,13 +54,13 @@ _held: dict[Path, _Held] = {}
 
 
 @contextmanager
-def hold(path: Path, holder: Holder, timeout: float, tell: Callable[[str], None] | None = None) -> Iterator[None]:
+def hold(path: Path, holder: Holder, timeout: float, log: Callable[[str], None] | None = None) -> Iterator[None]:
     """Be the one writer until the block ends; WarehouseBusy names the other one after `timeout` seconds.
 
     A holder that dies, by whatever signal, frees the lock at once. A signal's exception ends the waiting. `tell` gets
     one line about the other one where there is a wait.
     """
-    waiting = _Waiting(path, timeout, tell)
+    waiting = _Waiting(path, timeout, log)
     with _locked_folder(path.parent, waiting) as folder, _locked_file(path, waiting) as file:
         _write(file, holder)
         _held[path] = _Held(file, folder)
@@ -95,11 +95,11 @@ def hold_folder(path: Path, timeout: float) -> Iterator[None]:
 class _Waiting:
     """One deadline and one message for both locks."""
 
-    def __init__(self, path: Path, timeout: float, tell: Callable[[str], None] | None) -> None:
+    def __init__(self, path: Path, timeout: float, log: Callable[[str], None] | None) -> None:
         self._path = path
         self._timeout = timeout
         self._deadline = time.monotonic() + timeout
-        self._tell = tell
+        self._log = log
 
     def take(self, descriptor: int) -> None:
         while True:
@@ -112,9 +112,9 @@ class _Waiting:
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise WarehouseBusy(_busy_text(self._path, self._timeout)) from reason
-        if self._tell:
-            self._tell(f"Waiting for the warehouse, {self._timeout:.0f} s at most. {_holder_text(self._path)}.")
-            self._tell = None
+        if self._log:
+            self._log(f"Waiting for the warehouse, {self._timeout:.0f} s at most. {_holder_text(self._path)}.")
+            self._log = None
         time.sleep(min(PAUSE_SECONDS, left))
 
 

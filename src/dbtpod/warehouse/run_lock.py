@@ -1,6 +1,6 @@
 """One process for one flow run: a kernel lock on runs/<flow run>.lock, which ends with the process that holds it.
 
-The holder removes the file at its end. One that is left, and that nobody holds, says that its run's process died.
+The holder removes the file at its end. One that is left and not held shows that its run's process died.
 """
 
 import fcntl
@@ -43,7 +43,7 @@ def drop(file: Path, descriptor: int) -> None:
 
 
 def left_behind(runs_dir: Path, changed_before: float = math.inf) -> list[tuple[str, Path, int]]:
-    """Take each lock that nobody holds: the run's id, its file and the descriptor, for `drop`.
+    """Take each lock that is not held: the run's id, its file and the descriptor, for `drop`.
 
     Only files older than that time, in seconds since the epoch: a pod of the run may still come back for it.
     """

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 
 LIVE = ("PENDING", "RUNNING", "CANCELLING", "SCHEDULED")
-# Scheduled runs that are due later than this are nobody's concern yet.
+# Scheduled runs that are due later than this are not looked at yet.
 SOON = timedelta(seconds=30)
 PAGE = 200
 

@@ -1,6 +1,6 @@
-"""Why a flow run's pod does not start, as Kubernetes tells it: pure functions over its objects.
+"""Why a flow run's pod does not start, by what Kubernetes says: pure functions over its objects.
 
-Kubernetes waits for ever for an image that does not exist or a claim that nobody made, and Prefect's run with it.
+Kubernetes waits without end for an image or a claim that does not exist, and Prefect's run with it.
 """
 
 import re
