@@ -32,12 +32,20 @@ run: $(UV) ## the daily build on this machine, without a cluster: DuckDB and Pre
 	@DUCKDB_PATH="$(DATA)/work/warehouse.duckdb" PREFECT_HOME="$(DATA)/prefect" \
 	  PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS=120 $(UV) run --no-sync dbtpod run
 
-.PHONY: test
-test: $(UV) ## every check: lint, types, unit, chart, cluster
+.PHONY: lint
+lint: $(UV)
 	@$(SYNC)
 	$(UV) run --no-sync ruff check
 	$(UV) run --no-sync ruff format --check
 	$(UV) run --no-sync mypy
+	$(UV) run --no-sync lint-imports
+
+.PHONY: check
+check: lint ## lint, types, imports and the unit tests: no server, no cluster
+	$(UV) run --no-sync pytest tests/unit --numprocesses 2
+
+.PHONY: test
+test: lint ## every check: those, and with real dbt, a Prefect server, a cluster
 	$(UV) run --no-sync pytest --numprocesses 2 --dist loadgroup
 
 # What CI has no time for. SOAK picks a part: properties, dbt-1.11, faults, long.
