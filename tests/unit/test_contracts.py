@@ -1,5 +1,6 @@
 """Pairs that two tools must both read, and seams that code must not cross."""
 
+import inspect
 import re
 import tomllib
 from pathlib import Path
@@ -7,7 +8,9 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic_settings import BaseSettings
 
+from dbtpod.registration import heartbeat
 from dbtpod.registration.deployment_rules import QUEUES
 from rendering import CHART, ROOT, Render
 
@@ -103,6 +106,38 @@ def test_the_watchdog_imports_no_large_library_so_that_it_stays_small() -> None:
     text = "\n".join(path.read_text() for path in (PACKAGE / "watchdog").glob("*.py"))
 
     assert not re.search(r"^\s*(?:from|import) (?:prefect|kubernetes|yaml|pydantic)\b", text, re.MULTILINE)
+
+
+def variables(model: type[BaseSettings]) -> set[str]:
+    """The environment variables that Prefect's settings are read from."""
+    names: set[str] = set()
+    for name, field in model.model_fields.items():
+        if inspect.isclass(field.annotation) and issubclass(field.annotation, BaseSettings):
+            names |= variables(field.annotation)
+        aliases = getattr(field.validation_alias, "choices", [])
+        names |= {f"{model.model_config['env_prefix']}{name}".upper(), *(str(alias).upper() for alias in aliases)}
+    return names
+
+
+def test_every_setting_that_the_chart_gives_to_prefect_is_one_of_the_installed_prefect() -> None:
+    from prefect.settings import Settings
+    from prefect_kubernetes.settings import KubernetesSettings
+
+    known = variables(Settings) | variables(KubernetesSettings)
+    texts = [path.read_text() for path in [*(CHART / "templates").iterdir(), ROOT / "Makefile"] if path.is_file()]
+    given = set(re.findall(r"\bPREFECT_(?!_)[A-Z_]+\b", "\n".join([*texts, DOCKERFILE])))
+
+    assert len(given) > 20
+    assert sorted(given - known) == []
+
+
+def test_no_state_of_prefect_is_taken_for_a_pod_that_vanished() -> None:
+    import prefect.states
+
+    constructors = {name for name, _ in inspect.getmembers(prefect.states, inspect.isfunction) if name[0].isupper()}
+
+    assert {"Running", "Retrying", "AwaitingRetry"} <= constructors
+    assert constructors - {"Running", "Retrying"} <= set(heartbeat.QUIET_STATES)
 
 
 def test_the_readme_names_only_commands_and_files_that_there_are() -> None:

@@ -23,7 +23,7 @@ SILENCE = timedelta(seconds=90)
 QUIET_STATES = (
     *("Completed", "Failed", "TimedOut", "Cancelled", "Crashed", "Cached", "RolledBack"),
     *("AwaitingRetry", "Scheduled", "Late", "Pending", "AwaitingConcurrencySlot", "Paused", "Suspended", "Resuming"),
-    "Cancelling",
+    *("Cancelling", "Submitting", "InfrastructurePending"),
 )
 
 log = logging.getLogger("dbtpod.register")
