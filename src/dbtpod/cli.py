@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from uuid import UUID
 
 import click
 
@@ -21,6 +22,15 @@ def run() -> int:
     from dbtpod import laptop
 
     return laptop.run()
+
+
+@dbtpod.command()
+@click.argument("flow_run_id", envvar="PREFECT__FLOW_RUN_ID", type=click.UUID)
+def execute(flow_run_id: UUID) -> int:
+    """Run a flow run in this pod by Prefect's own command (jobs.fastStart: false)."""
+    from dbtpod.pod import execute
+
+    return execute.run(flow_run_id)
 
 
 @dbtpod.command()

@@ -140,7 +140,7 @@ def test_a_prefect_without_the_private_names_is_started_by_its_own_command(
     assert pod.boot.wait(120) == 0
 
     assert prefect.state(pod.run) == "Completed"
-    assert "this Prefect is started the slow way" in pod.log()
+    assert "this Prefect is started by its own command" in pod.log()
 
 
 def test_prefect_has_the_private_names_that_the_supervisor_uses() -> None:

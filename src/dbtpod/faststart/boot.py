@@ -9,7 +9,6 @@ import os
 import signal
 import socket
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -28,24 +27,17 @@ def main() -> int:
     try:
         from dbtpod.faststart import supervise
     except ImportError as error:
-        print(f"dbtpod: {error}; this Prefect is started the slow way.", file=sys.stderr, flush=True)  # noqa: T201
-        _start_slowly()
+        print(f"dbtpod: {error}; this Prefect is started by its own command.", file=sys.stderr, flush=True)  # noqa: T201
+        _execute()
     gc.freeze()
     gc.enable()
     return supervise.run(flow_end, pid)
 
 
-def _start_slowly() -> NoReturn:
-    """Become Prefect's own command as soon as the API answers: it does not wait for that."""
-    # The first process of a container ignores a signal that it does not handle.
-    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+def _execute() -> NoReturn:
+    """Become the pod that uses supported ways alone."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
-    with suppress(ImportError):  # what it imports may have moved as well
-        from dbtpod.pod import contact
-
-        if reason := contact.unreachable(os.environ["PREFECT__FLOW_RUN_ID"]):
-            sys.exit(f"dbtpod: {reason}")
-    os.execv(sys.executable, [sys.executable, "-m", "prefect", "flow-run", "execute"])  # noqa: S606
+    os.execv(sys.executable, [sys.executable, "-m", "dbtpod.cli", "execute"])  # noqa: S606
 
 
 def _start_dbt() -> tuple[socket.socket, int]:

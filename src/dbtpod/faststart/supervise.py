@@ -24,9 +24,6 @@ from dbtpod.faststart.preloaded import Preloaded
 from dbtpod.faststart.supervisor import Supervisor
 from dbtpod.pod import alone, contact, limits
 
-# What DuckDB may spill, read by the project's macro limit_duckdb: its own error is better than an eviction.
-_TEMP_LIMIT = "DBTPOD_TEMP_LIMIT"
-
 
 def run(wire: socket.socket, dbt_pid: int) -> int:
     """Fork the engine and supervise it; both return here, each with its exit code.
@@ -37,8 +34,7 @@ def run(wire: socket.socket, dbt_pid: int) -> int:
         raise RuntimeError(f"A thread was started before the fork: {threading.enumerate()}.")
     flow_run_id = UUID(os.environ["PREFECT__FLOW_RUN_ID"])
     scratch = limits.scratch(os.environ)
-    if scratch:
-        os.environ.setdefault(_TEMP_LIMIT, f"{scratch.bytes * 85 // 100 // 10**6}MB")
+    os.environ.update(limits.for_duckdb(scratch))
     dbt_process = os.pidfd_open(dbt_pid)
     (control, to_engine), (status, to_flow) = os.pipe(), os.pipe()
     parent = os.getpid()

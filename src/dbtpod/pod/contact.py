@@ -12,7 +12,7 @@ from uuid import UUID
 
 import anyio
 import httpx
-from prefect.client.orchestration import PrefectClient, SyncPrefectClient, get_client
+from prefect.client.orchestration import PrefectClient, SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
 from prefect.context import SyncClientContext
 from prefect.settings.context import get_current_settings
@@ -88,15 +88,6 @@ def read(client: SyncPrefectClient, flow_run_id: UUID, say: Say) -> FlowRun:
                 return flow_run
             except httpx.HTTPError as error:
                 time.sleep(patience.pause(error))
-
-
-def unreachable(flow_run_id: str) -> str:
-    """Wait for the API and return nothing, or what kept it from answering."""
-    try:
-        read(get_client(sync_client=True), UUID(flow_run_id), say)
-    except Exception as error:
-        return f"The flow run {flow_run_id} cannot start. {cause(error)}"
-    return ""
 
 
 async def read_async(client: PrefectClient, flow_run_id: UUID, terminating: anyio.Event) -> FlowRun:

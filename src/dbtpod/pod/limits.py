@@ -104,6 +104,11 @@ def scratch(environment: Mapping[str, str]) -> Scratch | None:
     return min(limits, key=lambda limit: limit.bytes, default=None)
 
 
+def for_duckdb(scratch: Scratch | None) -> dict[str, str]:
+    """Return the variable that the macro limit_duckdb reads: DuckDB's own error is better than an eviction."""
+    return {"DBTPOD_TEMP_LIMIT": f"{scratch.bytes * 85 // 100 // 10**6}MB"} if scratch else {}
+
+
 def size(quantity: str) -> int:
     """Return the bytes of a quantity as Kubernetes writes it, such as 10Gi or 1.5G."""
     found = re.fullmatch(r"([0-9]+(?:[.][0-9]+)?)([mkKMGTPE]?)(i?)", quantity)
