@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -94,8 +94,13 @@ class Api:
         return found
 
 
+# What a pod runs, with jobs.fastStart and without.
+FAST = (sys.executable, boot.__file__)
+PLAIN = (sys.executable, "-m", "dbtpod.cli", "execute")
+
+
 class Pod:
-    """A flow run whose pod has started: `boot` as its first process."""
+    """A flow run whose pod has started."""
 
     def __init__(
         self,
@@ -106,8 +111,10 @@ class Pod:
         due: datetime | None = None,
         *,
         started: bool = True,
+        command: Sequence[str] = FAST,
         **environment: str,
     ) -> None:
+        self.command = command
         folder.mkdir()
         (folder / "flows.py").write_text(_FLOWS)
         self.target = folder / "target"
@@ -139,10 +146,11 @@ class Pod:
     def start(self, **environment: str) -> subprocess.Popen[bytes]:
         """Start a pod of the run."""
         log = (self.folder / f"pod-{len(self.boots)}.log").open("w")
-        command = [sys.executable, boot.__file__]
         with log:
             self.boots.append(
-                subprocess.Popen(command, cwd=self.folder, env=self.environment | environment, stdout=log, stderr=log)
+                subprocess.Popen(
+                    self.command, cwd=self.folder, env=self.environment | environment, stdout=log, stderr=log
+                )
             )
         return self.boot
 

@@ -54,7 +54,9 @@ def test_the_pods_command_is_a_file_of_the_image(render: Render) -> None:
     [pool] = render(kind="ConfigMap", component="work-pool")
     command = yaml.safe_load(pool["data"]["base-job-template.json"])["variables"]["properties"]["command"]["default"]
 
+    [plain] = render({"jobs": {"fastStart": False}}, kind="ConfigMap", component="work-pool")
     assert command == "python /opt/package/dbtpod/faststart/boot.py"
+    assert '"default": "dbtpod execute"' in plain["data"]["base-job-template.json"]
     assert "--target /opt/package ." in DOCKERFILE
     assert (PACKAGE / "faststart" / "boot.py").is_file()
 
