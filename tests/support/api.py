@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -59,6 +60,13 @@ class Prefect:
         """Trigger a run, as the page's button does, and return its id."""
         key = self.call("GET", f"deployments/name/{deployment}")["id"]
         run: str = self.call("POST", f"deployments/{key}/create_flow_run", job_variables=job_variables)["id"]
+        return run
+
+    def start_at(self, deployment: str, due: datetime) -> str:
+        """Schedule a run for that time, and return its id."""
+        key = self.call("GET", f"deployments/name/{deployment}")["id"]
+        state = {"type": "SCHEDULED", "state_details": {"scheduled_time": due.isoformat()}}
+        run: str = self.call("POST", f"deployments/{key}/create_flow_run", state=state)["id"]
         return run
 
     def flow_run(self, run: str) -> dict[str, Any]:
