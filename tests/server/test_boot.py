@@ -51,6 +51,16 @@ def test_a_run_completes_with_heartbeats_and_one_dbt_for_its_commands(prefect: A
     small.until(lambda: prefect.events(pod.run, "prefect.flow-run.heartbeat"), seconds=20)
 
 
+def test_for_a_bug_report_each_command_is_the_plain_dbt(prefect: Api, start: Start) -> None:
+    pod = start("two_commands", DBTPOD_PLAIN_DBT="1")
+
+    assert pod.boot.wait(120) == 0
+
+    assert prefect.state(pod.run) == "Completed"
+    _, first, second = json.loads(Path(f"{pod.gate}.pids").read_text())
+    assert first != second
+
+
 def test_sigterm_puts_the_run_back_into_the_queue_and_ends_dbt(prefect: Api, pod: Pod) -> None:
     _, engine, dbt = pod.pids()
 

@@ -49,7 +49,9 @@ def run(wire: socket.socket, dbt_pid: int) -> int:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
     os.close(to_engine)
     os.close(to_flow)
-    process.launch_by(Preloaded(wire, dbt_process, status).launch)
+    # For bug reports: the plain `dbt`, without patches.
+    if os.environ.get("DBTPOD_PLAIN_DBT") != "1":
+        process.launch_by(Preloaded(wire, dbt_process, status).launch)
     return engine.run(flow_run_id, control)
 
 
