@@ -18,7 +18,7 @@ Every name, path and shared block, each declared once. A helper takes the root c
 {{- end }}
 {{- end }}
 
-{{- /* What tells one component's pods from all others; Prefect rewrites `name` on flow-run pods, so it is not here. */}}
+{{- /* What separates one component's pods from all others; Prefect rewrites `name` on flow-run pods, so it is not here. */}}
 {{- define "dbtpod.selector" -}}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .component }}
@@ -94,8 +94,8 @@ http://{{ include "dbtpod.fullname" . }}-server.{{ .Release.Namespace }}.svc:420
 {{- end }}
 {{- end }}
 
-{{- /* Where people open the page: through the ingress, or by kubectl port-forward. */}}
-{{- define "dbtpod.pageUrl" -}}
+{{- /* Where people open the Prefect UI: through the ingress, or by kubectl port-forward. */}}
+{{- define "dbtpod.uiUrl" -}}
 {{- with .Values.server.ingress -}}
 {{- if .host -}}
 {{ ternary "https" "http" (ne .tlsSecret "") }}://{{ .host }}
@@ -112,7 +112,7 @@ http://localhost:4200
 {{- if .Values.server.enabled }}
 # For the links that Prefect prints.
 - name: PREFECT_UI_URL
-  value: {{ include "dbtpod.pageUrl" . }}
+  value: {{ include "dbtpod.uiUrl" . }}
 {{- end }}
 {{- with include "dbtpod.authSecretRef" . }}
 - name: PREFECT_API_AUTH_STRING
@@ -173,7 +173,7 @@ securityContext:
 {{ printf "{{ %s }}" . | quote }}
 {{- end }}
 
-{{- /* All that is wrong with the values taken together, told at once; the schema tells what is wrong with each. */}}
+{{- /* All that is wrong with the values taken together, in one message; the schema says what is wrong with each. */}}
 {{- define "dbtpod.check" -}}
 {{- $problems := list }}
 {{- if .Values.server.enabled }}
