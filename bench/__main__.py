@@ -50,7 +50,7 @@ SECTIONS = {
     "trouble": Section(
         "When Prefect's API is slow or gone",
         "The flow's dbt command, with a server that answers late from dbt's start on, and with one that is killed.\n"
-        "dbt waits for nobody; at its end the flow waits for its report and its last rows, 20 s at most.",
+        "dbt does not wait; at its end the flow waits for its report and its last rows, 20 s at most.",
         nodes.trouble,
     ),
     "warehouse": Section(
@@ -61,7 +61,7 @@ SECTIONS = {
     ),
     "queue": Section(
         "A long queue",
-        "On a kind cluster of its own: real flow runs behind the one writer, whose pods only tell the server that\n"
+        "On a kind cluster of its own: real flow runs behind the one writer, whose pods only report to the server that\n"
         "they run and that they are done.",
         scale.queue,
     ),

@@ -25,7 +25,7 @@ DEPLOYMENT = "article-build/article"
 
 
 def claim(release: Release, name: str) -> None:
-    """Make a volume of its own for a rival: nobody waits for another's lock."""
+    """Make a volume of its own for a baseline: none waits for another's lock."""
     spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
     apply(release, {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": spec})
 
@@ -85,7 +85,7 @@ def install_article(release: Release) -> None:
     defaults = {"image": ARTICLE_IMAGE, "namespace": release.namespace, "image_pull_policy": "IfNotPresent"}
     for name, value in defaults.items():
         template["variables"]["properties"][name]["default"] = value
-    # What nobody can do without: a volume that stays, and the way to the server.
+    # What every baseline needs: a volume that stays, and the way to the server.
     manifest = template["job_configuration"]["job_manifest"]["spec"]["template"]
     manifest["metadata"] = {"labels": {"app": "article"}}
     manifest["spec"]["volumes"] = [{"name": "data", "persistentVolumeClaim": {"claimName": "article"}}]
@@ -101,7 +101,7 @@ def install_article(release: Release) -> None:
         work_pool_name=POOL,
         entrypoint="flows/article.py:build",
         pull_steps=[{"prefect.deployments.steps.set_working_directory": {"directory": "/opt/dbtpod"}}],
-        # Its root may be written by nobody else than root, so dbt writes elsewhere.
+        # Its root may be written by root alone, so dbt writes elsewhere.
         job_variables={"env": {"DBT_TARGET_PATH": "/tmp/target", "DBT_LOG_PATH": "/tmp/target"}},  # noqa: S108
     )
     _start_worker(release)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import kube
-from bench import cluster, project, rivals, starts, trace
+from bench import baselines, cluster, project, starts, trace
 from dbtpod.dbt import events
 from kube import command, until
 from release import BUILD, Release
@@ -22,12 +22,12 @@ def table() -> Iterator[str]:
     with cluster.installed() as release:
         _build()
         release.cluster.load(IMAGE)
-        rivals.claim(release, "bare")
+        baselines.claim(release, "bare")
         first = _run(release)  # the first of each builds from nothing
-        bare = rivals.bare_template(release, "bare", first["id"], "dbt build --select model_0000")
+        bare = baselines.bare_template(release, "bare", first["id"], "dbt build --select model_0000")
         # dbt's log as the flow reads it: a text has whole seconds only.
         bare["spec"]["containers"][0]["env"].append({"name": "DBT_LOG_FORMAT", "value": "json"})
-        rivals.run_job(release, bare)
+        baselines.run_job(release, bare)
         ours, theirs = [], []
         for _ in range(ROUNDS):
             ours.append(_ours(release))
@@ -62,8 +62,8 @@ def _ours(release: Release) -> float:
 
 def _bare(release: Release, template: dict[str, Any]) -> float:
     """Seconds from the container's start to the node's start by dbt's own clock."""
-    _, pod = rivals.run_job(release, template)
-    rivals.end_of(release, pod)  # fails where dbt did not build it from its parse state
+    _, pod = baselines.run_job(release, template)
+    baselines.end_of(release, pod)  # fails where dbt did not build it from its parse state
     lines = release.kubectl("logs", pod).splitlines()
     found = [event for line in lines for event in events.parse(line) if isinstance(event, events.NodeStarted)]
     return min(event.at.timestamp() for event in found) - cluster.container_start(release, pod)

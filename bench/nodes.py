@@ -136,7 +136,7 @@ class _Bench:
     ) -> tuple[Flow, Cost]:
         """Run the flow against that API; what its dbt command took, and what the whole process took.
 
-        A flow that does not survive its API fails when it tells its end, once.
+        A flow that does not survive its API fails when it reports its end, once.
         """
         log = self._folder / "flow.log"
         log.write_bytes(b"")
@@ -146,8 +146,8 @@ class _Bench:
         environment |= {} if survives else {"PREFECT_CLIENT_MAX_RETRIES": "0"}
         cost = measure.command([sys.executable, "-m", "bench.one_flow"], environment, log, check=survives)
         shutil.rmtree(self._folder / "flow" / "runs")
-        [told] = [line for line in log.read_text().splitlines() if line.startswith('{"wall"')]
-        return json.loads(told), cost
+        [costs] = [line for line in log.read_text().splitlines() if line.startswith('{"wall"')]
+        return json.loads(costs), cost
 
 
 def _once(log: Path, text: str, act: Callable[[], None], seconds: float = 120) -> None:

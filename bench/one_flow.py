@@ -49,6 +49,6 @@ if __name__ == "__main__":
     APILogHandler.emit = _count("lines", APILogHandler.emit)  # type: ignore[method-assign]
     try:
         dbt_build()
-    finally:  # where nobody is left to hear of the run's end, the flow fails after dbt is done
+    finally:  # where no server is left, the flow fails after dbt is done
         cost["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(json.dumps(cost), flush=True)

@@ -14,7 +14,7 @@ import httpx
 import yaml
 
 from api import FINAL
-from bench import cluster, rivals, starts, trace
+from bench import baselines, cluster, starts, trace
 from bench.measure import spread
 from kube import REPO
 from release import BUILD, OURS, Release
@@ -185,16 +185,16 @@ def _register(release: Release) -> str:
     template = {"metadata": {"labels": ours}, "spec": pod["spec"]}
     name = f"many-{time.time_ns()}"
     job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name, "labels": {"app": "many"}}}
-    rivals.apply(release, job | {"spec": {"backoffLimit": 0, "template": template}})
+    baselines.apply(release, job | {"spec": {"backoffLimit": 0, "template": template}})
     seconds = 120 + DEPLOYMENTS * SECONDS_PER_DEPLOYMENT
-    [ended] = _looked(lambda: rivals.ended(release, f"job-name={name}"), seconds)
+    [ended] = _looked(lambda: baselines.ended(release, f"job-name={name}"), seconds)
     said = release.kubectl("logs", ended)
     assert said.count("\nnothing/nothing-") == DEPLOYMENTS, said  # the table at its end
     return ended
 
 
 def _looked(condition: Callable[[], T], seconds: float) -> T:
-    """Look until there is something, or the time is over; seldom, so as not to load what is measured."""
+    """Look until there is something, or the time is over; rarely, so as not to load what is measured."""
     deadline = time.monotonic() + seconds
     while not (found := condition()) and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from bench import cluster, rivals, trace
+from bench import baselines, cluster, trace
 from bench.measure import ratio, spread
 from kube import until
 from release import BUILD, Release
@@ -34,12 +34,12 @@ print(cpu, int(memory) / 2**20)
 def table() -> Iterator[str]:
     """Measure on a cluster of its own; yield the lines of two tables as they come."""
     with cluster.installed() as release:
-        rivals.claim(release, "bare")
-        rivals.install_article(release)
+        baselines.claim(release, "bare")
+        baselines.install_article(release)
         first = release.prefect.completed(BUILD)
-        bare = rivals.bare_template(release, "bare", first["id"])
-        rivals.run_job(release, bare)  # the first builds from nothing
-        release.prefect.completed(rivals.DEPLOYMENT)
+        bare = baselines.bare_template(release, "bare", first["id"])
+        baselines.run_job(release, bare)  # the first builds from nothing
+        release.prefect.completed(baselines.DEPLOYMENT)
         yield HEADER
         yield from _manual(release, bare)
         yield from _scheduled(release, bare)
@@ -55,11 +55,11 @@ def _manual(release: Release, bare: dict[str, Any]) -> Iterator[str]:
         [pod] = release.pods_of(run["id"])
         seconds["ours from trigger"].append(_at(run) - asked)
         seconds["ours in pod"].append(_at(run) - cluster.container_start(release, pod["metadata"]["name"]))
-        asked, name = rivals.run_job(release, bare)
-        ended = rivals.end_of(release, name)
+        asked, name = baselines.run_job(release, bare)
+        ended = baselines.end_of(release, name)
         seconds["bare from apply"].append(ended - asked)
         seconds["bare in pod"].append(ended - cluster.container_start(release, name))
-        asked, run = time.time(), release.prefect.completed(rivals.DEPLOYMENT)
+        asked, run = time.time(), release.prefect.completed(baselines.DEPLOYMENT)
         seconds["article"].append(_at(run) - asked)
     ours, bare_job = seconds["ours from trigger"], seconds["bare from apply"]
     yield row("in the pod, from its start: a bare Job", seconds["ours in pod"], seconds["bare in pod"], 1.05)
@@ -70,13 +70,13 @@ def _manual(release: Release, bare: dict[str, Any]) -> Iterator[str]:
 def _scheduled(release: Release, bare: dict[str, Any]) -> Iterator[str]:
     """Wait for the minutes to come: one is ours, the next the CronJob's."""
     deployment = _schedule_only(release, BUILD, OUR_CRON)
-    rivals.start_cron(release, bare, THEIR_CRON)
-    time.sleep(SCHEDULED_ROUNDS * 2 * 60)  # nobody looks
-    until(lambda: len(rivals.ended_pods(release, "cron")) >= SCHEDULED_ROUNDS, 180, "the CronJob's runs")
+    baselines.start_cron(release, bare, THEIR_CRON)
+    time.sleep(SCHEDULED_ROUNDS * 2 * 60)  # without looking
+    until(lambda: len(baselines.ended_pods(release, "cron")) >= SCHEDULED_ROUNDS, 180, "the CronJob's runs")
     until(lambda: len(_by_schedule(release, deployment)) >= SCHEDULED_ROUNDS, 300, "the scheduled runs")
     runs = _by_schedule(release, deployment)[:SCHEDULED_ROUNDS]
-    pods = rivals.ended_pods(release, "cron")[:SCHEDULED_ROUNDS]
-    theirs = [_since_the_minute(rivals.end_of(release, pod)) for pod in pods]
+    pods = baselines.ended_pods(release, "cron")[:SCHEDULED_ROUNDS]
+    theirs = [_since_the_minute(baselines.end_of(release, pod)) for pod in pods]
     release.kubectl("delete", "cronjob", "bare")
     assert all(run["state"]["name"] == "Completed" for run in runs), runs
     yield row("by schedule, from its time: a CronJob", [_at(run) - _due(run) for run in runs], theirs, 0.4)
@@ -91,7 +91,7 @@ def _resources(release: Release, bare: dict[str, Any]) -> Iterator[str]:
         [pod] = release.pods_of(release.prefect.completed(BUILD, command=command)["id"])
         until(lambda pod=pod: _has_said_peak(release, pod), 30, "the pod's peak")
         ours.append(cluster.peak_memory(release, pod["metadata"]["name"]))
-        theirs.append(cluster.peak_memory(release, rivals.run_job(release, bare)[1]))
+        theirs.append(cluster.peak_memory(release, baselines.run_job(release, bare)[1]))
     yield f"| peak memory of a flow run's pod, MiB | {spread(ours)} |"
     yield f"| peak memory of the bare Job's, MiB | {spread(theirs)} |"
     for interval in (1, 2, 10):
