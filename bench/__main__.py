@@ -61,8 +61,8 @@ SECTIONS = {
     ),
     "queue": Section(
         "A long queue",
-        "On a kind cluster of its own: real flow runs behind the one writer, whose pods only report to the server that\n"
-        "they run and that they are done.",
+        "On a kind cluster of its own: real flow runs behind the one writer, whose pods only report that they run\n"
+        "and that they are done.",
         scale.queue,
     ),
     "deployments": Section(
