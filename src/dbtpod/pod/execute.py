@@ -44,7 +44,7 @@ def run(flow_run_id: UUID) -> int:
 def _execute(client: SyncPrefectClient, flow_run: FlowRun) -> int:
     terminating = threading.Event()
     signal.signal(signal.SIGTERM, lambda _number, _frame: terminating.set())
-    began = flow_run.state.timestamp.timestamp() if flow_run.state else 0.0
+    began = flow_run.state.timestamp.timestamp() if flow_run.state else time.time()
     of_pod = limits.Limits(limits.deadline(os.environ, began), limits.scratch(os.environ))
     command = [sys.executable, "-I", "-S", parent_death.__file__, str(os.getpid()), *_COMMAND]
     child = subprocess.Popen(command, env=os.environ | limits.for_duckdb(of_pod.scratch), process_group=0)
