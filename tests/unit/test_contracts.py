@@ -11,7 +11,7 @@ import yaml
 from pydantic_settings import BaseSettings
 
 from dbtpod.registration import heartbeat
-from dbtpod.registration.deployment_rules import QUEUES
+from dbtpod.registration.prefect_yaml import QUEUES
 from rendering import CHART, ROOT, Render
 
 PACKAGE = ROOT / "src" / "dbtpod"

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from prefect.cli.deploy import _models
 
-from dbtpod.registration import deployment_rules, deployments
+from dbtpod.registration import deployments, prefect_yaml
 from dbtpod.registration.deployments import DeploymentsInvalid
 
 REPO = Path(__file__).parents[2]
@@ -237,8 +237,9 @@ def test_the_known_keys_are_those_of_prefects_own_models() -> None:
     def keys(model: Any) -> set[str]:
         return {field.alias or name for name, field in model.model_fields.items()}
 
-    assert set(deployment_rules.FILE_KEYS) == keys(_models.PrefectYamlModel)
-    assert {*deployment_rules.DEPLOYMENT_KEYS, *deployment_rules.REFUSED_KEYS} == keys(_models.DeploymentConfig)
-    assert set(deployment_rules.WORK_POOL_KEYS) == keys(_models.WorkPoolConfig)
-    assert set(deployment_rules.CONCURRENCY_KEYS) == keys(_models.ConcurrencyLimitSpec)
-    assert set(deployment_rules.SCHEDULE_KEYS) == keys(_models.RawScheduleConfig)
+    assert prefect_yaml.keys(prefect_yaml.PrefectYaml) - {"definitions"} == keys(_models.PrefectYamlModel)
+    deployment = prefect_yaml.Deployment
+    assert prefect_yaml.keys(deployment) | set(deployment.refused) == keys(_models.DeploymentConfig)
+    assert prefect_yaml.keys(prefect_yaml.WorkPool) == keys(_models.WorkPoolConfig)
+    assert prefect_yaml.keys(prefect_yaml.ConcurrencyLimit) == keys(_models.ConcurrencyLimitSpec)
+    assert prefect_yaml.keys(prefect_yaml.Schedule) == keys(_models.RawScheduleConfig)

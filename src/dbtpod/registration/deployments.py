@@ -10,36 +10,8 @@ from typing import Any
 import yaml
 
 from dbtpod.errors import DeploymentsInvalid
-from dbtpod.registration import entrypoints
-from dbtpod.registration.deployment_rules import Place, Problem, check, work_pool
 from dbtpod.registration.entrypoints import did_you_mean
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """When a deployment runs; `active` is None where the Prefect UI decides."""
-
-    slug: str
-    when: str  # the cron, interval or rule as written
-    timezone: str
-    active: bool | None
-
-
-@dataclass(frozen=True)
-class Deployment:
-    """One entry of prefect.yaml."""
-
-    name: str
-    flow: str | None  # None where only running the flow's file would show it
-    queue: str
-    schedules: tuple[Schedule, ...]
-    paused: bool | None  # None where the Prefect UI decides
-    job_variables: frozenset[str]
-
-    def is_called(self, full_name: str) -> bool:
-        """Whether Prefect's full name, flow/deployment, is this one's."""
-        flow, _, name = full_name.partition("/")
-        return name == self.name and self.flow in (flow, None)
+from dbtpod.registration.prefect_yaml import Around, Deployment, Place, Problem, parse
 
 
 @dataclass(frozen=True)
@@ -59,13 +31,20 @@ def read(path: Path, pool: str | None = None, environment: Mapping[str, str] = o
     content, lines = _parse(path)
     problems: list[Problem] = []
     content["deployments"] = _substitute(content.get("deployments") or [], environment, ("deployments",), problems)
-    entries = [entry for entry in content["deployments"] if isinstance(entry, dict)]
-    pool = pool or next((str(name) for entry in entries if (name := work_pool(entry).get("name"))), "dbtpod")
-    unset = {place for place, _ in problems}
-    problems += [(place, text) for place, text in check(content, path.parent.absolute(), pool) if place not in unset]
-    if problems:
+    pool = pool or _first_pool(content["deployments"])
+    found = parse(content, Around(path.parent.absolute(), pool))
+    if isinstance(found, list):
+        unset = {place for place, _ in problems}
+        problems += [(place, text) for place, text in found if place not in unset]
+    if problems or isinstance(found, list):
         raise DeploymentsInvalid(_message(path, content, lines, problems))
-    return PrefectFile(path, pool, tuple(_deployment(entry, path.parent.absolute()) for entry in entries))
+    return PrefectFile(path, pool, found)
+
+
+def _first_pool(entries: list[Any]) -> str:
+    pools = (entry.get("work_pool") for entry in entries if isinstance(entry, dict))
+    names = (pool.get("name") for pool in pools if isinstance(pool, dict))
+    return next((str(name) for name in names if name), "dbtpod")
 
 
 def check_job_variables(file: PrefectFile, job_template: Mapping[str, Any]) -> None:
@@ -121,23 +100,6 @@ def _substitute(value: Any, environment: Mapping[str, str], at: Place, problems:
     unset = [name for name in _VARIABLE.findall(value) if not environment.get(name)]
     problems += [(at, f"is {value!r}: the variable {name} is not set; export it or write the value") for name in unset]
     return _VARIABLE.sub(lambda found: environment.get(found[1], ""), value)
-
-
-def _deployment(entry: dict[str, Any], folder: Path) -> Deployment:
-    flow = entrypoints.find(entry["entrypoint"], folder)
-    return Deployment(
-        name=entry["name"],
-        flow=flow.name if isinstance(flow, entrypoints.Flow) else None,
-        queue=work_pool(entry)["work_queue_name"],
-        schedules=tuple(_schedule(item) for item in entry.get("schedules") or []),
-        paused=entry.get("paused"),
-        job_variables=frozenset(work_pool(entry).get("job_variables") or {}),
-    )
-
-
-def _schedule(item: dict[str, Any]) -> Schedule:
-    when = str(item.get("cron") or item.get("rrule") or f"every {item.get('interval')} s")
-    return Schedule(item["slug"], when, item.get("timezone") or "UTC", item.get("active"))
 
 
 def _message(path: Path, content: dict[str, Any], lines: Mapping[Place, int], problems: list[Problem]) -> str:

@@ -1,4 +1,4 @@
-"""What is a mistake in prefect.yaml, and what to write instead; pure apart from reading the flows' files.
+"""prefect.yaml as models: their fields are the keys, the types and the rules; what else is a mistake, in `rules`.
 
 `prefect deploy` forgives what a person would not: it ignores unknown keys, deploys unset variables as empty text, and
 fails at an `sla` after it has changed the deployment.
@@ -8,12 +8,26 @@ import importlib
 import inspect
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar, Self
 from zoneinfo import available_timezones
 
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule, RRuleSchedule
-from pydantic import TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from dbtpod.registration import entrypoints
 from dbtpod.registration.entrypoints import did_you_mean
@@ -21,94 +35,319 @@ from dbtpod.registration.entrypoints import did_you_mean
 # The queues of the work pool and how many of their runs may be in a pod at once. One writer: DuckDB has no second.
 QUEUES: Mapping[str, int | None] = {"duckdb-writer": 1, "duckdb-reader": None}
 
-# The keys that Prefect 3.8 reads, and their types. A test compares them with Prefect's own models.
-_STEPS = (list, dict, type(None))
-FILE_KEYS = {"name": str, "prefect-version": str, "build": _STEPS, "push": _STEPS, "pull": _STEPS, "deployments": list}
-DEPLOYMENT_KEYS = {
-    **dict.fromkeys(("name", "entrypoint", "flow_name", "description", "version", "version_type"), str),
-    **dict.fromkeys(("parameters", "work_pool"), dict),
-    **dict.fromkeys(("build", "push", "pull"), _STEPS),
-    **dict.fromkeys(("paused", "enforce_parameter_schema"), bool),
-    "tags": list,
-    "schedules": list,
-    "triggers": list,
-    "concurrency_limit": (int, dict),
-}
-WORK_POOL_KEYS = {"name": str, "work_queue_name": str, "job_variables": dict}
-CONCURRENCY_KEYS = {"limit": int, "collision_strategy": str, "grace_period_seconds": int}
-SCHEDULE_KEYS = {
-    **dict.fromkeys(("cron", "rrule", "timezone", "slug", "replaces", "anchor_date"), str),
-    **dict.fromkeys(("active", "day_or"), bool),
-    "interval": (int, float, str),
-    "parameters": dict,
-}
-# Keys that Prefect knows and we refuse, with the reason.
-REFUSED_KEYS = {
-    "schedule": "write a list under `schedules`",
-    "sla": "only Prefect Cloud has it, and elsewhere the deployment fails half done: remove it",
-}
-
 Place = tuple[str | int, ...]  # ("deployments", 0, "work_pool", "name")
 Problem = tuple[Place, str]
+Steps = list[Any] | dict[str, Any] | None
+
+# What pydantic calls a value of another type, and what we say.
+_WANTED = {
+    "string_type": "text",
+    "dict_type": "a mapping",
+    "list_type": "a list",
+    "bool_type": "true or false",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "none_required": "",
+}
+_TAG = "|"
 
 
-def check(content: dict[str, Any], folder: Path, pool: str) -> Iterator[Problem]:
-    """Every mistake in the content of a prefect.yaml in `folder`, with its place; variables are filled in already."""
-    # `definitions` holds YAML anchors, by the convention of Prefect's documentation.
-    yield from _check_keys(content, {**FILE_KEYS, "definitions": object}, ())
-    yield from _check_steps(content, ())
-    names = Counter(entry.get("name") for entry in content["deployments"] if isinstance(entry, dict))
-    for index, entry in enumerate(content["deployments"]):
-        at: Place = ("deployments", index)
-        if not isinstance(entry, dict):
-            yield at, f"is {entry!r}: a deployment is a mapping with name, entrypoint, work_pool"
-            continue
-        if entry.get("name") and names[entry["name"]] > 1:
-            yield (*at, "name"), f"is {entry['name']!r}, which another deployment has too: give each its own"
-        yield from _check_deployment(entry, folder, pool, at)
+@dataclass(frozen=True)
+class Around:
+    """What the rules know beside the file: its folder, and the work pool that is registered."""
+
+    folder: Path
+    pool: str
 
 
-def _check_deployment(entry: dict[str, Any], folder: Path, pool: str, at: Place) -> Iterator[Problem]:
-    yield from _check_keys(entry, DEPLOYMENT_KEYS, at)
-    if not entry.get("name"):
-        yield at, "has no name: Prefect would skip it"
-    yield from _check_steps(entry, at)
-    yield from _check_entrypoint(entry, folder, at)
-    yield from _check_work_pool(work_pool(entry), pool, (*at, "work_pool"))
-    if isinstance(limit := entry.get("concurrency_limit"), dict):
-        yield from _check_keys(limit, CONCURRENCY_KEYS, (*at, "concurrency_limit"))
-    schedules = entry.get("schedules")
-    if isinstance(schedules, list):
-        slugs = Counter(item.get("slug") for item in schedules if isinstance(item, dict))
-        for index, item in enumerate(schedules):
-            yield from _check_schedule(item, slugs, (*at, "schedules", index))
+class _Model(BaseModel):
+    """A mapping of the file. All its mistakes are found together, each with its place and what to write instead."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    # What stands where a mapping should, and what is said of a key that must be there.
+    expected: ClassVar[str] = "write a mapping"
+    missing: ClassVar[Mapping[str, str]] = {}
+    refused: ClassVar[Mapping[str, str]] = {}
+
+    @classmethod
+    def rules(cls, given: dict[str, Any], around: Around) -> Iterator[Problem]:
+        """Yield what the types do not say, with its place in this mapping."""
+        yield from ()
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _all_at_once(cls, value: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
+        if not isinstance(value, dict):
+            raise _problem(f"is {value!r}: {cls.expected}")
+        made: Self | None = None
+        found: list[Problem] = []
+        try:
+            made = handler(value)
+        except ValidationError as error:
+            found += cls._translated(error.errors())
+        around: Around = info.context  # type: ignore[assignment]
+        found += cls.rules(value, around)
+        if found or made is None:
+            errors = [InitErrorDetails(type=_problem(text), loc=place, input=value) for place, text in found]
+            raise ValidationError.from_exception_data(cls.__name__, errors)
+        return made
+
+    @classmethod
+    def _translated(cls, errors: list[ErrorDetails]) -> Iterator[Problem]:
+        """Say each of pydantic's errors in our words; those of one key that has several types as one."""
+        unknown = [str(error["loc"][-1]) for error in errors if error["type"] == "extra_forbidden"]
+        wanted: dict[Place, list[str]] = {}
+        inputs: dict[Place, Any] = {}
+        for error in errors:
+            place = tuple(part for part in error["loc"] if not str(part).startswith(_TAG))
+            if error["type"] == _PROBLEM:
+                yield place, error["msg"]
+            elif error["type"] == "missing":
+                # Where it is only misspelt, that is said.
+                if not did_you_mean(place[-1], unknown):
+                    yield (), cls.missing[str(place[-1])]
+            elif error["type"] == "extra_forbidden":
+                yield place, cls._unknown(str(place[-1]))
+            elif text := _WANTED.get(error["type"], error["msg"]):
+                # Of a union, pydantic's place ends with the type that was tried.
+                wanted.setdefault(place[:1], []).append(text)
+                inputs[place[:1]] = error["input"]
+        for place, texts in wanted.items():
+            yield place, f"is {inputs[place]!r}: it must be {' or '.join(dict.fromkeys(texts))}"
+
+    @classmethod
+    def _unknown(cls, key: str) -> str:
+        if key in cls.refused:
+            return f"is not for prefect.yaml here: {cls.refused[key]}"
+        return f"is an unknown key, which Prefect would ignore{did_you_mean(key, keys(cls))}"
 
 
-def _check_keys(mapping: dict[str, Any], keys: Mapping[str, Any], at: Place) -> Iterator[Problem]:
-    for key, value in mapping.items():
-        if key in REFUSED_KEYS and keys is DEPLOYMENT_KEYS:
-            yield (*at, key), f"is not for prefect.yaml here: {REFUSED_KEYS[key]}"
-        elif key not in keys:
-            yield (*at, key), f"is an unknown key, which Prefect would ignore{did_you_mean(key, keys)}"
-        elif not isinstance(value, keys[key]):
-            types = keys[key] if isinstance(keys[key], tuple) else (keys[key],)
-            wanted = " or ".join(_TYPE_NAMES.get(kind, kind.__name__) for kind in types)
-            yield (*at, key), f"is {value!r}: it must be {wanted}"
+def keys(model: type[BaseModel]) -> set[str]:
+    """Return the keys of a mapping, as they are written."""
+    return {field.alias or name for name, field in model.model_fields.items()}
 
 
-def _check_steps(mapping: dict[str, Any], at: Place) -> Iterator[Problem]:
+_PROBLEM = "problem"
+
+
+def _problem(text: str) -> PydanticCustomError:
+    # The text may hold a user's braces, which a template would take for its own.
+    return PydanticCustomError(_PROBLEM, "{text}", {"text": text})
+
+
+_KINDS: dict[str, TypeAdapter[Any]] = {
+    "cron": TypeAdapter(CronSchedule),
+    "interval": TypeAdapter(IntervalSchedule),
+    "rrule": TypeAdapter(RRuleSchedule),
+}
+
+
+class Schedule(_Model):
+    """When a deployment runs; `active` is None where the Prefect UI decides."""
+
+    expected = "a schedule is a mapping with slug, cron, timezone"
+
+    slug: str = ""
+    cron: str | None = None
+    interval: int | float | str | None = None
+    rrule: str | None = None
+    timezone: str = "UTC"
+    active: bool | None = None
+    day_or: bool | None = None
+    anchor_date: str | None = None
+    replaces: str | None = None
+    parameters: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def when(self) -> str:
+        """The cron, interval or rule as written."""
+        return str(self.cron or self.rrule or f"every {self.interval} s")
+
+    @classmethod
+    def rules(cls, given: dict[str, Any], around: Around) -> Iterator[Problem]:
+        """A slug, one kind of time, and a time that Prefect accepts."""
+        if not given.get("slug"):
+            yield (), "has no slug: give it a name of its own, or Prefect cannot update it later"
+        kinds = [kind for kind in _KINDS if given.get(kind) is not None]
+        if len(kinds) != 1:
+            yield (), f"has {' and '.join(kinds) or 'no time'}: it must have one of cron, interval, rrule"
+            return
+        try:
+            _KINDS[kinds[0]].validate_python({key: given[key] for key in (kinds[0], "timezone") if key in given})
+        except ValidationError as exc:
+            error = exc.errors()[0]
+            # IntervalSchedule checks the timezone as a whole, so without a place.
+            wrong = "timezone" if "timezone" in given and error["loc"] in ((), ("timezone",)) else kinds[0]
+            reason = error["msg"].removeprefix("Value error, ")
+            near = did_you_mean(given[wrong], available_timezones()) if wrong == "timezone" else ""
+            yield (wrong,), f"is {given[wrong]!r}: {reason}{near}"
+
+
+class WorkPool(_Model):
+    """Where a deployment's runs go."""
+
+    name: str | None = None
+    work_queue_name: str | None = None
+    job_variables: dict[str, Any] = Field(default_factory=dict)
+
+    @classmethod
+    def rules(cls, given: dict[str, Any], around: Around) -> Iterator[Problem]:
+        """The registered pool, and a queue that a worker polls."""
+        if (name := given.get("name")) != around.pool:
+            yield ("name",), f"is {name!r}, but the work pool that is registered is {around.pool!r}: write that"
+        if (queue := given.get("work_queue_name")) not in QUEUES:
+            near = did_you_mean(queue, QUEUES)
+            yield ("work_queue_name",), f"is {queue!r}: no worker polls it; write {' or '.join(QUEUES)}{near}"
+
+
+class ConcurrencyLimit(_Model):
+    """How many runs of a deployment may run at once."""
+
+    missing = {"limit": "has no limit: write a whole number"}
+
+    limit: int
+    collision_strategy: str | None = None
+    grace_period_seconds: int | None = None
+
+
+class Deployment(_Model):
+    """One entry of the file."""
+
+    expected = "a deployment is a mapping with name, entrypoint, work_pool"
+    missing = {"work_pool": "has no work_pool: write its name and work_queue_name"}
+    refused = {
+        "schedule": "write a list under `schedules`",
+        "sla": "only Prefect Cloud has it, and elsewhere the deployment fails half done: remove it",
+    }
+
+    name: str = ""
+    entrypoint: str = ""
+    work_pool: WorkPool
+    schedules: list[Schedule] = Field(default_factory=list)
+    paused: bool | None = None  # None where the Prefect UI decides
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    flow_name: str | None = None
+    description: str | None = None
+    version: str | None = None
+    version_type: str | None = None
+    tags: list[Any] = Field(default_factory=list)
+    triggers: list[Any] = Field(default_factory=list)
+    enforce_parameter_schema: bool | None = None
+    concurrency_limit: (
+        Annotated[
+            Annotated[int, Tag("|int")] | Annotated[ConcurrencyLimit, Tag("|mapping")],
+            Discriminator(lambda given: "|mapping" if isinstance(given, dict) else "|int"),
+        ]
+        | None
+    ) = None
+    build: Steps = None
+    push: Steps = None
+    pull: Steps = None
+
+    _flow: str | None = PrivateAttr(None)
+
+    def model_post_init(self, context: Around) -> None:
+        """Read the flow's name from its source."""
+        found = entrypoints.find(self.entrypoint, context.folder)
+        self._flow = found.name if isinstance(found, entrypoints.Flow) else None
+
+    @property
+    def flow(self) -> str | None:
+        """The flow's name; None where only running the flow's file would show it."""
+        return self._flow
+
+    @property
+    def queue(self) -> str:
+        """The work queue of its runs."""
+        return self.work_pool.work_queue_name or ""
+
+    @property
+    def job_variables(self) -> frozenset[str]:
+        """What it sets in the pool's job template."""
+        return frozenset(self.work_pool.job_variables)
+
+    def is_called(self, full_name: str) -> bool:
+        """Whether Prefect's full name, flow/deployment, is this one's."""
+        flow, _, name = full_name.partition("/")
+        return name == self.name and self.flow in (flow, None)
+
+    @classmethod
+    def rules(cls, given: dict[str, Any], around: Around) -> Iterator[Problem]:
+        """A name, a flow with these parameters, steps that are installed, schedules of different slugs."""
+        if not given.get("name"):
+            yield (), "has no name: Prefect would skip it"
+        yield from _entrypoint_problems(given, around.folder)
+        yield from _step_problems(given)
+        yield from _repeated(given.get("schedules"), "slug", "schedules", "another schedule of this deployment has too")
+
+
+class PrefectYaml(_Model):
+    """The whole file."""
+
+    name: str | None = None
+    prefect_version: str | None = Field(None, alias="prefect-version")
+    build: Steps = None
+    push: Steps = None
+    pull: Steps = None
+    deployments: list[Deployment]
+    # YAML anchors, by the convention of Prefect's documentation.
+    definitions: Any = None
+
+    @classmethod
+    def rules(cls, given: dict[str, Any], around: Around) -> Iterator[Problem]:
+        """Steps that are installed, deployments of different names."""
+        yield from _step_problems(given)
+        yield from _repeated(
+            given["deployments"], "name", "deployments", "another deployment has too: give each its own"
+        )
+
+
+def parse(content: dict[str, Any], around: Around) -> tuple[Deployment, ...] | list[Problem]:
+    """Parse the content of a prefect.yaml, whose variables are filled in; its mistakes, with their places, if any."""
+    try:
+        return tuple(PrefectYaml.model_validate(content, context=around).deployments)
+    except ValidationError as error:
+        return [(each["loc"], each["msg"]) for each in error.errors()]
+
+
+def _repeated(items: Any, key: str, name: str, text: str) -> Iterator[Problem]:
+    given = [item.get(key) if isinstance(item, dict) else None for item in items if items] if items else []
+    counts = Counter(value for value in given if isinstance(value, str))
+    for index, value in enumerate(given):
+        if isinstance(value, str) and value and counts[value] > 1:
+            yield (name, index, key), f"is {value!r}, which {text}"
+
+
+def _entrypoint_problems(given: dict[str, Any], folder: Path) -> Iterator[Problem]:
+    entrypoint = given.get("entrypoint")
+    if not isinstance(entrypoint, str) or not entrypoint:
+        yield (), "has no entrypoint: name its flow as flows/flows.py:function"
+        return
+    flow = entrypoints.find(entrypoint, folder)
+    parameters = given.get("parameters")
+    if isinstance(flow, str):
+        yield ("entrypoint",), f"is {entrypoint!r}: {flow}"
+    elif flow.parameters is not None and isinstance(parameters, dict):
+        for name in parameters:
+            if name not in flow.parameters:
+                near = did_you_mean(name, flow.parameters)
+                yield ("parameters", name), f"is not a parameter of {entrypoint}{near}"
+
+
+def _step_problems(given: dict[str, Any]) -> Iterator[Problem]:
     for section in ("build", "push", "pull"):
-        steps = mapping.get(section)
+        steps = given.get(section)
         for index, step in enumerate([steps] if isinstance(steps, dict) else steps if isinstance(steps, list) else []):
-            place = (*at, section, index)
+            place = (section, index)
             if isinstance(step, dict):
                 for name, inputs in step.items():
-                    yield from _check_step(str(name), inputs or {}, (*place, name))
+                    yield from _inputs_problems(str(name), inputs or {}, (*place, name))
             else:
                 yield place, f"is {step!r}: a step is a mapping of its function to its inputs"
 
 
-def _check_step(name: str, inputs: dict[str, Any], at: Place) -> Iterator[Problem]:
+def _inputs_problems(name: str, inputs: dict[str, Any], at: Place) -> Iterator[Problem]:
     module, _, function = name.rpartition(".")
     try:
         known = vars(importlib.import_module(module))
@@ -121,69 +360,3 @@ def _check_step(name: str, inputs: dict[str, Any], at: Place) -> Iterator[Proble
     parameters = {*inspect.signature(known[function]).parameters, "id", "requires"}
     for key in set(inputs) - parameters:
         yield (*at, key), f"is not an input of this step{did_you_mean(key, parameters)}"
-
-
-_TYPE_NAMES = {str: "text", dict: "a mapping", list: "a list", bool: "true or false", int: "a whole number"}
-
-
-def _check_entrypoint(entry: dict[str, Any], folder: Path, at: Place) -> Iterator[Problem]:
-    entrypoint = entry.get("entrypoint")
-    if not isinstance(entrypoint, str) or not entrypoint:
-        yield at, "has no entrypoint: name its flow as flows/flows.py:function"
-        return
-    flow = entrypoints.find(entrypoint, folder)
-    if isinstance(flow, str):
-        yield (*at, "entrypoint"), f"is {entrypoint!r}: {flow}"
-    elif flow.parameters is not None:
-        for name in entry.get("parameters") or {}:
-            if name not in flow.parameters:
-                near = did_you_mean(name, flow.parameters)
-                yield (*at, "parameters", name), f"is not a parameter of {entrypoint}{near}"
-
-
-def _check_work_pool(work_pool: dict[str, Any], pool: str, at: Place) -> Iterator[Problem]:
-    yield from _check_keys(work_pool, WORK_POOL_KEYS, at)
-    if (name := work_pool.get("name")) != pool:
-        yield (*at, "name"), f"is {name!r}, but the work pool that is registered is {pool!r}: write that"
-    queue = work_pool.get("work_queue_name")
-    if queue not in QUEUES:
-        near = did_you_mean(queue, QUEUES)
-        yield (*at, "work_queue_name"), f"is {queue!r}: no worker polls it; write {' or '.join(QUEUES)}{near}"
-
-
-_KINDS: dict[str, TypeAdapter[Any]] = {
-    "cron": TypeAdapter(CronSchedule),
-    "interval": TypeAdapter(IntervalSchedule),
-    "rrule": TypeAdapter(RRuleSchedule),
-}
-
-
-def _check_schedule(item: Any, slugs: Counter[Any], at: Place) -> Iterator[Problem]:
-    if not isinstance(item, dict):
-        yield at, f"is {item!r}: a schedule is a mapping with slug, cron, timezone"
-        return
-    yield from _check_keys(item, SCHEDULE_KEYS, at)
-    slug = item.get("slug")
-    if not slug:
-        yield at, "has no slug: give it a name of its own, or Prefect cannot update it later"
-    elif slugs[slug] > 1:
-        yield (*at, "slug"), f"is {slug!r}, which another schedule of this deployment has too"
-    kinds = [kind for kind in _KINDS if item.get(kind) is not None]
-    if len(kinds) != 1:
-        yield at, f"has {' and '.join(kinds) or 'no time'}: it must have one of cron, interval, rrule"
-        return
-    try:
-        _KINDS[kinds[0]].validate_python({key: item[key] for key in (kinds[0], "timezone") if key in item})
-    except ValidationError as exc:
-        error = exc.errors()[0]
-        # IntervalSchedule checks the timezone as a whole, so without a place.
-        wrong = "timezone" if "timezone" in item and error["loc"] in ((), ("timezone",)) else kinds[0]
-        reason = error["msg"].removeprefix("Value error, ")
-        near = did_you_mean(item[wrong], available_timezones()) if wrong == "timezone" else ""
-        yield (*at, wrong), f"is {item[wrong]!r}: {reason}{near}"
-
-
-def work_pool(entry: dict[str, Any]) -> dict[str, Any]:
-    """The deployment's work pool as written, empty where there is none."""
-    value = entry.get("work_pool")
-    return value if isinstance(value, dict) else {}

@@ -19,7 +19,8 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.sorting import FlowRunSort
 
-from dbtpod.registration.deployments import Deployment, PrefectFile
+from dbtpod.registration.deployments import PrefectFile
+from dbtpod.registration.prefect_yaml import Deployment
 
 # The server's scheduler looks at changed deployments every 5 s.
 WAIT_SECONDS = 30

@@ -11,7 +11,7 @@ from prefect.client.schemas.objects import WorkPool
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 from dbtpod.errors import DeploymentsInvalid
-from dbtpod.registration.deployment_rules import QUEUES
+from dbtpod.registration.prefect_yaml import QUEUES
 
 KIND = "kubernetes"
 # The watchdog looks for what follows.
