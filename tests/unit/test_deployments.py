@@ -6,7 +6,7 @@ import pytest
 import yaml
 from prefect.cli.deploy import _models
 
-from dbtpod.registration import deployments, prefect_yaml
+from dbtpod.registration import deployments, mapping, prefect_yaml
 from dbtpod.registration.deployments import DeploymentsInvalid
 
 REPO = Path(__file__).parents[2]
@@ -237,9 +237,9 @@ def test_the_known_keys_are_those_of_prefects_own_models() -> None:
     def keys(model: Any) -> set[str]:
         return {field.alias or name for name, field in model.model_fields.items()}
 
-    assert prefect_yaml.keys(prefect_yaml.PrefectYaml) - {"definitions"} == keys(_models.PrefectYamlModel)
+    assert mapping.keys(prefect_yaml.PrefectYaml) - {"definitions"} == keys(_models.PrefectYamlModel)
     deployment = prefect_yaml.Deployment
-    assert prefect_yaml.keys(deployment) | set(deployment.refused) == keys(_models.DeploymentConfig)
-    assert prefect_yaml.keys(prefect_yaml.WorkPool) == keys(_models.WorkPoolConfig)
-    assert prefect_yaml.keys(prefect_yaml.ConcurrencyLimit) == keys(_models.ConcurrencyLimitSpec)
-    assert prefect_yaml.keys(prefect_yaml.Schedule) == keys(_models.RawScheduleConfig)
+    assert mapping.keys(deployment) | set(deployment.refused) == keys(_models.DeploymentConfig)
+    assert mapping.keys(prefect_yaml.WorkPool) == keys(_models.WorkPoolConfig)
+    assert mapping.keys(prefect_yaml.ConcurrencyLimit) == keys(_models.ConcurrencyLimitSpec)
+    assert mapping.keys(prefect_yaml.Schedule) == keys(_models.RawScheduleConfig)

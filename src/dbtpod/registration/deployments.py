@@ -11,7 +11,8 @@ import yaml
 
 from dbtpod.errors import DeploymentsInvalid
 from dbtpod.registration.entrypoints import did_you_mean
-from dbtpod.registration.prefect_yaml import Around, Deployment, Place, Problem, parse
+from dbtpod.registration.mapping import Around, Place, Problem
+from dbtpod.registration.prefect_yaml import Deployment, parse
 
 
 @dataclass(frozen=True)

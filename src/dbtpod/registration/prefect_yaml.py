@@ -4,136 +4,22 @@
 fails at an `sla` after it has changed the deployment.
 """
 
-import importlib
-import inspect
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar
 from zoneinfo import available_timezones
 
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule, RRuleSchedule
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    ModelWrapValidatorHandler,
-    PrivateAttr,
-    Tag,
-    TypeAdapter,
-    ValidationError,
-    ValidationInfo,
-    model_validator,
-)
-from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+from pydantic import Discriminator, Field, PrivateAttr, Tag, TypeAdapter, ValidationError
 
-from dbtpod.registration import entrypoints
+from dbtpod.registration import entrypoints, steps
 from dbtpod.registration.entrypoints import did_you_mean
+from dbtpod.registration.mapping import Around, Problem, StrictMapping
+from dbtpod.registration.steps import Steps
 
 # The queues of the work pool and how many of their runs may be in a pod at once. One writer: DuckDB has no second.
 QUEUES: Mapping[str, int | None] = {"duckdb-writer": 1, "duckdb-reader": None}
-
-Place = tuple[str | int, ...]  # ("deployments", 0, "work_pool", "name")
-Problem = tuple[Place, str]
-Steps = list[Any] | dict[str, Any] | None
-
-# What pydantic calls a value of another type, and what we say.
-_WANTED = {
-    "string_type": "text",
-    "dict_type": "a mapping",
-    "list_type": "a list",
-    "bool_type": "true or false",
-    "int_type": "a whole number",
-    "float_type": "a number",
-    "none_required": "",
-}
-_TAG = "|"
-
-
-@dataclass(frozen=True)
-class Around:
-    """What the rules know beside the file: its folder, and the work pool that is registered."""
-
-    folder: Path
-    pool: str
-
-
-class _Model(BaseModel):
-    """A mapping of the file. All its mistakes are found together, each with its place and what to write instead."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-    # What stands where a mapping should, and what is said of a key that must be there.
-    expected: ClassVar[str] = "write a mapping"
-    missing: ClassVar[Mapping[str, str]] = {}
-    refused: ClassVar[Mapping[str, str]] = {}
-
-    @classmethod
-    def rules(cls, given: dict[str, Any], around: Around) -> Iterator[Problem]:
-        """Yield what the types do not say, with its place in this mapping."""
-        yield from ()
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _all_at_once(cls, value: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
-        if not isinstance(value, dict):
-            raise _problem(f"is {value!r}: {cls.expected}")
-        made: Self | None = None
-        found: list[Problem] = []
-        try:
-            made = handler(value)
-        except ValidationError as error:
-            found += cls._translated(error.errors())
-        around: Around = info.context  # type: ignore[assignment]
-        found += cls.rules(value, around)
-        if found or made is None:
-            errors = [InitErrorDetails(type=_problem(text), loc=place, input=value) for place, text in found]
-            raise ValidationError.from_exception_data(cls.__name__, errors)
-        return made
-
-    @classmethod
-    def _translated(cls, errors: list[ErrorDetails]) -> Iterator[Problem]:
-        """Say each of pydantic's errors in our words; those of one key that has several types as one."""
-        unknown = [str(error["loc"][-1]) for error in errors if error["type"] == "extra_forbidden"]
-        wanted: dict[Place, list[str]] = {}
-        inputs: dict[Place, Any] = {}
-        for error in errors:
-            place = tuple(part for part in error["loc"] if not str(part).startswith(_TAG))
-            if error["type"] == _PROBLEM:
-                yield place, error["msg"]
-            elif error["type"] == "missing":
-                # Where it is only misspelt, that is said.
-                if not did_you_mean(place[-1], unknown):
-                    yield (), cls.missing[str(place[-1])]
-            elif error["type"] == "extra_forbidden":
-                yield place, cls._unknown(str(place[-1]))
-            elif text := _WANTED.get(error["type"], error["msg"]):
-                # Of a union, pydantic's place ends with the type that was tried.
-                wanted.setdefault(place[:1], []).append(text)
-                inputs[place[:1]] = error["input"]
-        for place, texts in wanted.items():
-            yield place, f"is {inputs[place]!r}: it must be {' or '.join(dict.fromkeys(texts))}"
-
-    @classmethod
-    def _unknown(cls, key: str) -> str:
-        if key in cls.refused:
-            return f"is not for prefect.yaml here: {cls.refused[key]}"
-        return f"is an unknown key, which Prefect would ignore{did_you_mean(key, keys(cls))}"
-
-
-def keys(model: type[BaseModel]) -> set[str]:
-    """Return the keys of a mapping, as they are written."""
-    return {field.alias or name for name, field in model.model_fields.items()}
-
-
-_PROBLEM = "problem"
-
-
-def _problem(text: str) -> PydanticCustomError:
-    # The text may hold a user's braces, which a template would take for its own.
-    return PydanticCustomError(_PROBLEM, "{text}", {"text": text})
 
 
 _KINDS: dict[str, TypeAdapter[Any]] = {
@@ -143,7 +29,7 @@ _KINDS: dict[str, TypeAdapter[Any]] = {
 }
 
 
-class Schedule(_Model):
+class Schedule(StrictMapping):
     """When a deployment runs; `active` is None where the Prefect UI decides."""
 
     expected = "a schedule is a mapping with slug, cron, timezone"
@@ -184,7 +70,7 @@ class Schedule(_Model):
             yield (wrong,), f"is {given[wrong]!r}: {reason}{near}"
 
 
-class WorkPool(_Model):
+class WorkPool(StrictMapping):
     """Where a deployment's runs go."""
 
     name: str | None = None
@@ -201,22 +87,22 @@ class WorkPool(_Model):
             yield ("work_queue_name",), f"is {queue!r}: no worker polls it; write {' or '.join(QUEUES)}{near}"
 
 
-class ConcurrencyLimit(_Model):
+class ConcurrencyLimit(StrictMapping):
     """How many runs of a deployment may run at once."""
 
-    missing = {"limit": "has no limit: write a whole number"}
+    missing: ClassVar = {"limit": "has no limit: write a whole number"}
 
     limit: int
     collision_strategy: str | None = None
     grace_period_seconds: int | None = None
 
 
-class Deployment(_Model):
+class Deployment(StrictMapping):
     """One entry of the file."""
 
     expected = "a deployment is a mapping with name, entrypoint, work_pool"
-    missing = {"work_pool": "has no work_pool: write its name and work_queue_name"}
-    refused = {
+    missing: ClassVar = {"work_pool": "has no work_pool: write its name and work_queue_name"}
+    refused: ClassVar = {
         "schedule": "write a list under `schedules`",
         "sla": "only Prefect Cloud has it, and elsewhere the deployment fails half done: remove it",
     }
@@ -278,11 +164,11 @@ class Deployment(_Model):
         if not given.get("name"):
             yield (), "has no name: Prefect would skip it"
         yield from _entrypoint_problems(given, around.folder)
-        yield from _step_problems(given)
+        yield from steps.problems(given)
         yield from _repeated(given.get("schedules"), "slug", "schedules", "another schedule of this deployment has too")
 
 
-class PrefectYaml(_Model):
+class PrefectYaml(StrictMapping):
     """The whole file."""
 
     name: str | None = None
@@ -297,7 +183,7 @@ class PrefectYaml(_Model):
     @classmethod
     def rules(cls, given: dict[str, Any], around: Around) -> Iterator[Problem]:
         """Steps that are installed, deployments of different names."""
-        yield from _step_problems(given)
+        yield from steps.problems(given)
         yield from _repeated(
             given["deployments"], "name", "deployments", "another deployment has too: give each its own"
         )
@@ -333,30 +219,3 @@ def _entrypoint_problems(given: dict[str, Any], folder: Path) -> Iterator[Proble
             if name not in flow.parameters:
                 near = did_you_mean(name, flow.parameters)
                 yield ("parameters", name), f"is not a parameter of {entrypoint}{near}"
-
-
-def _step_problems(given: dict[str, Any]) -> Iterator[Problem]:
-    for section in ("build", "push", "pull"):
-        steps = given.get(section)
-        for index, step in enumerate([steps] if isinstance(steps, dict) else steps if isinstance(steps, list) else []):
-            place = (section, index)
-            if isinstance(step, dict):
-                for name, inputs in step.items():
-                    yield from _inputs_problems(str(name), inputs or {}, (*place, name))
-            else:
-                yield place, f"is {step!r}: a step is a mapping of its function to its inputs"
-
-
-def _inputs_problems(name: str, inputs: dict[str, Any], at: Place) -> Iterator[Problem]:
-    module, _, function = name.rpartition(".")
-    try:
-        known = vars(importlib.import_module(module))
-    except (ImportError, ValueError):
-        yield at, f"is no step here: {module or name!r} is not installed"
-        return
-    if function not in known:
-        yield at, f"is no such step in {module}{did_you_mean(function, known)}"
-        return
-    parameters = {*inspect.signature(known[function]).parameters, "id", "requires"}
-    for key in set(inputs) - parameters:
-        yield (*at, key), f"is not an input of this step{did_you_mean(key, parameters)}"
