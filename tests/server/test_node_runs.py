@@ -243,17 +243,16 @@ def test_a_rescheduled_run_ends_the_rows_of_the_process_that_died_and_links_to_t
 
     @flow(name="dbt-build", retries=1)
     def build() -> str:
-        nodes = NodeRuns()
-        attempts.append(nodes)
-        if len(attempts) == 1:  # the process dies: its rows stay as they are
-            monkeypatch.setattr(nodes, "_end_open", lambda *_: None)
-        with nodes, nodes.command(target):
+        attempts.append(flow_run.id)
+        with NodeRuns() as nodes, nodes.command(target) as shown:
+            if len(attempts) == 1:  # the process dies: its rows stay as they are
+                monkeypatch.setattr(shown, "end_open", lambda *_: None)
             for event in [*node(RAW), *node(STG)[:1]] if len(attempts) == 1 else []:
-                nodes.observe(event)
+                shown.observe(event)
             if len(attempts) == 2:
-                eventually(lambda: nodes._latest.get(RAW))
+                eventually(lambda: nodes._shown.latest.get(RAW))
                 for event in node(STG):
-                    nodes.observe(event)
+                    shown.observe(event)
         if len(attempts) == 1:
             eventually(lambda: len(api.filter("task_runs", str(flow_run.id))) == 2)
             raise OSError
@@ -284,9 +283,9 @@ def test_a_rescheduled_run_that_cannot_ask_for_its_earlier_rows_says_so_and_has_
         attempts.append(flow_run.id)
         if len(attempts) == 1:
             raise OSError
-        with NodeRuns() as nodes, nodes.command(target):
+        with NodeRuns() as nodes, nodes.command(target) as shown:
             for event in node(FCT):
-                nodes.observe(event)
+                shown.observe(event)
         return str(flow_run.id)
 
     run = build()
@@ -327,16 +326,16 @@ def test_what_a_server_lost_when_it_was_killed_is_told_again(target: Path, tmp_p
 
     @flow(name="dbt-build")
     def build() -> str:
-        with NodeRuns() as nodes, nodes.command(target):
+        with NodeRuns() as nodes, nodes.command(target) as shown:
             for event in before:
-                nodes.observe(event)
-            eventually(lambda: nodes._sender._sent == nodes._sender._put)
+                shown.observe(event)
+            eventually(lambda: nodes._shown.sender._sent == nodes._shown.sender._put)
             first.process.kill()
             assert first.process.wait(10) == -signal.SIGKILL
             for event in node(STG):
-                nodes.observe(event)
+                shown.observe(event)
             second.enter_context(running(tmp_path, first.port))
-            eventually(lambda: nodes._sender._sent == nodes._sender._put)
+            eventually(lambda: nodes._shown.sender._sent == nodes._shown.sender._put)
         return str(flow_run.id)
 
     with running(tmp_path) as first, ExitStack() as second, temporary_settings({PREFECT_API_URL: first.url}):
@@ -420,12 +419,12 @@ def follow(
             flow_run_id.append(str(flow_run.id))
         with timed(left), NodeRuns() as nodes:
             for events in commands:
-                with timed(took), nodes.command(target):
+                with timed(took), nodes.command(target) as shown:
                     at_the_start()
                     for event in events:
-                        nodes.observe(event)
+                        shown.observe(event)
                     if reconciled:
-                        nodes.reconcile(reconciled)
+                        shown.reconcile(reconciled)
                     at_the_end()
         after()
         return str(flow_run.id)

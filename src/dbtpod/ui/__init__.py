@@ -1,6 +1,7 @@
 """What people see of a run in Prefect.
 
-node_runs        dbt's nodes as task runs, live and, when dbt has ended, as its artifacts say
+node_runs        dbt's nodes as task runs of a flow run
+command_runs     those of one command: live and, when dbt has ended, as its artifacts say
                  (node_states: how an end looks; lineage: their parents; earlier_runs: those of a pod before;
                  task_events: Prefect's private form of them)
 progress         "37 of 96 done", in the log and as a bar

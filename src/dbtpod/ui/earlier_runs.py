@@ -16,7 +16,7 @@ TASK_KEY = "dbt-node"
 _MOST_AT_ONCE = 200  # the most task runs that the API gives
 
 
-def adopt(flow_run: FlowRun, related: list[dict[str, str]]) -> tuple[dict[str, UUID], list[Event]]:
+def read(flow_run: FlowRun, related: list[dict[str, str]]) -> tuple[dict[str, UUID], list[Event]]:
     """Each node's newest task run, and the events that end those that the process left open; HTTPError without API."""
     newest: dict[str, UUID] = {}
     ended = []
