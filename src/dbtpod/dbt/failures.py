@@ -1,7 +1,25 @@
-"""What kind of failure a message of dbt means; pure."""
+"""What kind of failure dbt's exit code and messages mean; pure.
 
+classify(1, ["IO Error: Could not set lock on file ..."], [])    ConnectionLost
+"""
+
+import errno
+import os
 import re
 from collections.abc import Sequence
+
+from dbtpod.errors import (
+    BuildIncomplete,
+    ConnectionLost,
+    DbtFailed,
+    DbtKilled,
+    DbtPodError,
+    DbtUnusable,
+    VolumeFull,
+)
+
+# How DuckDB and Python report a volume that became full in the middle.
+_FULL = os.strerror(errno.ENOSPC)
 
 # The database was away or held by another: DuckDB's file, its httpfs, PostgreSQL, and what libc says of sockets.
 _AWAY = re.compile(
@@ -21,6 +39,22 @@ _LASTING = re.compile(
     | permission\ denied | no\ such\ file | is\ a\ directory | read-only\ file\ system | no\ space\ left""",
     re.IGNORECASE | re.VERBOSE,
 )
+
+
+def classify(code: int, failed: Sequence[str], said: Sequence[str]) -> type[DbtPodError] | None:
+    """Return the error of a dbt command that ended with this exit code, negative for a signal's number; None for none.
+
+    `failed` are the messages of the nodes that failed, `said` are dbt's own error lines.
+    """
+    if code == 0:
+        return BuildIncomplete if failed else None
+    if code < 0:
+        return DbtKilled
+    if was_connection_lost(failed, said):
+        return ConnectionLost
+    if any(_FULL in message for message in failed or said):
+        return VolumeFull
+    return DbtFailed if failed else DbtUnusable
 
 
 def is_connection_error(message: str) -> bool:
