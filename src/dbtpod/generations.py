@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from dbtpod import settings
+from dbtpod import settings, tables
 from dbtpod.errors import WarehouseUnusable
 from dbtpod.settings import Settings
 from dbtpod.warehouse import database, durable, publish, published, volume
@@ -72,7 +72,7 @@ def _show(where: Settings) -> Found:
         rows.append(row)
         damaged += [f"{one.database.with_name(published.FACTS)} {damage}."] if damage else []
     damaged += [f"{where.published_dir / 'current'} {current.problem}."] if current.problem else []
-    table = _table([("  number", "published", "size", "by", "built", "run"), *rows]) if rows else []
+    table = tables.lines([("  number", "published", "size", "by", "built", "run"), *rows]) if rows else []
     notes = [*damaged, f"To see all that is wrong: {durable.CHECK}"] if damaged else []
     return (table + notes or ["Nothing is published."]), []
 
@@ -84,7 +84,7 @@ def compare(before: int, after: int) -> Found:
     rows = [(one.what, one.name, _count(one.rows_before), _count(one.rows_after)) for one in changes]
     header = ("", "table or view", f"rows in {before}", f"rows in {after}")
     same = f"{before} and {after} hold the same."
-    return _table([header, *rows]) if rows else [same], []
+    return tables.lines([header, *rows]) if rows else [same], []
 
 
 def roll_back(number: int) -> Found:
@@ -122,8 +122,3 @@ def repair() -> Found:
 
 def _count(rows: int | None) -> str:
     return "-" if rows is None else str(rows)
-
-
-def _table(rows: list[tuple[str, ...]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

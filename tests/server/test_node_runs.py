@@ -29,7 +29,7 @@ from dbtpod.dbt.events import Event, LogLine, NodeFinished, NodeStarted
 from dbtpod.dbt.node import NodeStatus, kind_of, name_of
 from dbtpod.dbt.results import RunReport
 from dbtpod.ui import earlier_runs, node_states, task_events
-from dbtpod.ui.lineage import read_parents, upstream
+from dbtpod.ui.lineage import nearest, read_parents
 from dbtpod.ui.node_runs import NodeRuns
 from prefect_server import Proxy, Server, eventually, running
 from record import DATA
@@ -376,12 +376,11 @@ def test_the_private_form_of_a_state_change_is_that_of_prefects_task_engine(monk
         )
 
 
-def test_ancestors_that_did_not_run_are_stepped_over_however_many(tmp_path: Path) -> None:
+def test_ancestors_that_did_not_run_are_stepped_over_however_many() -> None:
     chain = [f"model.shop.m{number}" for number in range(5000)]
     parents = {below: [above] for above, below in pairwise(chain)}
-    first = uuid4()
 
-    assert upstream(chain[-1], parents, {chain[0]: first}) == [first]
+    assert nearest(chain[-1], parents, {chain[0]}) == [chain[0]]
 
 
 def test_the_parents_are_read_from_a_manifest_and_none_without_one(target: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.sorting import FlowRunSort
 
+from dbtpod import tables
 from dbtpod.registration.deployments import PrefectFile
 from dbtpod.registration.prefect_yaml import Deployment
 
@@ -60,9 +61,8 @@ async def log_table(client: PrefectClient, file: PrefectFile, registered: Mappin
     for name, item in registered.items():
         entry = next(entry for entry in file.deployments if entry.is_called(name))
         rows.append((name, _when(entry), _next_run(item, next_runs), entry.queue))
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    for row in rows:
-        log.info("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    for line in tables.lines(rows):
+        log.info(line)
     if missing := sorted(name for name, item in registered.items() if item.id in due - set(next_runs)):
         log.warning(
             "%s: the server made no run of the schedule within %s s: its scheduler does not work, see the server's log",

@@ -20,7 +20,7 @@ from dbtpod.dbt.results import RunReport
 from dbtpod.ui import node_states, task_events
 from dbtpod.ui.earlier_runs import TASK_KEY
 from dbtpod.ui.event_sender import EventSender
-from dbtpod.ui.lineage import Parents, read_parents, upstream
+from dbtpod.ui.lineage import Parents, nearest, read_parents
 from dbtpod.ui.progress import Progress
 
 Log = Logger | LoggerAdapter[Logger]
@@ -142,7 +142,7 @@ class CommandRuns:
             self._labels = names(self._parents)
         run.name = f"{kind_of(node_id)} {self._labels.get(node_id) or name_of(node_id)}"
         if latest.get(node_id) != run.id:
-            before = upstream(node_id, self._parents, latest)
+            before = [latest[parent] for parent in nearest(node_id, self._parents, latest)]
             # Not "__parents__" too, where a task runs the command: the graph would fold the lineage into its one bar.
             run.task_inputs = {"upstream": [TaskRunResult(id=run_id) for run_id in before]}
             latest[node_id] = run.id

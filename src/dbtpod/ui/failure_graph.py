@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from dbtpod.dbt.node import TESTS, NodeResult, NodeStatus, kind_of
 from dbtpod.dbt.results import RunReport
-from dbtpod.ui.lineage import Parents
+from dbtpod.ui.lineage import Parents, nearest
 
 _MOST_NODES = 60
 _CLASSES = (
@@ -60,7 +60,7 @@ def _edges(report: RunReport, parents: Parents) -> list[tuple[str, str]]:
         skipped = node.status is NodeStatus.SKIPPED and node.kind not in TESTS
         if skipped:
             edges.update(dict.fromkeys((test, node.node_id) for test in _unit(tests.get(node.node_id, ()))))
-        for parent in _nearest(node.node_id, parents, known):
+        for parent in nearest(node.node_id, parents, known):
             # A test that failed stands between the tested node and what is built on it.
             between = tests.get(parent, []) if skipped else []
             edges.update(dict.fromkeys((above, node.node_id) for above in between or [parent]))
@@ -90,21 +90,6 @@ def _ancestors(node_id: str, parents: Parents) -> Iterable[str]:
             found[ancestor] = None
             waiting += parents.get(ancestor, ())
     return found
-
-
-def _nearest(node_id: str, parents: Parents, known: set[str]) -> list[str]:
-    found: dict[str, None] = {}
-    waiting, seen = list(parents.get(node_id, ())), {node_id}
-    while waiting:
-        parent = waiting.pop(0)
-        if parent in seen:
-            continue
-        seen.add(parent)
-        if parent in known:
-            found[parent] = None
-        else:
-            waiting += parents.get(parent, ())
-    return list(found)
 
 
 def _class(node: NodeResult) -> str:

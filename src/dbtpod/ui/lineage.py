@@ -1,11 +1,11 @@
-"""Who feeds whom, from dbt's manifest, and which task runs stand for it."""
+"""Which node is built on which, from dbt's manifest."""
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 Parents = Mapping[str, Sequence[str]]
 _KEY = re.compile(r'"parent_map":\s*')
@@ -26,18 +26,20 @@ def read_parents(target_dir: Path) -> Parents:
         return {}
 
 
-def upstream(node_id: str, parents: Parents, runs: Mapping[str, UUID]) -> list[UUID]:
-    """The runs of the nearest ancestors that ran: what did not run itself (a source, ephemeral) is stepped over."""
-    found: dict[str, UUID] = {}
-    seen = {node_id}
-    waiting = [node_id]
+def nearest(node_id: str, parents: Parents, known: Container[str]) -> list[str]:
+    """The nearest ancestors that are known, each once: what is not (a source, ephemeral) is stepped over.
+
+    nearest("c", {"c": ["b"], "b": ["a"]}, {"a"}) is ["a"].
+    """
+    found: dict[str, None] = {}
+    waiting, seen = deque(parents.get(node_id, ())), {node_id}
     while waiting:
-        for parent in parents.get(waiting.pop(), ()):
-            if parent in seen:
-                continue
-            seen.add(parent)
-            if parent in runs:
-                found[parent] = runs[parent]
-            else:
-                waiting.append(parent)
-    return list(found.values())
+        parent = waiting.popleft()
+        if parent in seen:
+            continue
+        seen.add(parent)
+        if parent in known:
+            found[parent] = None
+        else:
+            waiting.extend(parents.get(parent, ()))
+    return list(found)
