@@ -91,7 +91,7 @@ class Pod:
         self.run_dir = begun.run_dir
         self.copy = WorkingCopy(settings, run_id, begun.is_fresh, LOG)
         self.done: list[complete.Command] = []
-        self.reports = []
+        self.reports: list[RunReport] = []
         self.last = self.run_dir
 
     def command(self, *args: str, watcher: Watcher | None = None, retries: int = 0) -> None:

@@ -43,7 +43,7 @@ def command(*argv: str, stdin: str | None = None, seconds: float = 120, **enviro
     return done.stdout
 
 
-def until(condition: Callable[[], T], seconds: float, what: str = "") -> T:
+def until(condition: Callable[[], T | None], seconds: float, what: str = "") -> T:
     """Wait for a condition and return what it gave; fail after a bound that only a broken feature reaches."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):

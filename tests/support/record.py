@@ -242,7 +242,7 @@ def run(scenario: Scenario, project: Path) -> tuple[list[str], int]:
     for path, text in (PROJECT | dict(scenario.files)).items():
         (project / path).parent.mkdir(parents=True, exist_ok=True)
         (project / path).write_text(text)
-    command = [DBT, *LOGGING, *scenario.flags, *scenario.args]
+    command = [str(DBT), *LOGGING, *scenario.flags, *scenario.args]
     with (
         contextmanager(scenario.before or _nothing)(project),
         subprocess.Popen(
