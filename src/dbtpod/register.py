@@ -5,7 +5,6 @@ Each step may be repeated: run it again after a failure, or twice in a row, and 
 
 import asyncio
 import logging
-import os
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, tempor
 from dbtpod.errors import DeploymentsInvalid, SettingsError
 from dbtpod.registration import deployments, heartbeat, schedules, work_pool
 from dbtpod.registration.deployments import PrefectFile
+from dbtpod.settings import environment
 
 log = logging.getLogger("dbtpod.register")
 
@@ -141,7 +141,7 @@ def _deploy_all(file: PrefectFile) -> None:
     done = subprocess.run(
         command,
         cwd=file.path.parent,  # entrypoints are relative to it
-        env={**os.environ, "COLUMNS": "120", "PREFECT_CLI_COLORS": "false"},
+        env={**environment(), "COLUMNS": "120", "PREFECT_CLI_COLORS": "false"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -98,15 +98,16 @@ def _warm_up(wire: socket.socket) -> None:
     """
     from dbtpod.dbt import parse_state, process
     from dbtpod.errors import SettingsError
-    from dbtpod.settings import for_project
+    from dbtpod.settings import from_environment
+    from dbtpod.warehouse.warehouse import project
 
     with tempfile.TemporaryDirectory() as folder, suppress(SettingsError, OSError):
-        settings, target_dir = for_project(), Path(folder)
-        if not _has_time(wire, parse_state.size(settings)):
+        ours, target_dir = project(from_environment()), Path(folder)
+        if not _has_time(wire, parse_state.size(ours)):
             return
-        parse_state.give(settings, parse_state.WRITER, target_dir)
-        environment = process.environment(settings, target_dir)
-        _run(["build", "--exclude", "*"], environment, str(settings.project_dir), signal.SIG_DFL)
+        parse_state.give(ours, parse_state.WRITER, target_dir)
+        environment = process.environment(ours, target_dir)
+        _run(["build", "--exclude", "*"], environment, str(ours.folder), signal.SIG_DFL)
 
 
 def _run(

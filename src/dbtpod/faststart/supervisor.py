@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 import anyio
 import anyio.to_thread
 from anyio.abc import TaskGroup
-from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import Abort, Pause
 from prefect.flows import load_flow_from_flow_run
 from prefect.logging import get_logger
@@ -134,9 +134,7 @@ class Supervisor:
 
     async def _fail(self, found: limits.Ending) -> None:
         contact.say(found.message)
-        state = (await self._context.client.read_flow_run(self._id)).state
-        if state is None or not (state.is_final() or state.is_cancelling()) or state.is_crashed():
-            failed = State[None](type=StateType.FAILED, name=found.name, message=found.message)
+        if failed := found.state_after((await self._context.client.read_flow_run(self._id)).state):
             # Forced, or the flow's own retries would start it again.
             await self._context.client.set_flow_run_state(self._id, failed, force=True)
 

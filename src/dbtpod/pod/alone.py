@@ -3,7 +3,6 @@
 The run's state shows most of them; of two that start in the same moment, a kernel lock on the volume admits one.
 """
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,9 +11,10 @@ from pathlib import Path
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
 
+from dbtpod import settings
 from dbtpod.pod import contact
-from dbtpod.settings import runs_dir
 from dbtpod.warehouse import run_lock
+from dbtpod.warehouse.volume import Volume
 
 # The pod of a run that was sent back to the queue may still be stopping dbt when the next one starts.
 HAND_OVER_SECONDS = 90.0
@@ -84,8 +84,8 @@ def _obstacle(
 
 
 def _file(flow_run: FlowRun) -> Path | None:
-    folder = runs_dir(os.environ)
-    return folder and run_lock.path(folder, str(flow_run.id))
+    path = settings.duckdb_path(settings.environment())
+    return path and run_lock.path(Volume(path).runs, str(flow_run.id))
 
 
 def _is_held(flow_run: FlowRun) -> bool:

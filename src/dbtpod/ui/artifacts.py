@@ -1,7 +1,6 @@
 """The report of a flow run as Prefect artifacts: a table whose history Prefect keeps, and a report in markdown."""
 
 import json
-import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +11,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
 
+from dbtpod import settings
 from dbtpod.ui.event_sender import background, no_retry_client
 
 # Two answers of a slow server.
@@ -65,7 +65,7 @@ def _name(client: SyncPrefectClient, flow_run: FlowRun, flow_name: str) -> str:
     deployment: UUID | None = flow_run.deployment_id
     if not deployment:
         return flow_name
-    return os.environ.get(DEPLOYMENT) or client.read_deployment(deployment).name
+    return settings.environment().get(DEPLOYMENT) or client.read_deployment(deployment).name
 
 
 def _slug(name: str) -> str:
