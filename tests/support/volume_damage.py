@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
+import pytest
 
 import warehouse
 from dbtpod.settings import Settings
@@ -14,6 +15,8 @@ from dbtpod.warehouse import checkout, housekeeping, volume
 from warehouse import LOG
 
 Inflict = Callable[[Settings], object]
+# Runs a command of `generations`: its exit code, and all that it says.
+Say = Callable[..., tuple[int, str]]
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,11 @@ class Case:
     path: str
     # A run that builds puts it right by itself; else it refuses until `repair`.
     heals: bool = True
+
+
+def cases(*groups: list[Case]) -> pytest.MarkDecorator:
+    """Run a test once for each case."""
+    return pytest.mark.parametrize("case", [case for group in groups for case in group], ids=lambda case: case.name)
 
 
 def build(settings: Settings, run: str = "run") -> int:
@@ -57,6 +65,11 @@ def with_history(settings: Settings) -> Settings:
     with warehouse.alone(settings):
         begin(settings, "failed")
     return settings
+
+
+def every_file(folder: Path) -> dict[str, tuple[int, int]]:
+    """Every path with what changes when anything is written to it."""
+    return {str(path): (path.lstat().st_ino, path.lstat().st_mtime_ns) for path in folder.rglob("*")}
 
 
 def current(settings: Settings) -> Path:

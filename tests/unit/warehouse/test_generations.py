@@ -18,11 +18,6 @@ from dbtpod.settings import Settings
 from dbtpod.warehouse import lock, publish
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return warehouse.new(tmp_path)
-
-
 def run(settings: Settings, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     settings.project_dir.mkdir(exist_ok=True)
     (settings.project_dir / "dbt_project.yml").touch()

@@ -9,7 +9,7 @@ import volume_damage as damaged
 import warehouse
 from dbtpod import cli
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TEXT = (ROOT / "docs" / "warehouse.md").read_text()
 CODE = " ".join(
     re.sub(r'"\s*\n\s*f?"', "", path.read_text())

@@ -1,0 +1,73 @@
+"""A process that dies at every step of publishing and of checking out."""
+
+import dataclasses
+from pathlib import Path
+
+import warehouse
+from dbtpod.settings import Settings
+from dbtpod.warehouse import checkout, housekeeping, published, volume
+from dying import dies_at, twins
+from warehouse import LOG
+
+
+def test_whatever_step_of_publishing_a_process_dies_at_readers_see_one_whole_build(
+    settings: Settings, artifacts: tuple[Path, ...], memory: Path
+) -> None:
+    settings = dataclasses.replace(settings, keep_generations=2)
+    for rows in (1, 2, 3):
+        warehouse.build(settings, rows, artifacts=artifacts)
+    warehouse.check_out(settings, "run")
+    warehouse.write(settings, 4, log_stays=True)
+    seen = []
+
+    for step, twin in twins(settings, memory):
+        finished = dies_at(step, lambda twin=twin: warehouse.publish_as(twin, "run", artifacts))
+
+        seen.append(warehouse.rows(twin.readable_path))
+        assert seen[-1] in (3, 4), step
+        for generation in published.generations(twin):
+            assert generation.database.stat().st_size == generation.size, step
+            assert generation.number < 4 or warehouse.rows(generation.database) == 4, step
+        _next_run_succeeds(twin)
+        if finished:
+            break
+
+    assert seen == sorted(seen), "once the new build is seen, it stays"
+    assert seen.count(3) > 20
+    assert seen.count(4) > 3
+
+
+def test_whatever_step_of_checking_out_a_process_dies_at_nothing_published_changes(
+    settings: Settings, memory: Path
+) -> None:
+    warehouse.build(settings, 1)
+    warehouse.build(settings, 2)
+    warehouse.check_out(settings, "failed run")
+    warehouse.write(settings, 7, log_stays=True)
+    steps = 0
+
+    for step, twin in twins(settings, memory):
+        finished = dies_at(step, lambda twin=twin: warehouse.check_out(twin, "run"))
+
+        steps += 1
+        assert warehouse.rows(twin.readable_path) == 2, step
+        if checkout.owned_by(twin, "run"):
+            assert warehouse.rows(twin.duckdb_path) == 2, step
+        assert [one.run for one in published.generations(twin)] == ["run", "run"], "a leftover was taken for a build"
+        _next_run_succeeds(twin)
+        if finished:
+            break
+
+    assert checkout.owned_by(settings, "failed run")
+    assert steps > 20
+
+
+def _next_run_succeeds(settings: Settings) -> None:
+    with warehouse.alone(settings):
+        volume.make_ready(settings, LOG)
+        housekeeping.clean(settings, "next")
+    warehouse.build(settings, 9, "next")
+    assert warehouse.rows(settings.readable_path) == 9
+    assert published.generations(settings)[-1].number == published.current(settings)
+    assert not list(settings.volume.rglob(".*.tmp"))
+    assert len(published.generations(settings)) <= settings.keep_generations + 1
