@@ -16,6 +16,7 @@ from bench import measure, project
 from bench.measure import Cost, ratio, spread
 from dbtpod import bake, settings
 from dbtpod.dbt import process
+from dbtpod.warehouse import warehouse
 from prefect_server import Proxy, Server, running
 
 SIZES = (10, 200, 1000)
@@ -113,7 +114,7 @@ class _Bench:
         project.write(folder / "project", models)
         self._folder = folder
         self._bare, self._flow = (self._environment(folder / name) for name in ("bare", "flow"))
-        bake.bake(settings.for_project(self._flow))
+        bake.bake(warehouse.project(settings.from_environment(self._flow)))
         self.bare()  # dbt keeps its parse state in its target folder
 
     def _environment(self, volume: Path) -> dict[str, str]:

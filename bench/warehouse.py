@@ -14,9 +14,11 @@ from pathlib import Path
 import duckdb
 
 from bench.measure import ratio, spread
-from dbtpod.settings import Settings
-from dbtpod.warehouse import checkout, lock, publish
+from dbtpod.warehouse import lock
 from dbtpod.warehouse.certificate import Certificate, identity
+from dbtpod.warehouse.publish import Publisher
+from dbtpod.warehouse.volume import Volume
+from dbtpod.warehouse.working_copy import WorkingCopy
 
 GIGABYTES = (1, 10)
 ROUNDS = 5
@@ -36,25 +38,27 @@ def table(rounds: int = ROUNDS) -> Iterator[str]:
 def _size(gigabytes: int, rounds: int) -> str:
     copies, synced, check_outs, publishes = [], [], [], []
     with tempfile.TemporaryDirectory() as folder:
-        settings = Settings(Path(folder) / "work" / "warehouse.duckdb", Path("dbt_project"), keep_generations=1)
-        _fill(settings.duckdb_path, gigabytes)
-        with _alone(settings):
-            publish.adopt(settings)
+        publisher = Publisher(Volume(Path(folder) / "work" / "warehouse.duckdb"), keep=1)
+        volume = publisher.volume
+        _fill(volume.database, gigabytes)
+        with _alone(volume):
+            publisher.adopt()
         for number in range(rounds):
-            copies.append(_timed(lambda: _copy(settings)))
-            synced.append(copies[-1] + _timed(lambda: _sync_and_remove(settings)))
-            check_outs.append(_timed(lambda: checkout.check_out(settings, "run", logging.getLogger())))
-            _change(settings.duckdb_path, number)
-            certificate = Certificate("run", *identity(settings.duckdb_path))
-            with _alone(settings):
-                publishes.append(_timed(partial(publish.publish, settings, certificate, [])))
+            copies.append(_timed(lambda: _copy(volume)))
+            synced.append(copies[-1] + _timed(lambda: _sync_and_remove(volume)))
+            file = WorkingCopy(publisher, "run", logging.getLogger())
+            check_outs.append(_timed(file.check_out))
+            _change(volume.database, number)
+            certificate = Certificate("run", *identity(volume.database))
+            with _alone(volume):
+                publishes.append(_timed(partial(file.publish, certificate, [])))
     whole = [out + published for out, published in zip(check_outs, publishes, strict=True)]
     cells = (ratio(check_outs, copies), ratio(whole, synced), spread(copies), spread(check_outs), spread(publishes))
     return f"| {gigabytes} GB | " + " | ".join(cells) + " |"
 
 
-def _alone(settings: Settings) -> AbstractContextManager[None]:
-    return lock.hold(settings.lock_path, lock.Holder("bench", "here", datetime.now(UTC)), 0)
+def _alone(volume: Volume) -> AbstractContextManager[None]:
+    return lock.hold(volume.lock, lock.Holder("bench", "here", datetime.now(UTC)), 0)
 
 
 def _fill(path: Path, gigabytes: int) -> None:
@@ -68,12 +72,12 @@ def _change(path: Path, number: int) -> None:
         connection.execute("create or replace table marker as select ? as number", [number])
 
 
-def _copy(settings: Settings) -> None:
-    subprocess.run(["cp", settings.readable_path, settings.volume / "copy.duckdb"], check=True)  # noqa: S607
+def _copy(volume: Volume) -> None:
+    subprocess.run(["cp", volume.current / volume.database.name, volume.root / "copy.duckdb"], check=True)  # noqa: S607
 
 
-def _sync_and_remove(settings: Settings) -> None:
-    copy = settings.volume / "copy.duckdb"
+def _sync_and_remove(volume: Volume) -> None:
+    copy = volume.root / "copy.duckdb"
     with copy.open("rb") as file:
         os.fsync(file)
     copy.unlink()

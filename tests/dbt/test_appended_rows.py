@@ -7,8 +7,9 @@ import pytest
 
 from attempting import Pod, Stopped, Watcher, kill_dbt, project, relations, run
 from dbtpod.dbt.events import Event, NodeFinished
+from dbtpod.dbt.project import Project
 from dbtpod.errors import BuildIncomplete
-from dbtpod.settings import Settings
+from dbtpod.warehouse.volume import Volume
 
 APPENDS = {
     "models/a_log.sql": "{{ config(materialized='incremental') }} select 1 as id",
@@ -16,7 +17,7 @@ APPENDS = {
 }
 
 
-def killed_between_commit_and_word(settings: Settings, *before: str) -> None:
+def killed_between_commit_and_word(shop: Project, *before: str) -> None:
     """Kill dbt when the model's rows are committed, and lose its word on that, as a kill at that moment does."""
 
     def act(event: Event) -> None:
@@ -24,12 +25,12 @@ def killed_between_commit_and_word(settings: Settings, *before: str) -> None:
             kill_dbt()
             raise Stopped
 
-    pod = Pod(settings, "second")
+    pod = Pod(shop, "second")
     for command in before:
         pod.command(command)
     with pytest.raises(Stopped):
         pod.command("build", watcher=Watcher(act))
-    [events] = settings.runs_dir.glob("second/*-build/attempt-1/events.jsonl")
+    [events] = Volume(shop.writes).runs.glob("second/*-build/attempt-1/events.jsonl")
     events.write_text("".join(line for line in events.open() if '"NodeFinished"' not in line))
 
 
@@ -61,24 +62,24 @@ def test_rows_that_were_perhaps_appended_before_a_kill_are_there_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, config: str, appended: str
 ) -> None:
     model = {"models/a_log.sql": f"{{{{ config({config}) }}}} select 1 as id", "macros/own.sql": OWN}
-    settings = project(tmp_path, APPENDS | model)
-    run(settings, ["build"])
-    killed_between_commit_and_word(settings)
+    shop = project(tmp_path, APPENDS | model)
+    run(shop, ["build"])
+    killed_between_commit_and_word(shop)
 
     with caplog.at_level(logging.INFO):
-        second = Pod(settings, "second", starts=2)
+        second = Pod(shop, "second", starts=2)
         second.command("build")
 
     assert "it was stopped in model.shop.a_log, whose rows may be there already" in caplog.text
     assert second.publish()
-    assert relations(settings.readable_path)[appended] == [(1,), (1,)]
+    assert relations(shop.reads)[appended] == [(1,), (1,)]
 
 
 def test_rows_that_were_perhaps_appended_by_a_second_command_are_not_published(tmp_path: Path) -> None:
-    settings = project(tmp_path, APPENDS | {"seeds/s.csv": "id\n1\n"})
-    run(settings, ["build"])
-    killed_between_commit_and_word(settings, "seed")
-    second = Pod(settings, "second", starts=2)
+    shop = project(tmp_path, APPENDS | {"seeds/s.csv": "id\n1\n"})
+    run(shop, ["build"])
+    killed_between_commit_and_word(shop, "seed")
+    second = Pod(shop, "second", starts=2)
     second.command("seed")
 
     with pytest.raises(BuildIncomplete, match=r"stopped in model\.shop\.a_log, whose rows may be there already"):

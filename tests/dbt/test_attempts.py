@@ -10,8 +10,9 @@ import pytest
 
 from attempting import Pod, Stopped, Watcher, kill_dbt, project, relations, run
 from dbtpod.dbt.events import Event, NodeStarted
+from dbtpod.dbt.project import Project
 from dbtpod.errors import BuildIncomplete, DbtFailed
-from dbtpod.settings import Settings
+from dbtpod.warehouse.volume import Volume
 
 # More than a second: a node with it does not end between its start and the stop.
 LONG = "(select sum(range) from range(500_000_000)) > 0"
@@ -25,15 +26,15 @@ def stop_at(node: str, kind: type[Event] = NodeStarted) -> Watcher:  # type: ign
     return Watcher(act)
 
 
-def stopped_then_resumed(settings: Settings, *args: str, at: str = "b_slow") -> Pod:
+def stopped_then_resumed(shop: Project, *args: str, at: str = "b_slow") -> Pod:
     with pytest.raises(Stopped):
-        Pod(settings).command(*args, watcher=stop_at(at))
-    pod = Pod(settings, starts=2)
+        Pod(shop).command(*args, watcher=stop_at(at))
+    pod = Pod(shop, starts=2)
     pod.command(*args)
     return pod
 
 
-def month_end(tmp_path: Path, condition: str) -> Settings:
+def month_end(tmp_path: Path, condition: str) -> Project:
     return project(
         tmp_path,
         {
@@ -57,30 +58,30 @@ def month_end(tmp_path: Path, condition: str) -> Settings:
 def test_a_resumed_run_has_what_a_variable_or_a_target_enables(
     tmp_path: Path, condition: str, args: tuple[str, ...]
 ) -> None:
-    settings = month_end(tmp_path, condition)
+    shop = month_end(tmp_path, condition)
 
     with pytest.raises(DbtFailed, match=r"test\.shop\.last"):
-        stopped_then_resumed(settings, *args)
+        stopped_then_resumed(shop, *args)
 
-    assert set(relations(settings.duckdb_path)) == {"a_first", "b_slow", "c_last"}
+    assert set(relations(shop.writes)) == {"a_first", "b_slow", "c_last"}
 
 
 def test_only_what_was_not_finished_is_run_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    settings = month_end(tmp_path, "true")
-    (settings.project_dir / "tests" / "last.sql").unlink()
+    shop = month_end(tmp_path, "true")
+    (shop.folder / "tests" / "last.sql").unlink()
 
     with caplog.at_level(logging.INFO):
-        pod = stopped_then_resumed(settings, "build", "--exclude", "c_last")
+        pod = stopped_then_resumed(shop, "build", "--exclude", "c_last")
 
     assert "1 nodes are left" in caplog.text
     assert "a_first" not in {node.name for node in pod.reports[-1].nodes}
     assert pod.publish()
-    assert set(relations(settings.readable_path)) == {"a_first", "b_slow"}
+    assert set(relations(shop.reads)) == {"a_first", "b_slow"}
 
 
 def test_what_had_ended_when_the_pod_was_killed_is_not_run_again(tmp_path: Path) -> None:
-    settings = month_end(tmp_path, "true")
-    (settings.project_dir / "tests" / "last.sql").unlink()
+    shop = month_end(tmp_path, "true")
+    (shop.folder / "tests" / "last.sql").unlink()
 
     def act(event: Event) -> None:
         if isinstance(event, NodeStarted) and event.name == "b_slow":
@@ -88,11 +89,11 @@ def test_what_had_ended_when_the_pod_was_killed_is_not_run_again(tmp_path: Path)
             raise Stopped
 
     with pytest.raises(Stopped):
-        Pod(settings).command("build", watcher=Watcher(act))
-    [attempt] = settings.runs_dir.glob("*/1-build/attempt-1")
+        Pod(shop).command("build", watcher=Watcher(act))
+    [attempt] = Volume(shop.writes).runs.glob("*/1-build/attempt-1")
     assert not (attempt / "run_results.json").exists()
 
-    pod = Pod(settings, starts=2)
+    pod = Pod(shop, starts=2)
     pod.command("build")
 
     assert [node.name for node in pod.reports[-1].nodes] == ["b_slow", "c_last"]
@@ -100,56 +101,56 @@ def test_what_had_ended_when_the_pod_was_killed_is_not_run_again(tmp_path: Path)
 
 
 def test_an_attempt_that_left_nothing_is_never_read_as_done(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    settings = month_end(tmp_path, "true")
-    (settings.project_dir / "tests" / "last.sql").unlink()
+    shop = month_end(tmp_path, "true")
+    (shop.folder / "tests" / "last.sql").unlink()
     with pytest.raises(Stopped):
-        Pod(settings).command("build", watcher=stop_at("b_slow"))
-    [attempt] = settings.runs_dir.glob("*/1-build/attempt-1")
+        Pod(shop).command("build", watcher=stop_at("b_slow"))
+    [attempt] = Volume(shop.writes).runs.glob("*/1-build/attempt-1")
     (attempt / "run_results.json").write_text('{"results": []}')
     (attempt / "manifest.json").write_text("{ half a fi")
 
     with caplog.at_level(logging.INFO):
-        pod = Pod(settings, starts=2)
+        pod = Pod(shop, starts=2)
         pod.command("build")
 
     assert re.search("Running the whole command again: its manifest.json cannot be read", caplog.text)
     assert pod.publish()
-    assert set(relations(settings.readable_path)) == {"a_first", "b_slow", "c_last"}
+    assert set(relations(shop.reads)) == {"a_first", "b_slow", "c_last"}
 
 
 def test_success_without_the_results_that_say_so_is_not_complete(tmp_path: Path) -> None:
-    settings = month_end(tmp_path, "true")
-    (settings.project_dir / "tests" / "last.sql").unlink()
-    pod = Pod(settings)
+    shop = month_end(tmp_path, "true")
+    (shop.folder / "tests" / "last.sql").unlink()
+    pod = Pod(shop)
     pod.command("build")
-    [attempt] = settings.runs_dir.glob("*/1-build/attempt-1")
+    [attempt] = Volume(shop.writes).runs.glob("*/1-build/attempt-1")
     events = (attempt / "events.jsonl").read_text().splitlines()
     (attempt / "events.jsonl").write_text("\n".join(line for line in events if "c_last" not in line))
     (attempt / "run_results.json").unlink()
     (attempt / "plan.json").unlink()
 
-    pod = Pod(settings, starts=2)
+    pod = Pod(shop, starts=2)
     with pytest.raises(BuildIncomplete, match=r"model\.shop\.c_last"):
         pod.command("build")
 
 
 def test_a_resumed_command_still_defers(tmp_path: Path) -> None:
-    settings = month_end(tmp_path, "false")
-    profile = settings.project_dir / "profiles.yml"
+    shop = month_end(tmp_path, "false")
+    profile = shop.folder / "profiles.yml"
     profile.write_text(profile.read_text().replace("prod: *dev", "prod: {<<: *dev, schema: prod}"))
-    run(settings, ["build", "--select", "a_first", "--target", "prod"])
-    [manifest] = settings.runs_dir.glob("run/1-build/attempt-1/manifest.json")
+    run(shop, ["build", "--select", "a_first", "--target", "prod"])
+    [manifest] = Volume(shop.writes).runs.glob("run/1-build/attempt-1/manifest.json")
     state = tmp_path / "state"
     state.mkdir()
     shutil.copy(manifest, state)
     args = ("build", "--select", "b_slow", "--defer", "--state", str(state))
 
     with pytest.raises(Stopped):
-        Pod(settings, "second").command(*args, watcher=stop_at("b_slow"))
-    second = Pod(settings, "second", starts=2)
+        Pod(shop, "second").command(*args, watcher=stop_at("b_slow"))
+    second = Pod(shop, "second", starts=2)
     second.command(*args)
 
     assert second.publish()
-    with duckdb.connect(settings.readable_path, read_only=True) as connection:
+    with duckdb.connect(shop.reads, read_only=True) as connection:
         found = connection.sql("select table_schema, table_name from information_schema.tables").fetchall()
     assert sorted(found) == [("main", "b_slow"), ("prod", "a_first")]

@@ -29,7 +29,7 @@ unit_tests:
 
 @pytest.mark.parametrize("flags", [(), ("--fail-fast",)])
 def test_unit_tests_that_an_attempt_did_not_reach_are_run(tmp_path: Path, flags: tuple[str, ...]) -> None:
-    settings = project(
+    shop = project(
         tmp_path,
         {
             "models/a.sql": "select * from {{ ref('lost') }}",
@@ -40,11 +40,11 @@ def test_unit_tests_that_an_attempt_did_not_reach_are_run(tmp_path: Path, flags:
     )
 
     with pytest.raises(DbtFailed, match="doubles"):
-        Pod(settings).command("build", *flags, retries=1)
+        Pod(shop).command("build", *flags, retries=1)
 
 
 def test_a_warning_that_is_an_error_is_one_after_a_lost_connection_too(tmp_path: Path) -> None:
-    settings = project(
+    shop = project(
         tmp_path,
         {
             "models/a.sql": "select 1 as id",
@@ -54,11 +54,11 @@ def test_a_warning_that_is_an_error_is_one_after_a_lost_connection_too(tmp_path:
     )
 
     with pytest.raises(DbtFailed, match="soft"):
-        Pod(settings).command("build", "--warn-error", retries=1)
+        Pod(shop).command("build", "--warn-error", retries=1)
 
 
 def test_without_that_flag_the_same_run_completes(tmp_path: Path) -> None:
-    settings = project(
+    shop = project(
         tmp_path,
         {
             "models/a.sql": "select 1 as id",
@@ -66,12 +66,12 @@ def test_without_that_flag_the_same_run_completes(tmp_path: Path) -> None:
             "tests/soft.sql": "{{ config(severity='warn') }} select * from {{ ref('b') }}",
         },
     )
-    pod = Pod(settings)
+    pod = Pod(shop)
 
     pod.command("build", retries=1)
 
     assert pod.publish()
-    assert set(relations(settings.readable_path)) == {"a", "b"}
+    assert set(relations(shop.reads)) == {"a", "b"}
 
 
 HOOKS = (
@@ -90,8 +90,8 @@ def test_a_hook_that_lost_its_connection_is_run_again_with_its_command(
 ) -> None:
     other = tmp_path / "other.duckdb"
     monkeypatch.setenv("OTHER", str(other))
-    settings = project(tmp_path, {"models/a.sql": "select 1 as id"}, project_yml=HOOKS)
-    pod = Pod(settings)
+    shop = project(tmp_path, {"models/a.sql": "select 1 as id"}, project_yml=HOOKS)
+    pod = Pod(shop)
     with duckdb.connect(other), pytest.raises(ConnectionLost):
         pod.command("build")
 
@@ -106,16 +106,16 @@ def test_what_a_model_appended_is_not_there_twice_when_the_whole_command_runs_ag
 ) -> None:
     other = tmp_path / "other.duckdb"
     monkeypatch.setenv("OTHER", str(other))
-    settings = project(
+    shop = project(
         tmp_path,
         {"models/log.sql": "{{ config(materialized='incremental') }} select 1 as id"},
         project_yml=HOOKS,
     )
-    first = Pod(settings, "first")
+    first = Pod(shop, "first")
     first.command("build")
     assert first.publish()
     holder = duckdb.connect(other)
-    second = Pod(settings, "second")
+    second = Pod(shop, "second")
 
     def act(event: Event) -> None:
         if isinstance(event, NodeFinished) and event.kind == "operation":
@@ -124,7 +124,7 @@ def test_what_a_model_appended_is_not_there_twice_when_the_whole_command_runs_ag
     second.command("build", watcher=Watcher(act), retries=1)
 
     assert second.publish()
-    assert relations(settings.readable_path) == {"log": [(1,), (1,)]}
+    assert relations(shop.reads) == {"log": [(1,), (1,)]}
 
 
 def test_a_batch_that_lost_its_connection_is_tried_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -137,7 +137,7 @@ def test_a_batch_that_lost_its_connection_is_tried_again(tmp_path: Path, caplog:
 select * from {{ ref('events') }}
 """
     events = "select timestamp '2026-01-01' + interval (n) day as day from range(3) t(n)"
-    settings = project(
+    shop = project(
         tmp_path,
         {
             "models/events.sql": "{{ config(event_time='day') }} " + events,
@@ -145,7 +145,7 @@ select * from {{ ref('events') }}
         },
     )
     args = ("build", "--event-time-start", "2026-01-01", "--event-time-end", "2026-01-04")
-    pod = Pod(settings)
+    pod = Pod(shop)
     with duckdb.connect(other), pytest.raises(ConnectionLost, match="Could not set lock"):
         pod.command(*args)
 
@@ -154,13 +154,13 @@ select * from {{ ref('events') }}
 
     assert "1 nodes are left" in caplog.text
     assert pod.publish()
-    assert len(relations(settings.readable_path)["daily"]) == 3
+    assert len(relations(shop.reads)["daily"]) == 3
 
 
 def test_an_operation_that_fails_has_dbts_reason(tmp_path: Path) -> None:
     boom = "{% macro boom() %}{% do run_query('select * from not_there_at_all') %}{% endmacro %}"
-    settings = project(tmp_path, {"macros/m.sql": boom})
-    pod = Pod(settings)
+    shop = project(tmp_path, {"macros/m.sql": boom})
+    pod = Pod(shop)
 
     with pytest.raises(DbtFailed, match="Table with name not_there_at_all does not exist"):
         pod.command("run-operation", "boom")
@@ -171,8 +171,8 @@ def test_an_operation_that_fails_has_dbts_reason(tmp_path: Path) -> None:
 def test_an_operation_that_lost_its_connection_is_tried_again(tmp_path: Path) -> None:
     other = tmp_path / "other.duckdb"
     boom = f"{{% macro boom() %}}{{% do run_query(\"attach '{other}' as other\") %}}{{% endmacro %}}"
-    settings = project(tmp_path, {"macros/m.sql": boom})
-    pod = Pod(settings)
+    shop = project(tmp_path, {"macros/m.sql": boom})
+    pod = Pod(shop)
     with duckdb.connect(other), pytest.raises(ConnectionLost, match="Could not set lock"):
         pod.command("run-operation", "boom")
 

@@ -11,7 +11,7 @@ from prefect.states import Completed, Pending
 
 import gated_project as small
 from booted import PLAIN, Api, Pod, Start, starting
-from dbtpod.settings import Settings
+from dbtpod.dbt.project import Project
 from prefect_server import Server
 
 
@@ -21,13 +21,13 @@ def prefect(server: Server) -> Api:
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return small.create(tmp_path_factory.mktemp("execute"))
 
 
 @pytest.fixture
-def start(prefect: Api, settings: Settings, tmp_path: Path) -> Iterator[Start]:
-    with starting(prefect, settings, tmp_path) as start:
+def start(prefect: Api, project: Project, tmp_path: Path) -> Iterator[Start]:
+    with starting(prefect, project, tmp_path) as start:
         yield lambda flow, **options: start(flow, command=PLAIN, **options)
 
 

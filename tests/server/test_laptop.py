@@ -10,6 +10,7 @@ import pytest
 
 import gated_project as small
 from booted import Api
+from dbtpod.warehouse.volume import Volume
 from prefect_server import Server
 
 _FLOWS = """
@@ -35,14 +36,14 @@ def prefect(server: Server) -> Api:
 
 
 def test_a_run_whose_process_was_killed_is_ended_by_the_next_one(prefect: Api, tmp_path: Path) -> None:
-    settings = small.create(tmp_path / "small")
+    project = small.create(tmp_path / "small")
     (tmp_path / "flows").mkdir()
     (tmp_path / "flows" / "flows.py").write_text(_FLOWS)
     gate = tmp_path / "gate"
     environment = prefect.environment | {
         "PREFECT_API_URL": prefect.url,
-        "DUCKDB_PATH": str(settings.duckdb_path),
-        "DBT_PROJECT_DIR": str(settings.project_dir),
+        "DUCKDB_PATH": str(project.writes),
+        "DBT_PROJECT_DIR": str(project.folder),
         "GATE": str(gate),
     }
     command = [str(Path(sys.executable).with_name("dbtpod")), "run"]
@@ -70,4 +71,4 @@ def test_a_run_whose_process_was_killed_is_ended_by_the_next_one(prefect: Api, t
     assert "it was killed, or the machine stopped" in str(run.state.message)
     assert f"The flow run {run.name} is Crashed" in said
     assert prefect.state(alive) == "Completed"
-    assert list(settings.runs_dir.glob("*.lock")) == []
+    assert list(Volume(project.writes).runs.glob("*.lock")) == []

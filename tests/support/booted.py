@@ -15,8 +15,8 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.states import Pending
 
 import gated_project as small
+from dbtpod.dbt.project import Project
 from dbtpod.faststart import boot
-from dbtpod.settings import Settings
 
 _FLOWS = """
 import json, os
@@ -105,7 +105,7 @@ class Pod:
     def __init__(
         self,
         prefect: Api,
-        settings: Settings,
+        project: Project,
         folder: Path,
         flow: str,
         due: datetime | None = None,
@@ -119,7 +119,7 @@ class Pod:
         (folder / "flows.py").write_text(_FLOWS)
         self.target = folder / "target"
         for model in ("gate", "plain", "plain_too"):
-            small.target_dir(settings, self.target / model)
+            small.target_dir(project, self.target / model)
         self.gate = folder / "gate"
         self.run = self._flow_run(prefect, folder, flow, due)
         self.folder = folder
@@ -128,8 +128,8 @@ class Pod:
             "PREFECT_HOME": str(folder / "prefect"),
             "PREFECT__FLOW_RUN_ID": str(self.run),
             "PREFECT_FLOW_RUN_EXECUTE_SIGTERM_BEHAVIOR": "reschedule",
-            "DUCKDB_PATH": str(settings.duckdb_path),
-            "DBT_PROJECT_DIR": str(settings.project_dir),
+            "DUCKDB_PATH": str(project.writes),
+            "DBT_PROJECT_DIR": str(project.folder),
             "GATE": str(self.gate),
             "TARGET": str(self.target),
             **environment,
@@ -197,12 +197,12 @@ Start = Callable[..., Pod]
 
 
 @contextmanager
-def starting(prefect: Api, settings: Settings, folder: Path) -> Iterator[Start]:
+def starting(prefect: Api, project: Project, folder: Path) -> Iterator[Start]:
     """Give the function that makes a flow run and starts its pod; what is left of them is ended."""
     pods: list[Pod] = []
 
     def start(flow: str, due: datetime | None = None, **options: Any) -> Pod:
-        pods.append(Pod(prefect, settings, folder / f"pod-{len(pods)}", flow, due, **options))
+        pods.append(Pod(prefect, project, folder / f"pod-{len(pods)}", flow, due, **options))
         return pods[-1]
 
     yield start

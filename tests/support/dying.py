@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import warehouse
-from dbtpod.settings import Settings
+from dbtpod.warehouse.warehouse import DuckDBFile
 
 DIED = 99
 
 
-def twins(settings: Settings, folder: Path) -> Iterator[tuple[int, Settings]]:
+def twins(kept: DuckDBFile, folder: Path) -> Iterator[tuple[int, DuckDBFile]]:
     for step in range(1, 400):
-        yield step, warehouse.twin(settings, folder / "volume")
+        yield step, warehouse.twin(kept, folder / "volume")
         shutil.rmtree(folder / "volume")
     raise AssertionError("the steps never end")
 

@@ -10,7 +10,7 @@ from prefect import State, flow
 from dbtpod import errors
 from dbtpod.attempts import Attempts
 from dbtpod.command import Dbt, Retries
-from dbtpod.settings import Settings
+from dbtpod.dbt.project import Project
 from dbtpod.ui.node_runs import NodeRuns
 
 TABLE = dict(re.findall(r"── (\w+) .* retry: (yes|no)$", errors.__doc__ or "", re.MULTILINE))
@@ -36,12 +36,12 @@ def test_a_command_is_tried_again_where_the_table_says_so(
         raise getattr(errors, name)("what happened")
 
     monkeypatch.setattr(Attempts, "run", fail)
-    settings = Settings(tmp_path / "work" / "warehouse.duckdb", tmp_path)
+    file = tmp_path / "work" / "warehouse.duckdb"
 
     @flow
     def failing() -> State[Any]:
         with NodeRuns() as nodes:
-            dbt = Dbt(settings, tmp_path, None, Retries(1, 0), nodes)
+            dbt = Dbt(Project(tmp_path, file, file), tmp_path, None, Retries(1, 0), nodes)
             dbt("build")
         return dbt.state
 

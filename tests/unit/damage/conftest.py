@@ -7,17 +7,17 @@ import pytest
 import volume_damage as damaged
 import warehouse
 from dbtpod import cli
-from dbtpod.settings import Settings
+from dbtpod.warehouse.warehouse import DuckDBFile
 from volume_damage import Say
 
 
 @pytest.fixture(scope="session")
-def pristine(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> DuckDBFile:
     return damaged.with_history(warehouse.new(tmp_path_factory.mktemp("pristine")))
 
 
 @pytest.fixture
-def settings(pristine: Settings, memory: Path) -> Settings:
+def kept(pristine: DuckDBFile, memory: Path) -> DuckDBFile:
     """A volume with three builds, and what a failed run left."""
     return warehouse.twin(pristine, memory / "volume")
 
@@ -29,8 +29,8 @@ def say(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
     (tmp_path / "project" / "dbt_project.yml").touch()
     monkeypatch.setenv("DBT_PROJECT_DIR", str(tmp_path / "project"))
 
-    def run(settings: Settings, *arguments: str) -> tuple[int, str]:
-        monkeypatch.setenv("DUCKDB_PATH", str(settings.duckdb_path))
+    def run(kept: DuckDBFile, *arguments: str) -> tuple[int, str]:
+        monkeypatch.setenv("DUCKDB_PATH", str(kept.volume.database))
         code = cli.main(["generations", *arguments])
         out, err = capsys.readouterr()
         return code, out + err

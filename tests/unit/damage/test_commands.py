@@ -12,58 +12,58 @@ from hypothesis import strategies as st
 import volume_damage as damaged
 import warehouse
 from dbtpod.errors import WarehouseUnusable
-from dbtpod.settings import Settings
-from dbtpod.warehouse import published, volume
+from dbtpod.warehouse import health
+from dbtpod.warehouse.warehouse import DuckDBFile
 from volume_damage import Case, Say, cases
 
 
-def test_check_of_a_whole_volume_says_so(settings: Settings, say: Say) -> None:
-    before = damaged.every_file(settings.volume)
+def test_check_of_a_whole_volume_says_so(kept: DuckDBFile, say: Say) -> None:
+    before = damaged.every_file(kept.volume.root)
 
-    assert say(settings, "check") == (0, f"The volume {settings.volume} is whole: 3 generations.\n")
-    assert say(settings, "repair") == (0, "There was nothing to repair.\n")
-    assert damaged.every_file(settings.volume).keys() == before.keys()
+    assert say(kept, "check") == (0, f"The volume {kept.volume.root} is whole: 3 generations.\n")
+    assert say(kept, "repair") == (0, "There was nothing to repair.\n")
+    assert damaged.every_file(kept.volume.root).keys() == before.keys()
 
 
 @cases(damaged.LOST_LINKS, damaged.FACTS, damaged.OWNERS, damaged.OLD, damaged.KINDS, damaged.DATABASES)
 def test_check_names_each_damage_on_a_line_repair_puts_it_right_and_no_database_is_lost(
-    settings: Settings, case: Case, say: Say
+    kept: DuckDBFile, case: Case, say: Say
 ) -> None:
-    case.inflict(settings)
-    files = _databases(settings.volume)
+    case.inflict(kept)
+    files = _databases(kept.volume.root)
 
-    code, said = say(settings, "check")
+    code, said = say(kept, "check")
     assert code == 1
     assert [line for line in said.splitlines() if case.path in line], said
-    assert say(settings, "list")[0] == 0
-    code, said = say(settings, "repair")
+    assert say(kept, "list")[0] == 0
+    code, said = say(kept, "repair")
     assert code == 0, said
     assert case.path in said
 
-    assert _databases(settings.volume) == files
-    code, said = say(settings, "check")
+    assert _databases(kept.volume.root) == files
+    code, said = say(kept, "check")
     assert code == 0, said
-    damaged.build(settings)
-    assert damaged.history(settings.readable_path)[:3] == [1, 2, 3]
+    damaged.build(kept)
+    assert damaged.history(kept.readable)[:3] == [1, 2, 3]
 
 
 def _databases(folder: Path) -> list[int]:
     return sorted(path.stat().st_ino for path in folder.rglob("*.duckdb") if path.is_file() and not path.is_symlink())
 
 
-def test_a_newer_versions_key_is_no_damage(settings: Settings, say: Say) -> None:
-    damaged.facts(3, damaged.changed(lineage={"new": True}))(settings)
+def test_a_newer_versions_key_is_no_damage(kept: DuckDBFile, say: Say) -> None:
+    damaged.facts(3, damaged.changed(lineage={"new": True}))(kept)
 
-    assert say(settings, "check")[0] == 0
-    damaged.build(settings)
-    assert damaged.history(settings.readable_path) == [1, 2, 3, 4]
+    assert say(kept, "check")[0] == 0
+    damaged.build(kept)
+    assert damaged.history(kept.readable) == [1, 2, 3, 4]
 
 
-def test_list_shows_what_the_folder_says_where_facts_are_damaged(settings: Settings, say: Say) -> None:
-    damaged.facts(2, damaged.content(b"{"))(settings)
-    damaged.current(settings).unlink()
+def test_list_shows_what_the_folder_says_where_facts_are_damaged(kept: DuckDBFile, say: Say) -> None:
+    damaged.facts(2, damaged.content(b"{"))(kept)
+    damaged.current(kept).unlink()
 
-    code, said = say(settings, "list")
+    code, said = say(kept, "list")
 
     assert code == 0
     assert re.search(r"^  2 .*DuckDB unknown +from nothing +unknown$", said, re.MULTILINE)
@@ -71,35 +71,35 @@ def test_list_shows_what_the_folder_says_where_facts_are_damaged(settings: Setti
     assert "published/current is missing." in said
 
 
-def test_several_damages_at_once_are_all_repaired(settings: Settings, say: Say) -> None:
+def test_several_damages_at_once_are_all_repaired(kept: DuckDBFile, say: Say) -> None:
     for inflict in (
         damaged.database(3, lambda whole: whole[:5000]),
         damaged.facts(2, damaged.content(b"")),
         damaged.a_copy_instead_of_the_link,
-        lambda settings: damaged.becomes_a_folder(settings.lock_path),
-        lambda settings: damaged.becomes_a_file(settings.runs_dir),
+        lambda kept: damaged.becomes_a_folder(kept.volume.lock),
+        lambda kept: damaged.becomes_a_file(kept.volume.runs),
         damaged.owner(damaged.content(b"")),
     ):
-        inflict(settings)
+        inflict(kept)
 
-    code, said = say(settings, "repair")
+    code, said = say(kept, "repair")
 
     assert code == 0, said
-    assert len(list(settings.set_aside_dir.iterdir())) == 6, said
-    damaged.build(settings)
-    assert damaged.history(settings.readable_path) == [1, 2, 3]
+    assert len(list(kept.volume.aside.iterdir())) == 6, said
+    damaged.build(kept)
+    assert damaged.history(kept.readable) == [1, 2, 3]
 
 
-def test_repair_waits_for_a_run_that_builds(settings: Settings, say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
-    damaged.current(settings).unlink()
-    monkeypatch.setattr(volume.repair, "__defaults__", (0.2,))
+def test_repair_waits_for_a_run_that_builds(kept: DuckDBFile, say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    damaged.current(kept).unlink()
+    monkeypatch.setattr(health.repair, "__defaults__", (0.2,))
 
-    with warehouse.alone(settings):
-        code, said = say(settings, "repair")
+    with warehouse.alone(kept):
+        code, said = say(kept, "repair")
 
     assert code == 1
     assert "'test' (pod here) has been writing since" in said
-    assert not damaged.current(settings).is_symlink()
+    assert not damaged.current(kept).is_symlink()
 
 
 # --- garbage ---
@@ -127,22 +127,22 @@ GARBAGE = (
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 def test_whatever_the_small_files_hold_nothing_fails_but_for_a_size_that_is_another(
-    settings: Settings, say: Say, facts: bytes, owner: bytes
+    kept: DuckDBFile, say: Say, facts: bytes, owner: bytes
 ) -> None:
     """A size that is a whole number above 0, and not the file's, is the one word that must count."""
-    path = damaged.generation(settings, 3) / "generation.json"
+    path = damaged.generation(kept, 3) / "generation.json"
     path.write_bytes(facts)
-    if settings.duckdb_path.exists():
-        settings.owner_path.write_bytes(owner)
+    if kept.volume.database.exists():
+        kept.volume.owner.write_bytes(owner)
     size = path.with_name("warehouse.duckdb").stat().st_size
-    counts = published.generations(settings)[2].size != size
+    counts = kept.generations.all()[2].size != size
 
-    assert say(settings, "list")[0] == 0
-    say(settings, "check")
+    assert say(kept, "list")[0] == 0
+    say(kept, "check")
     if counts:
-        with pytest.raises(WarehouseUnusable, match="when it was published"), warehouse.alone(settings):
-            damaged.begin(settings)
+        with pytest.raises(WarehouseUnusable, match="when it was published"), warehouse.alone(kept):
+            damaged.begin(kept)
     else:
-        with warehouse.alone(settings):
-            damaged.begin(settings)
-        assert damaged.history(settings.duckdb_path) == [1, 2, 3]
+        with warehouse.alone(kept):
+            damaged.begin(kept)
+        assert damaged.history(kept.volume.database) == [1, 2, 3]

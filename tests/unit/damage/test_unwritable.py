@@ -13,8 +13,7 @@ import pytest
 import volume_damage as damaged
 import warehouse
 from dbtpod.errors import SettingsError, WarehouseUnusable
-from dbtpod.settings import Settings, from_environment
-from dbtpod.warehouse import volume
+from dbtpod.warehouse.warehouse import DuckDBFile
 from volume_damage import Say
 from warehouse import LOG
 
@@ -22,7 +21,7 @@ POD_UID = 10001
 
 
 @pytest.fixture
-def read_only(pristine: Settings, tmp_path: Path) -> Iterator[Settings]:
+def read_only(pristine: DuckDBFile, tmp_path: Path) -> Iterator[DuckDBFile]:
     """The volume, mounted read-only."""
     folder = tmp_path / "mounted"
     folder.mkdir()
@@ -35,26 +34,18 @@ def read_only(pristine: Settings, tmp_path: Path) -> Iterator[Settings]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def test_on_a_volume_that_is_read_only_readers_read_and_check_checks(
-    read_only: Settings, say: Say, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert damaged.history(volume.for_reading(read_only, LOG).readable_path) == [1, 2, 3]
-    assert not read_only.reader_runs_dir().is_relative_to(read_only.volume)
+def test_on_a_volume_that_is_read_only_readers_read_and_check_checks(read_only: DuckDBFile, say: Say) -> None:
+    assert damaged.history(read_only.read(LOG)) == [1, 2, 3]
+    assert not read_only.volume.reader_runs().is_relative_to(read_only.volume.root)
     assert say(read_only, "check")[0] == 0
     assert say(read_only, "list")[0] == 0
     assert say(read_only, "diff", "1", "2")[0] == 0
-    monkeypatch.setenv("DUCKDB_PATH", str(read_only.duckdb_path))
-    from_environment(writes=False)
+    read_only.volume.check(writes=False)
 
 
-def test_a_run_that_builds_on_a_volume_that_is_read_only_gets_that_cause(
-    read_only: Settings, say: Say, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("DUCKDB_PATH", str(read_only.duckdb_path))
-    monkeypatch.setenv("DBT_PROJECT_DIR", str(Path(__file__).parents[3] / "dbt_project"))
-
+def test_a_run_that_builds_on_a_volume_that_is_read_only_gets_that_cause(read_only: DuckDBFile, say: Say) -> None:
     with pytest.raises(SettingsError, match="is mounted read-only") as caught:
-        from_environment()
+        read_only.volume.check(writes=True)
 
     assert "fsGroup" not in str(caught.value)
     code, said = say(read_only, "repair")
@@ -63,16 +54,16 @@ def test_a_run_that_builds_on_a_volume_that_is_read_only_gets_that_cause(
 
 
 @pytest.fixture
-def foreign(pristine: Settings) -> Iterator[Settings]:
+def foreign(pristine: DuckDBFile) -> Iterator[DuckDBFile]:
     """The volume, owned by root or another user, which a pod's user may read."""
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o755)
         one = warehouse.twin(pristine, Path(name) / "volume")
-        for path in [one.volume, *one.volume.rglob("*")]:
+        for path in [one.volume.root, *one.volume.root.rglob("*")]:
             if not path.is_symlink():
                 path.chmod(0o555 if path.is_dir() else 0o444)
         yield one
-        for path in [one.volume, *(path for path in one.volume.rglob("*") if path.is_dir())]:
+        for path in [one.volume.root, *(path for path in one.volume.root.rglob("*") if path.is_dir())]:
             path.chmod(0o755)
 
 
@@ -99,24 +90,19 @@ def as_pod(action: Callable[[], object]) -> str:
     return answer
 
 
-def test_on_a_volume_of_another_user_readers_read(foreign: Settings) -> None:
+def test_on_a_volume_of_another_user_readers_read(foreign: DuckDBFile) -> None:
     answer = as_pod(
         lambda: (
-            damaged.history(volume.for_reading(foreign, LOG).readable_path),
-            foreign.reader_runs_dir().is_relative_to(foreign.volume),
+            damaged.history(foreign.read(LOG)),
+            foreign.volume.reader_runs().is_relative_to(foreign.volume.root),
         )
     )
 
     assert answer == "([1, 2, 3], False)"
 
 
-def test_a_run_that_builds_on_a_volume_of_another_user_gets_the_owner_and_what_to_set(foreign: Settings) -> None:
-    environment = {
-        "DUCKDB_PATH": str(foreign.duckdb_path),
-        "DBT_PROJECT_DIR": str(Path(__file__).parents[3] / "dbt_project"),
-    }
-
-    answer = as_pod(lambda: from_environment(environment))
+def test_a_run_that_builds_on_a_volume_of_another_user_gets_the_owner_and_what_to_set(foreign: DuckDBFile) -> None:
+    answer = as_pod(lambda: foreign.volume.check(writes=True))
 
     assert "may not write to" in answer or os.getuid()
     assert re.search(
@@ -127,14 +113,14 @@ def test_a_run_that_builds_on_a_volume_of_another_user_gets_the_owner_and_what_t
 
 
 @pytest.mark.parametrize("name", ["work", "published", "writer.lock", "work/warehouse.duckdb", "published/000003"])
-def test_one_path_of_another_user_is_named_with_the_command_that_helps(foreign: Settings, name: str) -> None:
+def test_one_path_of_another_user_is_named_with_the_command_that_helps(foreign: DuckDBFile, name: str) -> None:
     if os.getuid():
         pytest.skip("needs the right to give files away")
-    for path in [foreign.volume, *foreign.volume.rglob("*")]:
+    for path in [foreign.volume.root, *foreign.volume.root.rglob("*")]:
         os.chown(path, POD_UID, POD_UID, follow_symlinks=False)
         if not path.is_symlink():
             path.chmod(0o755 if path.is_dir() else 0o644)
-    locked = foreign.volume / name
+    locked = foreign.volume.root / name
     os.chown(locked, 0, 0)
     locked.chmod(0o700 if locked.is_dir() else 0o600)
 
@@ -144,8 +130,8 @@ def test_one_path_of_another_user_is_named_with_the_command_that_helps(foreign: 
     assert re.search(rf"may not (read|write to) {locked}: it belongs to uid 0 .*chown -R {POD_UID}", answer), answer
 
 
-def test_a_folder_on_another_filesystem_is_refused(settings: Settings) -> None:
-    other = settings.published_dir
+def test_a_folder_on_another_filesystem_is_refused(kept: DuckDBFile) -> None:
+    other = kept.volume.published
     shutil.rmtree(other)
     other.mkdir()
     done = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(other)], capture_output=True)
@@ -153,6 +139,6 @@ def test_a_folder_on_another_filesystem_is_refused(settings: Settings) -> None:
         pytest.skip(f"needs the right to mount: {done.stderr.decode().strip()}")
     try:
         with pytest.raises(WarehouseUnusable, match="published is on another filesystem than"):
-            damaged.build(settings)
+            damaged.build(kept)
     finally:
         subprocess.run(["umount", "-l", str(other)], check=True)

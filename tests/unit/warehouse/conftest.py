@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 import warehouse
-from dbtpod.settings import Settings
+from dbtpod.warehouse.warehouse import DuckDBFile
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
+def kept(tmp_path: Path) -> DuckDBFile:
     return warehouse.new(tmp_path)
 
 

@@ -12,28 +12,27 @@ import pytest
 
 import warehouse
 from dbtpod.errors import WarehouseBusy, WarehouseUnusable
-from dbtpod.settings import Settings
-from dbtpod.warehouse import checkout, publish, published
+from dbtpod.warehouse.warehouse import DuckDBFile
 from record import DATA
 
 NEWER = DATA / "written-by-duckdb-2.0.0.duckdb.gz"
 
 
 def test_a_run_begins_from_the_last_published_build_and_the_log_says_what_was_copied(
-    settings: Settings, caplog: pytest.LogCaptureFixture
+    kept: DuckDBFile, caplog: pytest.LogCaptureFixture
 ) -> None:
-    warehouse.build(settings, 3)
+    warehouse.build(kept, 3)
 
     with caplog.at_level(logging.INFO):
-        warehouse.check_out(settings, "run")
+        warehouse.check_out(kept, "run")
 
-    assert warehouse.rows(settings.duckdb_path) == 3
+    assert warehouse.rows(kept.volume.database) == 3
     assert "Working copy: 0." in caplog.text
     assert "MB" in caplog.text
 
 
 @pytest.fixture
-def xfs_volume(tmp_path: Path) -> Iterator[Settings]:
+def xfs_volume(tmp_path: Path) -> Iterator[DuckDBFile]:
     """A volume whose files can share blocks, on a file that takes 300 MB only in name."""
     folder, image = tmp_path / "xfs", tmp_path / "xfs.img"
     folder.mkdir()
@@ -47,7 +46,7 @@ def xfs_volume(tmp_path: Path) -> Iterator[Settings]:
 
 
 def test_where_the_filesystem_can_the_working_copy_shares_its_blocks_with_the_published_build(
-    xfs_volume: Settings, caplog: pytest.LogCaptureFixture
+    xfs_volume: DuckDBFile, caplog: pytest.LogCaptureFixture
 ) -> None:
     warehouse.build(xfs_volume, 3)
 
@@ -56,61 +55,61 @@ def test_where_the_filesystem_can_the_working_copy_shares_its_blocks_with_the_pu
     warehouse.write(xfs_volume, 4)
 
     assert "no bytes copied" in caplog.text
-    assert warehouse.rows(xfs_volume.readable_path) == 3
-    assert warehouse.rows(xfs_volume.duckdb_path) == 4
+    assert warehouse.rows(xfs_volume.readable) == 3
+    assert warehouse.rows(xfs_volume.volume.database) == 4
 
 
-def test_a_failed_build_publishes_nothing_and_the_next_run_begins_from_the_last_good_one(settings: Settings) -> None:
-    warehouse.build(settings, 3)
-    warehouse.check_out(settings, "failed")
-    warehouse.write(settings, 8, log_stays=True)
+def test_a_failed_build_publishes_nothing_and_the_next_run_begins_from_the_last_good_one(kept: DuckDBFile) -> None:
+    warehouse.build(kept, 3)
+    warehouse.check_out(kept, "failed")
+    warehouse.write(kept, 8, log_stays=True)
 
-    warehouse.check_out(settings, "next")
+    warehouse.check_out(kept, "next")
 
-    assert warehouse.rows(settings.duckdb_path) == 3
-    assert warehouse.rows(settings.readable_path) == 3
-
-
-def test_after_a_first_build_that_failed_the_next_begins_with_nothing(settings: Settings) -> None:
-    warehouse.check_out(settings, "failed")
-    warehouse.write(settings, 8)
-
-    warehouse.check_out(settings, "next")
-
-    assert not settings.duckdb_path.exists()
+    assert warehouse.rows(kept.volume.database) == 3
+    assert warehouse.rows(kept.readable) == 3
 
 
-def test_a_file_that_no_run_made_becomes_a_generation_and_survives_a_failed_build(settings: Settings) -> None:
-    settings.duckdb_path.parent.mkdir()
-    warehouse.write(settings, 12)
+def test_after_a_first_build_that_failed_the_next_begins_with_nothing(kept: DuckDBFile) -> None:
+    warehouse.check_out(kept, "failed")
+    warehouse.write(kept, 8)
 
-    warehouse.check_out(settings, "run")
-    warehouse.write(settings, 1)
-    warehouse.check_out(settings, "next")
+    warehouse.check_out(kept, "next")
 
-    assert warehouse.rows(settings.readable_path) == 12
-    assert warehouse.rows(settings.duckdb_path) == 12
-    assert [generation.run for generation in published.generations(settings)] == ["adopted"]
+    assert not kept.volume.database.exists()
 
 
-def test_a_run_finds_its_own_working_copy_again_unless_something_else_was_made_current(settings: Settings) -> None:
-    warehouse.build(settings, 1)
-    warehouse.build(settings, 2)
-    assert not checkout.owned_by(settings, "evicted")
-    warehouse.check_out(settings, "evicted")
+def test_a_file_that_no_run_made_becomes_a_generation_and_survives_a_failed_build(kept: DuckDBFile) -> None:
+    kept.volume.work.mkdir()
+    warehouse.write(kept, 12)
 
-    assert checkout.owned_by(settings, "evicted")
-    assert not checkout.owned_by(settings, "another")
-    publish.roll_back(settings, 1)
-    assert not checkout.owned_by(settings, "evicted")
+    warehouse.check_out(kept, "run")
+    warehouse.write(kept, 1)
+    warehouse.check_out(kept, "next")
+
+    assert warehouse.rows(kept.readable) == 12
+    assert warehouse.rows(kept.volume.database) == 12
+    assert [generation.run for generation in kept.generations.all()] == ["adopted"]
 
 
-def test_a_working_copy_that_a_shell_writes_to_is_not_taken_away(settings: Settings) -> None:
-    warehouse.build(settings, 1)
-    warehouse.check_out(settings, "run")
+def test_a_run_finds_its_own_working_copy_again_unless_something_else_was_made_current(kept: DuckDBFile) -> None:
+    warehouse.build(kept, 1)
+    warehouse.build(kept, 2)
+    assert not warehouse.is_own(kept, "evicted")
+    warehouse.check_out(kept, "evicted")
+
+    assert warehouse.is_own(kept, "evicted")
+    assert not warehouse.is_own(kept, "another")
+    kept.publisher.roll_back(1)
+    assert not warehouse.is_own(kept, "evicted")
+
+
+def test_a_working_copy_that_a_shell_writes_to_is_not_taken_away(kept: DuckDBFile) -> None:
+    warehouse.build(kept, 1)
+    warehouse.check_out(kept, "run")
     code = "import sys, duckdb; c = duckdb.connect(sys.argv[1]); print('open', flush=True); sys.stdin.readline()"
     shell = subprocess.Popen(
-        [sys.executable, "-c", code, str(settings.duckdb_path)],
+        [sys.executable, "-c", code, str(kept.volume.database)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -119,14 +118,14 @@ def test_a_working_copy_that_a_shell_writes_to_is_not_taken_away(settings: Setti
         assert shell.stdout is not None
         assert shell.stdout.readline() == "open\n"
         with pytest.raises(WarehouseBusy, match=rf"open for writing in DuckDB by process {shell.pid}"):
-            warehouse.check_out(settings, "next")
+            warehouse.check_out(kept, "next")
         with pytest.raises(WarehouseBusy, match="Could not set lock"):
-            warehouse.publish_as(settings, "run")
+            warehouse.publish_as(kept, "run")
     finally:
         shell.kill()
         shell.communicate()
 
-    warehouse.check_out(settings, "next")
+    warehouse.check_out(kept, "next")
 
 
 # --- files that DuckDB cannot open ---
@@ -144,55 +143,55 @@ def test_a_working_copy_that_a_shell_writes_to_is_not_taken_away(settings: Setti
 def test_a_file_that_this_duckdb_cannot_read_is_named_and_kept(
     tmp_path: Path, content: bytes, said: str, publishing: bool
 ) -> None:
-    settings = warehouse.new(tmp_path, publish=publishing)
-    settings.duckdb_path.parent.mkdir()
-    settings.duckdb_path.write_bytes(content)
+    kept = warehouse.new(tmp_path, publish=publishing)
+    kept.volume.work.mkdir()
+    kept.volume.database.write_bytes(content)
 
     with pytest.raises(WarehouseUnusable, match=said) as caught:
-        warehouse.check_out(settings, "run")
+        warehouse.check_out(kept, "run")
 
     assert "Nothing was deleted" in str(caught.value)
-    assert settings.duckdb_path.read_bytes() == content
+    assert kept.volume.database.read_bytes() == content
 
 
-def test_a_damaged_published_build_is_not_built_on_and_the_error_names_the_way_back(settings: Settings) -> None:
-    warehouse.build(settings, 1)
-    damaged = warehouse.build(settings, 2).database
+def test_a_damaged_published_build_is_not_built_on_and_the_error_names_the_way_back(kept: DuckDBFile) -> None:
+    warehouse.build(kept, 1)
+    damaged = warehouse.build(kept, 2).database
     damaged.write_bytes(damaged.read_bytes()[:5000])
 
     with pytest.raises(WarehouseUnusable, match=r"generations rollback 1"):
-        warehouse.check_out(settings, "run")
+        warehouse.check_out(kept, "run")
 
-    publish.roll_back(settings, 1)
-    warehouse.check_out(settings, "run")
-    assert warehouse.rows(settings.duckdb_path) == 1
+    kept.publisher.roll_back(1)
+    warehouse.check_out(kept, "run")
+    assert warehouse.rows(kept.volume.database) == 1
 
 
 # --- building in place ---
 
 
 def test_without_publishing_a_run_builds_on_the_file_itself(tmp_path: Path) -> None:
-    settings = warehouse.new(tmp_path, publish=False)
-    warehouse.check_out(settings, "first")
-    warehouse.write(settings, 6)
+    kept = warehouse.in_place(tmp_path)
+    warehouse.check_out(kept, "first")
+    warehouse.write(kept, 6)
 
-    warehouse.check_out(settings, "second")
+    warehouse.check_out(kept, "second")
 
-    assert warehouse.rows(settings.readable_path) == 6
+    assert warehouse.rows(kept.readable) == 6
 
 
 def test_publishing_can_be_switched_off_and_on_again_without_losing_a_row(tmp_path: Path) -> None:
-    publishing, in_place = warehouse.new(tmp_path), warehouse.new(tmp_path, publish=False)
+    publishing, in_place = warehouse.new(tmp_path), warehouse.in_place(tmp_path)
     warehouse.build(publishing, 2)
     warehouse.check_out(publishing, "failed")
     warehouse.write(publishing, 99)
 
     warehouse.check_out(in_place, "run")
-    assert warehouse.rows(in_place.readable_path) == 2
+    assert warehouse.rows(in_place.readable) == 2
     warehouse.write(in_place, 3)
     warehouse.check_out(in_place, "run")
-    assert warehouse.rows(in_place.readable_path) == 3
+    assert warehouse.rows(in_place.readable) == 3
 
     warehouse.check_out(publishing, "run")
-    assert warehouse.rows(publishing.readable_path) == 3
-    assert warehouse.rows(publishing.duckdb_path) == 3
+    assert warehouse.rows(publishing.readable) == 3
+    assert warehouse.rows(publishing.volume.database) == 3

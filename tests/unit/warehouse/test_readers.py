@@ -23,17 +23,17 @@ print(len(seen))
 
 
 def test_a_reader_that_opens_current_all_the_time_never_fails_during_thirty_builds(tmp_path: Path) -> None:
-    settings = warehouse.new(tmp_path, keep_generations=1)
-    warehouse.build(settings, 1)
+    kept = warehouse.new(tmp_path, keep=1)
+    warehouse.build(kept, 1)
     reader = subprocess.Popen(
-        [sys.executable, "-c", READER, str(settings.readable_path), "30"], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", READER, str(kept.readable), "30"], stdout=subprocess.PIPE, text=True
     )
     try:
         assert reader.stdout is not None
         assert reader.stdout.readline() == "reading\n"
         for rows in range(2, 31):
-            housekeeping.clean(settings, "run")
-            warehouse.build(settings, rows)
+            housekeeping.clean(kept.publisher, "run")
+            warehouse.build(kept, rows)
         output, _ = reader.communicate(timeout=60)
     finally:
         reader.kill()
@@ -43,14 +43,14 @@ def test_a_reader_that_opens_current_all_the_time_never_fails_during_thirty_buil
 
 
 def test_a_reader_keeps_the_generation_it_opened_after_it_was_removed(tmp_path: Path) -> None:
-    settings = warehouse.new(tmp_path, keep_generations=1)
-    opened = warehouse.build(settings, 1).database
+    kept = warehouse.new(tmp_path, keep=1)
+    opened = warehouse.build(kept, 1).database
     code = (
         "import sys, duckdb; c = duckdb.connect(sys.argv[1], read_only=True); print('open', flush=True);"
         "sys.stdin.readline(); print(c.execute('SELECT count(*) FROM per_order').fetchall())"
     )
     reader = subprocess.Popen(
-        [sys.executable, "-c", code, str(settings.readable_path)],
+        [sys.executable, "-c", code, str(kept.readable)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -58,9 +58,9 @@ def test_a_reader_keeps_the_generation_it_opened_after_it_was_removed(tmp_path: 
     try:
         assert reader.stdout is not None
         assert reader.stdout.readline() == "open\n"
-        warehouse.build(settings, 2)
-        warehouse.build(settings, 3)
-        housekeeping.clean(settings, "run")
+        warehouse.build(kept, 2)
+        warehouse.build(kept, 3)
+        housekeeping.clean(kept.publisher, "run")
         assert not opened.exists()
         output, _ = reader.communicate("\n", timeout=30)
     finally:
