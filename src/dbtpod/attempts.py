@@ -73,25 +73,26 @@ class Attempts:
         self._untouched = file is not None and file.is_untouched
         self._before = file and file.look()
         self._is_certain = False
+        # The oldest first.
+        self._found = record.attempts(folder)
         # What the attempt that was run last did.
         self.latest: RunReport | None = None
 
     @property
     def reports(self) -> list[RunReport]:
         """What is known of each attempt, the oldest first."""
-        return [attempt.report for attempt in record.attempts(self._folder) if attempt.report]
+        return [attempt.report for attempt in self._found if attempt.report]
 
     @property
     def target_dir(self) -> Path:
         """Where the newest attempt has dbt's artifacts."""
-        found = record.attempts(self._folder)
-        return found[-1].target_dir if found else self._folder
+        return self._found[-1].target_dir if self._found else self._folder
 
     @property
     def has_ended_well(self) -> bool:
         """Whether the last attempt of this very command did."""
-        found = record.attempts(self._folder)
-        return bool(found) and found[-1].exit_code == 0 and found[-1].args == self._args
+        last = self._found[-1] if self._found else None
+        return last is not None and last.exit_code == 0 and last.args == self._args
 
     def check_connection(self) -> None:
         """SettingsError where dbt would write to another file than the run's own, or read another one."""
@@ -111,7 +112,7 @@ class Attempts:
     def run(self, watcher: Watcher, log: Log) -> None:
         """Run the next attempt to its end; DbtPodError says what failed, and why."""
         self._log = log
-        before = record.attempts(self._folder)
+        before = self._found
         step = self._next(before)
         if before:
             self._log.info("%s", self._told(step, before))
@@ -127,21 +128,23 @@ class Attempts:
             command = [*self._command(step, target_dir), *self._options]
             whole = step.remaining is None
             recorder = record.Recorder(target_dir, self._args, command, whole=whole, from_published=from_published)
-        with durable.volume_errors(target_dir, 0, "the record of what dbt said"), closing(recorder):
-            code, errors = self._dbt(watcher, command, target_dir, recorder)
-            recorder.end(code)
+        try:
+            with durable.volume_errors(target_dir, 0, "the record of what dbt said"), closing(recorder):
+                code, errors = self._dbt(watcher, command, target_dir, recorder)
+                recorder.end(code)
+        finally:
+            self._found = [*before, record.read(target_dir)]
         outcome.raise_for(self._args, code, errors, self.latest or RunReport("", (), 0.0), target_dir)
 
     def finish(self) -> complete.Command:
         """Look whether the command, whose last attempt ended well, is complete; BuildIncomplete if it is not."""
-        found = record.attempts(self._folder)
-        done = complete.command(self._project, self._args, self._options, found)
+        done = complete.command(self._project, self._args, self._options, self._found)
         # Once: what a later command of the run drops is not missed when another pod comes back here.
         if self._file and not (self._folder / _DONE).exists():
             self._file.check()
             # Of a command that another pod ran it is not known any more.
             is_written = self.latest is None or self._before != self._file.look()
-            complete.relations(self._file, self._args, found, self._is_certain, is_written, self._log)
+            complete.relations(self._file, self._args, self._found, self._is_certain, is_written, self._log)
             (self._folder / _DONE).touch()
         return done
 
