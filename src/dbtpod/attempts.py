@@ -122,13 +122,8 @@ class Attempts:
                 f"{arguments.text(self._args)} cannot go on: {step.reason}. Nothing is published; run it again."
             )
         target_dir = self._folder / f"attempt-{len(before) + 1}"
-        with durable.volume_errors(self._folder.parent, 0, "dbt's artifacts"):
-            target_dir.mkdir(parents=True)
-            parse_state.give(self._project, self._target, target_dir)
-            command = [*self._command(step, target_dir), *self._options]
-            whole = step.remaining is None
-            recorder = record.Recorder(target_dir, self._args, command, whole=whole, from_published=from_published)
         try:
+            recorder, command = self._begin(step, target_dir, from_published)
             with durable.volume_errors(target_dir, 0, "the record of what dbt said"), closing(recorder):
                 code, errors = self._dbt(watcher, command, target_dir, recorder)
                 recorder.end(code)
@@ -197,6 +192,16 @@ class Attempts:
             self._log.info("Starting over from the published build")
             self._file.check_out()
         return may_return
+
+    def _begin(self, step: Step, target_dir: Path, from_published: bool) -> tuple[record.Recorder, list[str]]:
+        """Make the attempt's folder with what dbt needs in it; its record, and the command to run."""
+        with durable.volume_errors(self._folder.parent, 0, "dbt's artifacts"):
+            target_dir.mkdir(parents=True)
+            parse_state.give(self._project, self._target, target_dir)
+            command = [*self._command(step, target_dir), *self._options]
+            whole = step.remaining is None
+            facts = {"whole": whole, "from_published": from_published}
+            return record.Recorder(target_dir, self._args, command, **facts), command
 
     def _command(self, step: Step, target_dir: Path) -> list[str]:
         if step.remaining is None:
