@@ -15,7 +15,6 @@ import select
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,6 +25,7 @@ from dbtpod import settings
 from dbtpod.dbt import parent_death
 from dbtpod.dbt.project import Project
 from dbtpod.errors import SettingsError
+from dbtpod.timeout import Timeout
 
 STOP_SECONDS = 10.0
 
@@ -142,10 +142,10 @@ def launch_by(launch: Launch | None) -> None:
 
 def _read_away(output: IO[str], seconds: float) -> float:
     """Read what dbt still prints, or it would wait for room in the pipe; the time that is left when it closes it."""
-    deadline = time.monotonic() + seconds
-    while select.select([output], [], [], max(0, deadline - time.monotonic()))[0] and os.read(output.fileno(), 65536):
+    timeout = Timeout(seconds)
+    while select.select([output], [], [], timeout.left)[0] and os.read(output.fileno(), 65536):
         pass
-    return max(0, deadline - time.monotonic())
+    return timeout.left
 
 
 def executable() -> str:

@@ -13,6 +13,7 @@ from prefect.client.schemas.objects import FlowRun
 
 from dbtpod import settings
 from dbtpod.pod import contact
+from dbtpod.timeout import Timeout
 from dbtpod.warehouse import run_lock
 from dbtpod.warehouse.volume import Volume
 
@@ -47,15 +48,15 @@ def hold(client: SyncPrefectClient, flow_run: FlowRun, due: float = 0) -> Iterat
         descriptor = run_lock.take(file) if file else None
     except OSError:
         file = descriptor = None
-    end = time.monotonic() + max(0.0, due - time.time()) + HAND_OVER_SECONDS
-    while file and (reason := _obstacle(client, flow_run, file, descriptor, end)) is not None:
+    wait = Timeout(max(0.0, due - time.time()) + HAND_OVER_SECONDS)
+    while file and (reason := _obstacle(client, flow_run, file, descriptor, wait)) is not None:
         if reason:
             contact.say(reason)
             if descriptor is not None:
                 run_lock.drop(file, descriptor)
             yield False
             return
-        time.sleep(PAUSE_SECONDS)
+        wait.pause(PAUSE_SECONDS)
         descriptor = run_lock.take(file)
     try:
         yield True
@@ -65,7 +66,7 @@ def hold(client: SyncPrefectClient, flow_run: FlowRun, due: float = 0) -> Iterat
 
 
 def _obstacle(
-    client: SyncPrefectClient, flow_run: FlowRun, file: Path, descriptor: int | None, end: float
+    client: SyncPrefectClient, flow_run: FlowRun, file: Path, descriptor: int | None, wait: Timeout
 ) -> str | None:
     """Say why this pod has nothing to do; empty where it has to wait for the lock, None where it may begin.
 
@@ -75,7 +76,7 @@ def _obstacle(
         return reason
     if descriptor is not None:
         return None
-    if time.monotonic() >= end:
+    if wait.is_over:
         raise HeldByAnother(
             f"Another pod of this flow run has held {file} for {HAND_OVER_SECONDS:.0f} s and neither runs it nor "
             f"ends: look for it with `kubectl get pods -l prefect.io/flow-run-id={flow_run.id}` and delete it."

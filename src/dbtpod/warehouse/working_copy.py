@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from dbtpod.errors import BuildIncomplete, WarehouseBusy
+from dbtpod.timeout import Timeout
 from dbtpod.warehouse import database, durable, facts
 from dbtpod.warehouse.certificate import Certificate, identity
 from dbtpod.warehouse.facts import Generation
@@ -231,15 +232,15 @@ def wait_until_unused(path: Path, timeout: float, log: Log) -> None:
 
     The writer's lock keeps runs apart; such a process knows nothing of it.
     """
-    deadline = time.monotonic() + timeout
+    wait = Timeout(timeout)
     has_logged = False
     while path.exists() and (pid := database.writer(path)) is not None:
-        if time.monotonic() >= deadline:
+        if wait.is_over:
             raise WarehouseBusy(f"{_in_use_text(path, pid)} Close it, then run this again.")
         if not has_logged:
             log.info("%s Waiting %.0f s at most for it to close.", _in_use_text(path, pid), timeout)
         has_logged = True
-        time.sleep(PAUSE_SECONDS)
+        wait.pause(PAUSE_SECONDS)
 
 
 def _in_use_text(path: Path, pid: int) -> str:
