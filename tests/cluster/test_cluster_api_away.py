@@ -6,8 +6,9 @@ from contextlib import contextmanager
 import pytest
 
 from faults import CONTENT, PUBLISHED_BY, Content, in_the_middle, is_settled, open_gate, state
-from kube import CommandFailed, command, until
+from kube import CommandFailed, command
 from release import BUILD, FRESHNESS, Release
+from waiting import until
 
 pytestmark = pytest.mark.cluster
 

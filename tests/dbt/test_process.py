@@ -13,6 +13,7 @@ import pytest
 import gated_project as small
 from dbtpod.dbt import process
 from dbtpod.settings import Settings
+from waiting import until
 
 ENDLESS, GATE = ["run", "--select", "endless"], ["run", "--select", "gate"]
 
@@ -122,7 +123,7 @@ def test_dbt_dies_with_a_flow_that_is_killed(settings: Settings, target: Path, g
     os.kill(flow.pid, signal.SIGKILL)
     flow.wait()
 
-    small.until(lambda: not small.is_alive(pid), seconds=10)
+    until(lambda: not small.is_alive(pid), seconds=10)
 
 
 def test_a_dbt_that_is_no_python_package_is_run_as_it_is(

@@ -13,6 +13,7 @@ import gated_project as small
 from booted import PLAIN, Api, Pod, Start, starting
 from dbtpod.settings import Settings
 from prefect_server import Server
+from waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,7 @@ def test_sigterm_puts_the_run_back_into_the_queue_and_ends_dbt(prefect: Api, sta
 
     pod.boot.wait(90)
     assert prefect.state(pod.run) == "AwaitingRetry"
-    small.until(lambda: not small.is_alive(engine) and not small.is_alive(dbt), seconds=15)
+    until(lambda: not small.is_alive(engine) and not small.is_alive(dbt), seconds=15)
 
 
 def test_a_second_pod_does_nothing(prefect: Api, start: Start) -> None:
@@ -98,7 +99,7 @@ def test_a_sigterm_with_the_scratch_full_ends_the_run_for_that_limit(
     (tmp_path / "scratch").mkdir()
     (tmp_path / "scratch" / "spill").write_bytes(os.urandom(20 * 2**20 - 300_000))
     pod = start("retried", DBTPOD_SCRATCH_LIMIT="20Mi", DBTPOD_TEMP_DIRECTORY=str(tmp_path / "scratch" / "duckdb"))
-    small.until(lambda: pod.starts() == 1, seconds=150)
+    until(lambda: pod.starts() == 1, seconds=150)
 
     pod.boot.send_signal(signal.SIGTERM)
 

@@ -10,7 +10,8 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import AwaitingRetry, Completed, Crashed
 
 from dbtpod.ui import deaths, mark
-from prefect_server import Server, eventually, free_port
+from prefect_server import Server, free_port
+from waiting import until
 
 
 @dataclass
@@ -52,7 +53,7 @@ def message(client: SyncPrefectClient, run: UUID) -> str:
 def test_a_run_that_published_has_the_generation_as_a_label(client: SyncPrefectClient, ended: UUID) -> None:
     publishes(str(ended))
 
-    eventually(lambda: client.read_flow_run(ended).labels.get(mark.GENERATION) == 7, 20)
+    until(lambda: client.read_flow_run(ended).labels.get(mark.GENERATION) == 7, 20)
 
 
 def test_a_label_that_cannot_be_written_is_not_the_runs_failure(api: Server) -> None:
@@ -65,7 +66,7 @@ def test_the_next_writing_run_says_of_a_crashed_one_that_it_published(client: Sy
 
     writes([Generation(6, str(uuid4())), Generation(7, str(ended))])
 
-    eventually(lambda: message(client, ended) == "The pod is gone. Generation 7 was published before.", 20)
+    until(lambda: message(client, ended) == "The pod is gone. Generation 7 was published before.", 20)
     state = client.read_flow_run(ended).state_id
     writes([Generation(7, str(ended))])
     assert client.read_flow_run(ended).state_id == state

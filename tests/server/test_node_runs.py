@@ -31,8 +31,9 @@ from dbtpod.dbt.results import RunReport
 from dbtpod.ui import earlier_runs, node_states, task_events
 from dbtpod.ui.lineage import nearest, read_parents
 from dbtpod.ui.node_runs import NodeRuns
-from prefect_server import Proxy, Server, eventually, running
+from prefect_server import Proxy, Server, running
 from record import DATA
+from waiting import until
 
 START = datetime(2026, 1, 2, 3, 4, 5, 600, tzinfo=UTC)
 NAMES = {
@@ -153,7 +154,7 @@ def test_a_nodes_line_is_on_its_row_and_once_in_the_run_with_dbts_time(api: Serv
 
     [row] = final_rows(api, run, 1)
     ours = ("of the node", "of the run")
-    eventually(lambda: any(log["message"].startswith("Finished") for log in api.filter("logs", run)))
+    until(lambda: any(log["message"].startswith("Finished") for log in api.filter("logs", run)))
     logs = [log for log in api.filter("logs", run) if log["message"] in ours]
     assert len(logs) == 2
     assert {log["message"]: (log["level"], log["task_run_id"]) for log in logs} == {
@@ -250,11 +251,11 @@ def test_a_rescheduled_run_ends_the_rows_of_the_process_that_died_and_links_to_t
             for event in [*node(RAW), *node(STG)[:1]] if len(attempts) == 1 else []:
                 shown.observe(event)
             if len(attempts) == 2:
-                eventually(lambda: nodes._shown.latest.get(RAW))
+                until(lambda: nodes._shown.latest.get(RAW))
                 for event in node(STG):
                     shown.observe(event)
         if len(attempts) == 1:
-            eventually(lambda: len(api.filter("task_runs", str(flow_run.id))) == 2)
+            until(lambda: len(api.filter("task_runs", str(flow_run.id))) == 2)
             raise OSError
         return str(flow_run.id)
 
@@ -329,13 +330,13 @@ def test_what_a_server_lost_when_it_was_killed_is_told_again(target: Path, tmp_p
         with NodeRuns() as nodes, nodes.command(target) as shown:
             for event in before:
                 shown.observe(event)
-            eventually(lambda: nodes._shown.sender._sent == nodes._shown.sender._put)
+            until(lambda: nodes._shown.sender._sent == nodes._shown.sender._put)
             first.process.kill()
             assert first.process.wait(10) == -signal.SIGKILL
             for event in node(STG):
                 shown.observe(event)
             second.enter_context(running(tmp_path, first.port))
-            eventually(lambda: nodes._shown.sender._sent == nodes._shown.sender._put)
+            until(lambda: nodes._shown.sender._sent == nodes._shown.sender._put)
         return str(flow_run.id)
 
     with running(tmp_path) as first, ExitStack() as second, temporary_settings({PREFECT_API_URL: first.url}):
@@ -351,7 +352,7 @@ def test_when_prefect_changes_under_us_one_warning_says_so_and_lines_go_on(
 
     run = follow([[*node(FCT), LogLine(logging.INFO, "still here", START, FCT)], node(STG)], target)
 
-    assert any(log["message"] == "still here" for log in eventually(lambda: api.filter("logs", run)))
+    assert any(log["message"] == "still here" for log in until(lambda: api.filter("logs", run)))
     assert len([text for text in warnings if "cannot follow dbt's nodes" in text]) == 1
     assert api.filter("task_runs", run) == []
 
@@ -395,7 +396,7 @@ def test_two_thousand_nodes_are_all_seen(api: Server, tmp_path: Path) -> None:
     run = follow([[event for id_ in ids for event in node(id_)]], target, took=(took := []))
 
     assert took[0] < 30, "the command waited for something"
-    eventually(lambda: api.count("task_runs", run, "COMPLETED") == 2000, 240)
+    until(lambda: api.count("task_runs", run, "COMPLETED") == 2000, 240)
 
 
 def follow(
@@ -470,7 +471,7 @@ def final_rows(server: Server, run: str, expected: int, seconds: float = 60) -> 
         ended = [row for row in rows if row["end_time"] and row["state"]]
         return ended if len(ended) == expected == len(rows) else None
 
-    return eventually(all_ended, seconds) or []
+    return until(all_ended, seconds) or []
 
 
 def edges(server: Server, run: str) -> set[tuple[str, str]]:

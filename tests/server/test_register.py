@@ -30,7 +30,8 @@ from prefect.states import AwaitingRetry, Cancelling, Completed, Running, State
 
 from dbtpod import cli
 from dbtpod.registration import heartbeat, schedules, work_pool
-from prefect_server import eventually, running
+from prefect_server import running
+from waiting import until
 
 T = TypeVar("T")
 REPO = Path(__file__).parents[2]
@@ -166,7 +167,7 @@ def test_this_repositorys_file_becomes_pool_queues_deployments_and_scheduled_run
         ("dbt-smoke-hourly", {*range(24)}),
         ("dbt-source-freshness", {0, 6, 12, 18}),
     ):
-        runs = eventually(lambda key=found[name].id: scheduled_runs(key))  # type: ignore
+        runs = until(lambda key=found[name].id: scheduled_runs(key))  # type: ignore
         assert {(at.hour in hours, at.minute) for at in runs} == {(True, 0)}
     table = capsys.readouterr().out
     assert "dbt-build/dbt-build-daily" in table and "06:00 UTC" in table and "WARNING" not in table
@@ -414,8 +415,8 @@ def test_a_run_whose_pod_is_gone_is_ended_and_no_healthy_one(api: None, project:
     def state(name: str) -> StateType | None:
         return ask(lambda client: client.read_flow_run(runs[name].id)).state_type
 
-    eventually(lambda: state("gone") == StateType.CRASHED)
-    eventually(lambda: state("cancelling") == StateType.CANCELLED)
+    until(lambda: state("gone") == StateType.CRASHED)
+    until(lambda: state("cancelling") == StateType.CANCELLED)
     assert state("completed") == StateType.COMPLETED
     assert state("rescheduled") == StateType.SCHEDULED
     assert state("of another deployment") == StateType.RUNNING

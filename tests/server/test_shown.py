@@ -18,7 +18,8 @@ from dbtpod import run_dbt
 from dbtpod.dbt import node
 from dbtpod.dbt.node import NodeStatus
 from dbtpod.ui.node_states import STATES
-from prefect_server import Server, eventually
+from prefect_server import Server
+from waiting import until
 
 DONE = re.compile(r"Done\. PASS=(\d+) WARN=(\d+) ERROR=(\d+) SKIP=(\d+) NO-OP=(\d+) REUSED=(\d+) TOTAL=(\d+)")
 COUNT = re.compile(r"(\d+) (success|warn|error|fail|skipped|no-op|reused)\b")
@@ -272,7 +273,7 @@ def task_runs(api: Server, run: str, expected: int, with_hooks: bool = True) -> 
         assert len(rows) >= len(shown), "one task run a node"
         return shown if len(shown) == expected and all(row["end_time"] for row in shown.values()) else None
 
-    return eventually(ended) or {}
+    return until(ended) or {}
 
 
 def counted(message: str) -> Counter[NodeStatus]:

@@ -24,7 +24,7 @@ from dbtpod.watchdog.sight import Sight
 from dbtpod.watchdog.starting import Starting
 from dbtpod.watchdog.watch import Watch
 from prefect_server import Server as PrefectServer
-from prefect_server import eventually
+from waiting import until
 
 WORKER = "dbtpod-worker-6d5f-abcde"
 NOBODY = Cluster(httpx.Client(base_url="http://127.0.0.1:1"), "dbtpod", "app.kubernetes.io/instance=dbtpod")
@@ -42,7 +42,7 @@ class Pool:
         self.deployment = self.post("deployments/", flow_id=flow, name=name, work_pool_name=name)["id"]
 
     def post(self, path: str, **body: Any) -> Any:
-        answer = eventually(lambda: self._answer(path, body), 30)
+        answer = until(lambda: self._answer(path, body), 30)
         assert answer.is_success, answer.text
         return answer.json() if answer.content else None
 

@@ -17,6 +17,7 @@ from prefect.states import Pending
 import gated_project as small
 from dbtpod.faststart import boot
 from dbtpod.settings import Settings
+from waiting import until
 
 _FLOWS = """
 import json, os
@@ -172,7 +173,7 @@ class Pod:
 
     def pids(self) -> list[int]:
         """Wait for dbt to run; the processes of supervisor, engine and dbt."""
-        small.until(self.gate.with_name("gate.seen").exists, seconds=150)
+        until(self.gate.with_name("gate.seen").exists, seconds=150)
         dbt = small.seen(self.gate)["pid"]
         return [self.boot.pid, int(Path(f"{self.gate}.flow").read_text()), dbt]
 

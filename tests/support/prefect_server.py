@@ -6,14 +6,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 
-T = TypeVar("T")
+from waiting import until
 
 
 class Server:
@@ -70,7 +70,7 @@ def running(home: Path, port: int = 0, **settings: str) -> Iterator[Server]:
             except httpx.HTTPError:
                 return False
 
-        eventually(healthy, 240)
+        until(healthy, 240, "a healthy Prefect server")
         yield server
     finally:
         process.terminate()
@@ -116,15 +116,6 @@ class Proxy:
             for end in (source, sink):
                 with suppress(OSError):
                     end.shutdown(socket.SHUT_RDWR)
-
-
-def eventually(condition: Callable[[], T], seconds: float = 60) -> T:
-    """The condition's first true value; the last one is part of the failure's text."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds} s: {value!r}"
-        time.sleep(0.3)
-    return value
 
 
 def free_port() -> int:
