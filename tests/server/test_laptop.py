@@ -6,11 +6,8 @@ import sys
 from pathlib import Path
 from uuid import UUID
 
-import pytest
-
 import gated_project as small
 from booted import Api
-from prefect_server import Server
 from waiting import until
 
 _FLOWS = """
@@ -28,11 +25,6 @@ def dbt_build():
     while not Path(os.environ["GATE"]).exists():
         time.sleep(0.05)
 """
-
-
-@pytest.fixture
-def prefect(server: Server) -> Api:
-    return Api(server.url)
 
 
 def test_a_run_whose_process_was_killed_is_ended_by_the_next_one(prefect: Api, tmp_path: Path) -> None:

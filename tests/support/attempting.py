@@ -9,6 +9,7 @@ from pathlib import Path
 
 import duckdb
 
+import shop
 import warehouse
 from dbtpod import attempts, complete, resume
 from dbtpod.attempts import Attempts
@@ -23,15 +24,6 @@ from dbtpod.warehouse import publish
 from dbtpod.warehouse.facts import Generation
 
 LOG = logging.getLogger("attempting")
-PROFILE = """
-shop:
-  target: dev
-  outputs:
-    dev: &dev {type: duckdb, path: "{{ env_var('DUCKDB_PATH') }}", threads: 1}
-    prod: *dev
-    reader: {type: duckdb, path: "{{ env_var('DBTPOD_READABLE_PATH') }}", config_options: {access_mode: read_only}}
-"""
-PROJECT = "name: shop\nprofile: shop\nmodels: {+materialized: table}\n"
 
 
 class Stopped(BaseException):
@@ -55,12 +47,9 @@ class Watcher:
         """Show nothing."""
 
 
-def project(folder: Path, files: dict[str, str], profile: str = PROFILE, project_yml: str = PROJECT) -> Settings:
+def project(folder: Path, files: dict[str, str]) -> Settings:
     """Write a project of these files, and make an empty volume."""
-    for name, text in ({"dbt_project.yml": project_yml, "profiles.yml": profile} | files).items():
-        path = folder / "project" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+    shop.write(folder / "project", files)
     (folder / "volume").mkdir(exist_ok=True)
     return Settings(folder / "volume" / "work" / "warehouse.duckdb", folder / "project")
 

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.objects import State
 from prefect.states import Pending
 
 import gated_project as small
@@ -85,7 +86,13 @@ class Api:
 
     def state(self, run: UUID) -> str:
         """Return the name of a flow run's state."""
-        return str(self.client.read_flow_run(run).state_name)
+        return str(self.last_state(run).name)
+
+    def last_state(self, run: UUID) -> State:
+        """Return a flow run's state with its message."""
+        state = self.client.read_flow_run(run).state
+        assert state is not None
+        return state
 
     def events(self, run: UUID, name: str) -> list[Any]:
         """Return the events of that name about a flow run."""

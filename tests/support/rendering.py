@@ -46,7 +46,7 @@ def render_chart(values: Mapping[str, Any] | None = None, kind: str = "", compon
     done = helm_template(values or {})
     assert done.returncode == 0, done.stderr
     # By libyaml: it is ten times as quick.
-    manifests = [each for each in yaml.load_all(done.stdout, yaml.CSafeLoader) if each]  # noqa: S506
+    manifests = [each for each in yaml.load_all(done.stdout, yaml.CSafeLoader) if each]
     return [
         each
         for each in manifests
