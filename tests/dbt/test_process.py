@@ -120,10 +120,11 @@ def test_dbt_dies_with_a_flow_that_is_killed(settings: Settings, target: Path, g
     )
     pid = small.seen(gate)["pid"]
 
+    assert small.is_alive(pid)
     os.kill(flow.pid, signal.SIGKILL)
-    flow.wait()
 
-    until(lambda: not small.is_alive(pid), seconds=10)
+    assert flow.wait() == -signal.SIGKILL
+    until(lambda: not small.is_alive(pid), 10, "the end of dbt")
 
 
 def test_a_dbt_that_is_no_python_package_is_run_as_it_is(

@@ -125,6 +125,9 @@ def test_the_jobs_name_says_which_flow_and_which_run(render: Render) -> None:
 
 def test_ids_of_the_cluster_are_used_where_ours_are_taken_away(render: Render) -> None:
     values = {"podSecurityContext": {"runAsUser": None, "runAsGroup": None, "fsGroup": None}}
-    for spec in pod_specs(render(values)).values():
+    specs = pod_specs(render(values))
+
+    assert len(specs) > 3
+    for spec in specs.values():
         assert not {"runAsUser", "runAsGroup", "fsGroup"} & set(spec["securityContext"])
         assert spec["securityContext"]["runAsNonRoot"] is True

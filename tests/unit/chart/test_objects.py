@@ -10,12 +10,10 @@ import pytest
 import yaml
 
 from rendered import flow_run_job, pod_specs, server_container
-from rendering import CHART, ROOT, Render, helm_template, need
+from rendering import CHART, ROOT, Manifest, Render, helm_template, need
 
 GOLDEN = Path(__file__).parent / "default.yaml"
-
 KUBERNETES = "1.34"
-
 CASES = sorted((CHART / "ci").glob("*.yaml"))
 
 
@@ -27,13 +25,32 @@ def test_every_object_and_the_flow_runs_job_pass_kubernetes_schema(render: Rende
     # Prefect insists on these two where Kubernetes does not know them, and drops them unread.
     for key in ("parallelism", "completions"):
         del job["spec"]["template"]["spec"][key]
-    for each in [*manifests, job]:
-        kubernetes_validate.validate(each, KUBERNETES, strict=True)
+    assert len(manifests) > 10
+    assert [fault for each in [*manifests, job] if (fault := fault_of(each))] == []
+
+
+def fault_of(manifest: Manifest) -> str:
+    """What Kubernetes' schema says against it; empty where it is valid."""
+    try:
+        kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
+    except kubernetes_validate.ValidationError as error:
+        return f"{manifest['kind']}: {error.message}"
+    return ""
+
+
+def test_a_key_that_kubernetes_does_not_know_is_a_fault(render: Render) -> None:
+    [claim] = render(kind="PersistentVolumeClaim", component="warehouse")
+    claim["spec"]["acessModes"] = claim["spec"].pop("accessModes")
+
+    assert "acessModes" in fault_of(claim)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda path: path.stem)
 def test_every_object_carries_the_standard_labels_and_its_namespace(render: Render, case: Path) -> None:
-    for each in render(yaml.safe_load(case.read_text())):
+    manifests = render(yaml.safe_load(case.read_text()))
+
+    assert manifests
+    for each in manifests:
         labels = each["metadata"]["labels"]
         assert {"name", "instance", "component", "version", "managed-by"} <= {
             key.removeprefix("app.kubernetes.io/") for key in labels
@@ -43,7 +60,10 @@ def test_every_object_carries_the_standard_labels_and_its_namespace(render: Rend
 
 @pytest.mark.parametrize("case", CASES, ids=lambda path: path.stem)
 def test_every_pod_meets_the_restricted_standard_flow_runs_included(render: Render, case: Path) -> None:
-    for name, spec in pod_specs(render(yaml.safe_load(case.read_text()))).items():
+    specs = pod_specs(render(yaml.safe_load(case.read_text())))
+
+    assert {name.removeprefix("dbtpod-") for name in specs} >= {"flow-run", "worker"}
+    for name, spec in specs.items():
         assert spec["securityContext"]["runAsNonRoot"] is True, name
         assert spec["securityContext"]["runAsUser"] > 0, name
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
@@ -65,7 +85,8 @@ def test_only_the_workers_pod_has_a_token(render: Render, case: Path) -> None:
 
     mounting = [name for name, spec in pod_specs(manifests).items() if spec["automountServiceAccountToken"]]
     assert [name.rpartition("-")[2] for name in mounting] == ["worker"]
-    assert all(each["automountServiceAccountToken"] is False for each in manifests if each["kind"] == "ServiceAccount")
+    accounts = [each for each in manifests if each["kind"] == "ServiceAccount"]
+    assert {each["automountServiceAccountToken"] for each in accounts} == {False}
 
 
 def test_the_default_render_is_the_recorded_one() -> None:
@@ -89,8 +110,7 @@ def test_the_plain_manifests_are_the_charts_rendering() -> None:
 def test_the_plain_manifests_password_job_is_valid_and_names_the_same_image_and_secret(render: Render) -> None:
     objects = list(yaml.safe_load_all((ROOT / "k8s" / "auth.yaml").read_text()))
 
-    for each in objects:
-        kubernetes_validate.validate(each, KUBERNETES, strict=True)
+    assert [fault for each in objects if (fault := fault_of(each))] == []
     [container] = objects[-1]["spec"]["template"]["spec"]["containers"]
     assert container["image"] == server_container(render, {})["image"]
     assert '"name": "dbtpod-auth"' in container["args"][0]

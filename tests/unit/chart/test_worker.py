@@ -10,7 +10,10 @@ def test_one_image_is_everywhere(render: Render) -> None:
     digest = f"sha256:{'0' * 64}"
     image = {"repository": "registry.example.com/dbtpod", "tag": "2", "digest": digest, "pullPolicy": "Always"}
 
-    for name, spec in pod_specs(render({"image": image})).items():
+    specs = pod_specs(render({"image": image}))
+
+    assert len(specs) > 3
+    for name, spec in specs.items():
         for container in spec["containers"]:
             assert container["image"] == f"registry.example.com/dbtpod@{digest}", name
             assert container["imagePullPolicy"] == "Always", name
