@@ -14,19 +14,20 @@ from prefect.client.schemas.objects import TaskRun
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from api_gate import ApiGate
 from dbtpod.ui import earlier_runs
 from dbtpod.ui.node_runs import NodeRuns
 from following import FCT, RAW, STG, edges, final_rows, follow, node, write_manifest
-from prefect_server import Proxy, Server, running
+from prefect_server import Server, running
 from waiting import until
 
 
 @pytest.fixture
-def proxy(server: Server) -> Iterator[Proxy]:
-    proxy = Proxy(server.port)
-    with temporary_settings({PREFECT_API_URL: proxy.url}):
-        yield proxy
-    proxy.close()
+def gate(server: Server) -> Iterator[ApiGate]:
+    gate = ApiGate(server.port)
+    with temporary_settings({PREFECT_API_URL: gate.url}):
+        yield gate
+    gate.close()
 
 
 def test_a_rescheduled_run_ends_the_rows_of_the_process_that_died_and_links_to_them(
@@ -89,16 +90,16 @@ def test_a_rescheduled_run_that_cannot_ask_for_its_earlier_rows_says_so_and_has_
 
 @pytest.mark.parametrize("trouble", ["slow", "stopped"])
 def test_a_build_does_not_wait_for_an_api_that_is(
-    server: Server, proxy: Proxy, target: Path, warnings: list[str], trouble: str
+    server: Server, gate: ApiGate, target: Path, warnings: list[str], trouble: str
 ) -> None:
     def begin() -> None:
         if trouble == "slow":
-            proxy.delay = 5
+            gate.delay = 5
         else:
             os.kill(server.process.pid, signal.SIGSTOP)
 
     def end() -> None:
-        proxy.delay = 0
+        gate.delay = 0
         os.kill(server.process.pid, signal.SIGCONT)
 
     ids = [f"model.shop.m{number}" for number in range(100)]
