@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import chain, count
 from pathlib import Path
 
 from dbtpod.errors import VolumeFull, WarehouseUnusable
@@ -95,7 +96,7 @@ def set_aside(settings: Settings, path: Path) -> Path:
     folder = settings.set_aside_dir
     folder.mkdir(exist_ok=True)
     name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{'-'.join(path.relative_to(settings.volume).parts)}"
-    names = (name, *(f"{name}-{count}" for count in range(2, 10**6)))
+    names = chain([name], (f"{name}-{number}" for number in count(2)))
     target = next(folder / one for one in names if not os.path.lexists(folder / one))
     path.rename(target)
     sync(path.parent)
