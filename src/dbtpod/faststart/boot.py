@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+from dbtpod import settings
+
 
 def main() -> int:
     """Run the flow run of PREFECT__FLOW_RUN_ID; the exit code, of the supervisor and of the forked engine alike."""
@@ -46,7 +48,8 @@ def _start_dbt() -> tuple[socket.socket, int]:
     with dbts_end:
         dbts_end.set_inheritable(True)
         # Each command brings its whole environment; this is what the import sees.
-        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH" and not k.startswith("PREFECT_")}
+        ours = settings.environment()
+        environment = {k: v for k, v in ours.items() if k != "PYTHONPATH" and not k.startswith("PREFECT_")}
         command = [sys.executable, "-P", str(Path(__file__).with_name("preload.py")), str(dbts_end.fileno())]
         pid = os.posix_spawn(sys.executable, command, environment, setpgroup=0, setsigmask=[])
     return flow_end, pid
