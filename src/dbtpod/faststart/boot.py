@@ -12,8 +12,6 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from dbtpod import settings
-
 
 def main() -> int:
     """Run the flow run of PREFECT__FLOW_RUN_ID; the exit code, of the supervisor and of the forked engine alike."""
@@ -44,6 +42,8 @@ def _execute() -> NoReturn:
 
 def _start_dbt() -> tuple[socket.socket, int]:
     """Start the process that preloads dbt; the flow's end of its socket, and its process id."""
+    from dbtpod import settings
+
     flow_end, dbts_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with dbts_end:
         dbts_end.set_inheritable(True)
