@@ -99,7 +99,7 @@ def test_no_pod_is_restarted_in_15_minutes_of_load_50(warehouse: Release) -> Non
     with load_50(warehouse):
         time.sleep(15 * 60)
         assert restarts(warehouse) == before
-        run = warehouse.prefect.run(SMOKE, seconds=600)
+        run = warehouse.prefect.ended(warehouse.prefect.start(SMOKE), 600)
 
     assert run["state"]["name"] == "Completed"
     assert restarts(warehouse) == before
