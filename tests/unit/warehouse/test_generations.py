@@ -19,13 +19,12 @@ from dbtpod.warehouse.warehouse import DuckDBFile
 
 
 def run(kept: DuckDBFile, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    kept.project_dir.mkdir(exist_ok=True)
-    (kept.project_dir / "dbt_project.yml").touch()
+    project = kept.volume.root / "dbt_project"
+    project.mkdir(exist_ok=True)
+    (project / "dbt_project.yml").touch()
     return subprocess.run(
         [Path(sys.executable).with_name("dbtpod"), "generations", *arguments],
-        env=os.environ
-        | {"DUCKDB_PATH": str(kept.volume.database), "DBT_PROJECT_DIR": str(kept.project_dir)}
-        | environment,
+        env=os.environ | {"DUCKDB_PATH": str(kept.volume.database), "DBT_PROJECT_DIR": str(project)} | environment,
         capture_output=True,
         text=True,
         timeout=60,
