@@ -4,10 +4,6 @@ import asyncio
 import json
 from typing import Any
 
-from prefect.client.schemas.objects import FlowRun
-from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect_kubernetes.worker import KubernetesWorkerJobConfiguration
-
 from rendering import Manifest, Render
 
 
@@ -19,6 +15,11 @@ def job_template(manifests: list[Manifest]) -> dict[str, Any]:
 
 def flow_run_job(manifests: list[Manifest], **job_variables: Any) -> Manifest:
     """The Job that Prefect's worker makes of our template, by its own code."""
+    # Here, for each process that collects the tests would spend ten seconds on it.
+    from prefect.client.schemas.objects import FlowRun
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+    from prefect_kubernetes.worker import KubernetesWorkerJobConfiguration
+
     # An address that is never asked: without one Prefect would start a server.
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):
         configuration = asyncio.run(

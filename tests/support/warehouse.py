@@ -3,7 +3,8 @@
 import dataclasses
 import logging
 import shutil
-from collections.abc import Iterable
+import subprocess
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,8 @@ from dbtpod.warehouse.certificate import Certificate, identity
 from dbtpod.warehouse.facts import Generation
 
 LOG = logging.getLogger("warehouse")
+# Runs a command of `generations` on a volume.
+Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def new(folder: Path, **settings: bool | int) -> Settings:

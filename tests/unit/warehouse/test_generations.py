@@ -16,28 +16,15 @@ from dbtpod.errors import WarehouseBusy, WarehouseUnusable
 from dbtpod.generations import Change
 from dbtpod.settings import Settings
 from dbtpod.warehouse import lock, publish
+from warehouse import Command
 
 
-def run(settings: Settings, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    settings.project_dir.mkdir(exist_ok=True)
-    (settings.project_dir / "dbt_project.yml").touch()
-    return subprocess.run(
-        [Path(sys.executable).with_name("dbtpod"), "generations", *arguments],
-        env=os.environ
-        | {"DUCKDB_PATH": str(settings.duckdb_path), "DBT_PROJECT_DIR": str(settings.project_dir)}
-        | environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-
-
-def test_list_names_each_generation_its_run_and_the_one_that_readers_see(settings: Settings) -> None:
+def test_list_names_each_generation_its_run_and_the_one_that_readers_see(settings: Settings, command: Command) -> None:
     warehouse.build(settings, 1, "quick-fox")
     warehouse.build(settings, 2, "slow-owl")
     publish.roll_back(settings, 1)
 
-    header, first, second = run(settings, "list").stdout.splitlines()
+    header, first, second = command(settings, "list").stdout.splitlines()
 
     assert header.split() == ["number", "published", "size", "by", "built", "run"]
     assert first.startswith("* 1 ")
@@ -46,11 +33,25 @@ def test_list_names_each_generation_its_run_and_the_one_that_readers_see(setting
     assert f"DuckDB {duckdb.__version__}  from 1        slow-owl" in second
 
 
-def test_list_of_an_empty_volume_says_so(settings: Settings) -> None:
-    assert run(settings, "list").stdout == "Nothing is published.\n"
+def test_list_of_an_empty_volume_says_so_by_the_installed_command(settings: Settings) -> None:
+    settings.project_dir.mkdir()
+    (settings.project_dir / "dbt_project.yml").touch()
+    given = {"DUCKDB_PATH": str(settings.duckdb_path), "DBT_PROJECT_DIR": str(settings.project_dir)}
+
+    done = subprocess.run(
+        [Path(sys.executable).with_name("dbtpod"), "generations", "list"],
+        env=os.environ | given,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert (done.returncode, done.stdout) == (0, "Nothing is published.\n")
 
 
-def test_diff_shows_what_came_went_and_changed_with_rows_and_leaves_out_what_is_equal(settings: Settings) -> None:
+def test_diff_shows_what_came_went_and_changed_with_rows_and_leaves_out_what_is_equal(
+    settings: Settings, command: Command
+) -> None:
     warehouse.check_out(settings)
     with duckdb.connect(settings.duckdb_path) as connection:
         connection.execute("CREATE TABLE gone AS FROM range(3)")
@@ -74,8 +75,8 @@ def test_diff_shows_what_came_went_and_changed_with_rows_and_leaves_out_what_is_
         Change("main.grown", "changed", 5, 6),
         Change("main.seen", "changed", None, None),
     ]
-    assert "changed  main.grown" in run(settings, "diff", "1", "2").stdout
-    assert run(settings, "diff", "2", "2").stdout == "2 and 2 hold the same.\n"
+    assert "changed  main.grown" in command(settings, "diff", "1", "2").stdout
+    assert command(settings, "diff", "2", "2").stdout == "2 and 2 hold the same.\n"
 
 
 @pytest.mark.parametrize(
@@ -86,7 +87,9 @@ def test_diff_shows_what_came_went_and_changed_with_rows_and_leaves_out_what_is_
         [("größe", "Straße 1"), ("select", "order"), ('"', "'"), ("%s", "{0}"), ("main", "line\nfeed"), (" ", "- -")],
     ],
 )
-def test_diff_tells_tables_of_any_name_apart(settings: Settings, names: list[tuple[str, str]]) -> None:
+def test_diff_tells_tables_of_any_name_apart(
+    settings: Settings, command: Command, names: list[tuple[str, str]]
+) -> None:
     """The catalog's name is `warehouse`, and a schema may have the same."""
 
     def build(rows: int) -> None:
@@ -104,7 +107,7 @@ def test_diff_tells_tables_of_any_name_apart(settings: Settings, names: list[tup
     changes = generations.diff(settings, 1, 2)
 
     assert sorted((one.rows_before, one.rows_after) for one in changes) == [(n + 1, n + 2) for n in range(len(names))]
-    done = run(settings, "diff", "1", "2")
+    done = command(settings, "diff", "1", "2")
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == len(names) + 1
 
@@ -124,11 +127,11 @@ def test_diff_sees_a_change_beside_a_column_that_is_called_like_anything_else(se
     assert generations.diff(settings, 1, 2) == [Change("main.t", "changed", 1, 1)]
 
 
-def test_after_a_rollback_readers_and_the_next_build_go_on_from_there(settings: Settings) -> None:
+def test_after_a_rollback_readers_and_the_next_build_go_on_from_there(settings: Settings, command: Command) -> None:
     for rows in (1, 2, 3):
         warehouse.build(settings, rows)
 
-    done = run(settings, "rollback", "2")
+    done = command(settings, "rollback", "2")
 
     assert "Readers now see generation 2" in done.stdout
     assert "To undo: dbtpod generations rollback 3" in done.stdout
@@ -169,11 +172,11 @@ def test_a_rollback_to_a_damaged_generation_changes_nothing(settings: Settings) 
     ],
 )
 def test_a_mistake_ends_with_one_plain_sentence(
-    settings: Settings, arguments: list[str], environment: dict[str, str], said: str
+    settings: Settings, command: Command, arguments: list[str], environment: dict[str, str], said: str
 ) -> None:
     warehouse.build(settings, 1)
 
-    done = run(settings, *arguments, **environment)
+    done = command(settings, *arguments, **environment)
 
     assert done.returncode == 1
     assert done.stdout == ""
