@@ -4,6 +4,7 @@ A block that is not executed has a comment before it that says why: `<!-- not ex
 executed by the test file that KINDS names.
 """
 
+import ast
 import re
 import subprocess
 from collections.abc import Iterator
@@ -57,15 +58,15 @@ class Block:
 
 def paths() -> list[Path]:
     """Every page of the repository."""
-    return sorted(ROOT / each for each in tracked("*.md"))
+    return [ROOT / each for each in tracked() if each.endswith(".md")]
 
 
-def tracked(*patterns: str) -> list[str]:
-    """The files of the repository that match, or all."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", *patterns], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout
-    return [each for each in listed.split("\0") if each and (ROOT / each).is_file()]
+@cache
+def tracked() -> list[str]:
+    """The files of the repository, those that are not committed yet included."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return sorted(each for each in listed.split("\0") if each and (ROOT / each).is_file())
 
 
 def blocks() -> list[Block]:
@@ -108,6 +109,23 @@ def line(page: str, start: str) -> str:
 def commands(notes: str) -> list[str]:
     """The commands in the chart's notes: what stands before and after them is set apart by several blanks."""
     return re.findall(r"(?:^ +|  )((?:kubectl|helm) .*?)(?=  |$)", notes, re.MULTILINE)
+
+
+def quoted() -> list[tuple[str, str]]:
+    """What stands in backticks, or is typed in a block, with its page."""
+    inline = [(path.relative_to(ROOT).as_posix(), span) for path in paths() for span in spans(path.read_text())]
+    return inline + [(block.page, block.text) for block in blocks() if block.language in ("sh", "console")]
+
+
+@cache
+def literals() -> list[tuple[str, str]]:
+    """Each text in the code, messages and docstrings, with its file."""
+    return [
+        (path.relative_to(ROOT).as_posix(), node.value)
+        for path in sorted((ROOT / "src").rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
 
 
 def spans(text: str) -> list[str]:
