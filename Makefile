@@ -52,7 +52,7 @@ test: lint ## every check: those, and with real dbt, a Prefect server, a cluster
 SOAK ?= properties dbt-1.11 long faults
 FAULT_ROUNDS ?= 5
 FAULTS ?= faults or stop or api_away or limits or second_pod or watchdog
-DBT_SEAM := tests/dbt/test_process.py tests/dbt/test_warm.py tests/dbt/test_precompiled.py tests/dbt/test_attempts.py \
+DBT_SEAM := tests/dbt/test_process.py tests/dbt/test_warm.py tests/dbt/test_precompiled.py $(addprefix tests/dbt/test_,attempts.py lost_connections.py appended_rows.py) \
   $(addprefix tests/unit/test_,events.py results.py arguments.py)
 
 .PHONY: soak $(addprefix soak-,properties dbt-1.11 long faults)

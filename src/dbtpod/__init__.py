@@ -15,7 +15,7 @@ what a flow calls
     complete         the one place that says that a run is complete
     resume           the beginning of a run, or its going on after a pod that died
     settings, errors the only reader of the environment; what can go wrong, and whether trying again can help
-    tables           a table of text
+    tables, timeout  a table of text; a bounded wait
     cli              the command `dbtpod`
 what the command `dbtpod` does (cli)
     bake             when the image is built: what dbt parses and compiles

@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from dbtpod import complete, outcome, plan
-from dbtpod.complete import WorkingCopy
 from dbtpod.dbt import arguments, parse_state, process, profile, record, results, stream
 from dbtpod.dbt.events import Event, LogLine
+from dbtpod.dbt.project import Project
 from dbtpod.dbt.record import GOOD, Attempt
 from dbtpod.dbt.results import RunReport
 from dbtpod.errors import BuildIncomplete, SettingsError
-from dbtpod.settings import Settings
 from dbtpod.warehouse import durable
+from dbtpod.warehouse.volume import Log
+from dbtpod.warehouse.working_copy import BuiltFile
 
-Log = logging.Logger | logging.LoggerAdapter[Any]
 # What dbt 1.11 and 1.12 read; a test runs it.
 _SCHEMA = "https://schemas.getdbt.com/dbt/run-results/v6.json"
 _DONE = "done"
@@ -60,45 +60,46 @@ class Attempts:
     """The attempts of the command with this folder; made where a flow calls the command."""
 
     def __init__(
-        self, settings: Settings, folder: Path, args: Sequence[str], target: str, copy: WorkingCopy | None, log: Log
+        self, project: Project, folder: Path, args: Sequence[str], target: str, file: BuiltFile | None, log: Log
     ) -> None:
-        self._settings = settings
+        self._project = project
         self._folder = folder
         self._args = tuple(args)
         self._target = target
         # The reader's commands have none.
-        self._copy = copy
+        self._file = file
         self._log = log
         self._options = parse_state.target_options(target)
-        self._untouched = copy is not None and copy.is_untouched
-        self._before = copy and copy.look()
+        self._untouched = file is not None and file.is_untouched
+        self._before = file and file.look()
         self._is_certain = False
+        # The oldest first.
+        self._found = record.attempts(folder)
         # What the attempt that was run last did.
         self.latest: RunReport | None = None
 
     @property
     def reports(self) -> list[RunReport]:
         """What is known of each attempt, the oldest first."""
-        return [attempt.report for attempt in record.attempts(self._folder) if attempt.report]
+        return [attempt.report for attempt in self._found if attempt.report]
 
     @property
     def target_dir(self) -> Path:
         """Where the newest attempt has dbt's artifacts."""
-        found = record.attempts(self._folder)
-        return found[-1].target_dir if found else self._folder
+        return self._found[-1].target_dir if self._found else self._folder
 
     @property
     def has_ended_well(self) -> bool:
         """Whether the last attempt of this very command did."""
-        found = record.attempts(self._folder)
-        return bool(found) and found[-1].exit_code == 0 and found[-1].args == self._args
+        last = self._found[-1] if self._found else None
+        return last is not None and last.exit_code == 0 and last.args == self._args
 
     def check_connection(self) -> None:
         """SettingsError where dbt would write to another file than the run's own, or read another one."""
         given = arguments.parse([*self._args, *self._options])
-        found = profile.connection(given, process.environment(self._settings, self._folder))
+        found = profile.connection(given, process.environment(self._project, self._folder))
         is_reader = self._target == parse_state.READER
-        file = self._settings.readable_path if is_reader else self._settings.duckdb_path
+        file = self._project.reads if is_reader else self._project.writes
         self._is_certain = found is not None
         if found and not found.is_file(file):
             variable = "DBTPOD_READABLE_PATH" if is_reader else "DUCKDB_PATH"
@@ -111,7 +112,7 @@ class Attempts:
     def run(self, watcher: Watcher, log: Log) -> None:
         """Run the next attempt to its end; DbtPodError says what failed, and why."""
         self._log = log
-        before = record.attempts(self._folder)
+        before = self._found
         step = self._next(before)
         if before:
             self._log.info("%s", self._told(step, before))
@@ -121,27 +122,24 @@ class Attempts:
                 f"{arguments.text(self._args)} cannot go on: {step.reason}. Nothing is published; run it again."
             )
         target_dir = self._folder / f"attempt-{len(before) + 1}"
-        with durable.volume_errors(self._settings.volume, 0, "dbt's artifacts"):
-            target_dir.mkdir(parents=True)
-            parse_state.give(self._settings, self._target, target_dir)
-            command = [*self._command(step, target_dir), *self._options]
-            whole = step.remaining is None
-            recorder = record.Recorder(target_dir, self._args, command, whole=whole, from_published=from_published)
-        with durable.volume_errors(self._settings.volume, 0, "the record of what dbt said"), closing(recorder):
-            code, errors = self._dbt(watcher, command, target_dir, recorder)
-            recorder.end(code)
+        try:
+            recorder, command = self._begin(step, target_dir, from_published)
+            with durable.volume_errors(target_dir, 0, "the record of what dbt said"), closing(recorder):
+                code, errors = self._dbt(watcher, command, target_dir, recorder)
+                recorder.end(code)
+        finally:
+            self._found = [*before, record.read(target_dir)]
         outcome.raise_for(self._args, code, errors, self.latest or RunReport("", (), 0.0), target_dir)
 
     def finish(self) -> complete.Command:
         """Look whether the command, whose last attempt ended well, is complete; BuildIncomplete if it is not."""
-        found = record.attempts(self._folder)
-        done = complete.command(self._settings, self._args, self._options, found)
+        done = complete.command(self._project, self._args, self._options, self._found)
         # Once: what a later command of the run drops is not missed when another pod comes back here.
-        if self._copy and not (self._folder / _DONE).exists():
-            self._copy.check()
+        if self._file and not (self._folder / _DONE).exists():
+            self._file.check()
             # Of a command that another pod ran it is not known any more.
-            is_written = self.latest is None or self._before != self._copy.look()
-            complete.relations(self._settings, self._args, found, self._is_certain, is_written, self._log)
+            is_written = self.latest is None or self._before != self._file.look()
+            complete.relations(self._file, self._args, self._found, self._is_certain, is_written, self._log)
             (self._folder / _DONE).touch()
         return done
 
@@ -160,7 +158,7 @@ class Attempts:
             if unsure:
                 reason = f"it was stopped in {', '.join(unsure)}, whose rows may be there already"
                 return Step(None, reason, is_safe=False)
-            planned = plan.of(self._settings, counted[0], self._options)
+            planned = plan.of(self._project, counted[0], self._options)
         except plan.PlanUnknown as error:
             return Step(None, str(error))
         ended = record.settled(counted)
@@ -182,18 +180,28 @@ class Attempts:
         What an incremental model appended would be there twice. A later command, or one after a flow's own writing,
         is run again on the file as it is, as a person would do by hand.
         """
-        if self._copy is None:
+        if self._file is None:
             return False
         if not before:
-            return self._folder.name.startswith("1-") and self._copy.is_as_published
+            return self._folder.name.startswith("1-") and self._file.is_as_published
         counted = record.since_whole(before)
         # In this pod nothing but dbt wrote since the first attempt; in a new one, nothing did until now.
-        may_return = self._settings.publish and self._untouched and counted[0].is_from_published
+        may_return = self._file.publishes and self._untouched and counted[0].is_from_published
         is_writing = arguments.parse(self._args).verb in complete.WRITING
         if may_return and (is_writing or any(attempt.has_begun for attempt in counted)):
             self._log.info("Starting over from the published build")
-            self._copy.start_over()
+            self._file.check_out()
         return may_return
+
+    def _begin(self, step: Step, target_dir: Path, from_published: bool) -> tuple[record.Recorder, list[str]]:
+        """Make the attempt's folder with what dbt needs in it; its record, and the command to run."""
+        with durable.volume_errors(self._folder.parent, 0, "dbt's artifacts"):
+            target_dir.mkdir(parents=True)
+            parse_state.give(self._project, self._target, target_dir)
+            command = [*self._command(step, target_dir), *self._options]
+            whole = step.remaining is None
+            facts = {"whole": whole, "from_published": from_published}
+            return record.Recorder(target_dir, self._args, command, **facts), command
 
     def _command(self, step: Step, target_dir: Path) -> list[str]:
         if step.remaining is None:
@@ -207,7 +215,7 @@ class Attempts:
             "args": {},
         }
         (state / "run_results.json").write_text(json.dumps(found))
-        return arguments.resumed(self._args, str(state), process.environment(self._settings, target_dir))
+        return arguments.resumed(self._args, str(state), process.environment(self._project, target_dir))
 
     def _dbt(
         self, watcher: Watcher, command: Sequence[str], target_dir: Path, recorder: record.Recorder
@@ -218,7 +226,7 @@ class Attempts:
         kept: list[Event] = []
         with (
             watcher.command(target_dir, arguments.text(self._args)) as shown,
-            process.start(command, self._settings, target_dir) as dbt,
+            process.start(command, self._project, target_dir) as dbt,
         ):
             for event in stream.read(recorder.passing(dbt.lines())):
                 shown.observe(event)
@@ -231,8 +239,8 @@ class Attempts:
 
     def _database(self) -> str:
         if self._target == parse_state.READER:
-            return f"{self._settings.readable_path}, read-only"
-        return f"DUCKDB_PATH={self._settings.duckdb_path}"
+            return f"{self._project.reads}, read-only"
+        return f"DUCKDB_PATH={self._project.writes}"
 
 
 def merged(reports: Sequence[RunReport]) -> RunReport:

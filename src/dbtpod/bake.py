@@ -13,24 +13,24 @@ from pathlib import Path
 
 from dbtpod.dbt import process
 from dbtpod.dbt.parse_state import FILE, READER, WRITER, baked_path, target_options
+from dbtpod.dbt.project import Project
 from dbtpod.errors import DbtUnusable
 from dbtpod.faststart import precompiled
-from dbtpod.settings import Settings
 
 
-def bake(settings: Settings) -> None:
+def bake(project: Project) -> None:
     """Parse the project for each target that the profile has; DbtUnusable has dbt's own lines where it cannot."""
     with ThreadPoolExecutor() as side_by_side:
-        list(side_by_side.map(lambda target: _bake(settings, target), (WRITER, READER)))
+        list(side_by_side.map(lambda target: _bake(project, target), (WRITER, READER)))
 
 
-def _bake(settings: Settings, target: str) -> None:
+def _bake(project: Project, target: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         args = ["--log-format", "text", "--log-level", "info", "parse", *target_options(target)]
         done = subprocess.run(
-            [*_parser(settings, target), *args],
-            cwd=settings.project_dir,
-            env=process.environment(settings, Path(folder)),
+            [*_parser(project, target), *args],
+            cwd=project.folder,
+            env=process.environment(project, Path(folder)),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -41,12 +41,12 @@ def _bake(settings: Settings, target: str) -> None:
             return
         if done.returncode:
             raise DbtUnusable(f"dbt parse for the {target} ended with exit code {done.returncode}:\n{done.stdout}")
-        baked_path(settings, target).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(Path(folder) / FILE, baked_path(settings, target))
+        baked_path(project, target).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(Path(folder) / FILE, baked_path(project, target))
 
 
-def _parser(settings: Settings, target: str) -> list[str]:
+def _parser(project: Project, target: str) -> list[str]:
     """The dbt that parses; where it is a Python package, it is the one that keeps what it compiles."""
     if target == WRITER and find_spec("dbt"):
-        return [sys.executable, "-P", precompiled.__file__, str(precompiled.path(settings.project_dir))]
+        return [sys.executable, "-P", precompiled.__file__, str(precompiled.path(project.folder))]
     return [process.executable()]

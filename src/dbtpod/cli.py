@@ -37,8 +37,9 @@ def execute(flow_run_id: UUID) -> int:
 def bake() -> None:
     """Have dbt parse the project while the image is built: pods then begin without parsing."""
     from dbtpod import bake, settings
+    from dbtpod.warehouse import warehouse
 
-    bake.bake(settings.for_project())
+    bake.bake(warehouse.project(settings.from_environment()))
 
 
 @dbtpod.command()

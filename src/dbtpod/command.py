@@ -11,15 +11,15 @@ from prefect.tasks import Task
 
 from dbtpod import attempts, complete
 from dbtpod.attempts import Attempts
-from dbtpod.complete import WorkingCopy
 from dbtpod.dbt import arguments, parse_state, results
+from dbtpod.dbt.project import Project
 from dbtpod.dbt.results import RunReport
 from dbtpod.errors import DbtPodError
-from dbtpod.settings import Settings
 from dbtpod.ui import report
 from dbtpod.ui.node_runs import NodeRuns
 from dbtpod.ui.text import truncate
 from dbtpod.warehouse.certificate import Certificate
+from dbtpod.warehouse.working_copy import BuiltFile
 
 # Of a task run: --vars may be kilobytes.
 _LONGEST_NAME = 300
@@ -40,11 +40,12 @@ class Dbt:
     """What a flow calls: `dbt("build", "--select", "orders")` runs that command, or raises."""
 
     def __init__(
-        self, settings: Settings, run_dir: Path, copy: WorkingCopy | None, retries: Retries, nodes: NodeRuns
+        self, project: Project, run_dir: Path, file: BuiltFile | None, retries: Retries, nodes: NodeRuns
     ) -> None:
-        self._settings = settings
+        self._project = project
         self._run_dir = run_dir
-        self._copy = copy
+        # None: it only reads.
+        self._file = file
         self._retries = retries
         self._nodes = nodes
         self._done: list[complete.Command] = []
@@ -64,8 +65,8 @@ class Dbt:
         self._failed.append(name)
         log = get_run_logger()
         folder = self._run_dir / f"{number}-{arguments.parse(args).verb}"
-        target = parse_state.WRITER if self._copy else parse_state.READER
-        command = Attempts(self._settings, folder, args, target, self._copy, log)
+        target = parse_state.WRITER if self._file else parse_state.READER
+        command = Attempts(self._project, folder, args, target, self._file, log)
         command.check_connection()
         self._add(attempts.merged(command.reports))
         self.target_dir = command.target_dir
@@ -83,12 +84,12 @@ class Dbt:
         BuildIncomplete where a command or a node failed, whatever the flow made of that.
         """
         has_built = complete.check(self._done, self._failed, self.report)
-        nothing = self._copy is not None and self._settings.publish and not has_built
+        nothing = self._file is not None and self._file.publishes and not has_built
         return Completed(message=report.completed_text(self.report) + ("; nothing was published" if nothing else ""))
 
-    def certify(self, copy: WorkingCopy, run_id: str) -> Certificate | None:
-        """Say that the run's working copy is a complete build: see `complete.certify`."""
-        return complete.certify(run_id, copy, self._done, self._failed, self.report)
+    def certify(self, file: BuiltFile, run_id: str) -> Certificate | None:
+        """Say that the file is a complete build of the run: see `complete.certify`."""
+        return complete.certify(run_id, file, self._done, self._failed, self.report)
 
     def _run(self, name: str, command: Attempts) -> None:
         @task(

@@ -4,21 +4,20 @@ Complete is a run of which every planned node and every hook ended well in its l
 copy, which has the relations that were built. dbt's exit code 0 alone is not enough: it is that of one attempt.
 """
 
-import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from dbtpod import plan
 from dbtpod.dbt import arguments, record
+from dbtpod.dbt.project import Project
 from dbtpod.dbt.record import GOOD, Attempt
 from dbtpod.dbt.results import RunReport
 from dbtpod.errors import BuildIncomplete
-from dbtpod.settings import Settings
-from dbtpod.warehouse import checkout, database
-from dbtpod.warehouse.certificate import Certificate, identity
+from dbtpod.warehouse import database
+from dbtpod.warehouse.certificate import Certificate
+from dbtpod.warehouse.volume import Log
+from dbtpod.warehouse.working_copy import BuiltFile
 
-Log = logging.Logger | logging.LoggerAdapter[Any]
 _MOST_NAMED = 10
 # Commands without a plan that write to the database all the same.
 WRITING = ("run-operation", "clone", "retry")
@@ -41,62 +40,14 @@ class Command:
         return bool(self.plan) if self.plan is not None else arguments.parse(self.args).verb in WRITING
 
 
-class WorkingCopy:
-    """The file that a run builds on: the same one from its first command to its publishing."""
-
-    def __init__(self, settings: Settings, run_id: str, is_fresh: bool, log: Log) -> None:
-        self._settings = settings
-        self._run_id = run_id
-        self._is_fresh = is_fresh
-        self._log = log
-        # Before the first build there is none, until dbt makes it. A device has another number in another pod.
-        self._identity: tuple[int, int] | None = None
-        self.check()
-        self._begun = self.look()
-
-    @property
-    def is_untouched(self) -> bool:
-        """Whether nothing was written to it since this process has it."""
-        return self._begun == self.look()
-
-    @property
-    def is_as_published(self) -> bool:
-        """Whether it is what was checked out, so that checking out again brings it back."""
-        return self._is_fresh and self.is_untouched
-
-    def check(self) -> tuple[int, int] | None:
-        """Return which file it is; BuildIncomplete where it is not the one that it was."""
-        path = self._settings.duckdb_path
-        found = identity(path) if path.exists() else None
-        if self._identity is not None and found != self._identity:
-            raise BuildIncomplete(
-                f"{path} is another file than the one that this run built on: somebody replaced or removed it. "
-                "Nothing is published; run it again, and let nothing but runs write there."
-            )
-        self._identity = found
-        return found
-
-    def start_over(self) -> None:
-        """Begin again from the published build."""
-        self._identity = None
-        checkout.check_out(self._settings, self._run_id, self._log)
-        self.check()
-
-    def look(self) -> tuple[tuple[int, int] | None, ...]:
-        """Return what is another after each commit."""
-        paths = (self._settings.duckdb_path, database.wal(self._settings.duckdb_path))
-        found = [path.stat() if path.exists() else None for path in paths]
-        return tuple(each and (each.st_mtime_ns, each.st_size) for each in found)
-
-
-def command(settings: Settings, args: Sequence[str], options: list[str], attempts: Sequence[Attempt]) -> Command:
+def command(project: Project, args: Sequence[str], options: list[str], attempts: Sequence[Attempt]) -> Command:
     """Return the command as done; BuildIncomplete says what its attempts, the last of which ended well, left out."""
     text = arguments.text(args)
     if arguments.parse(args).verb not in arguments.KINDS:
         return Command(tuple(args), None)
     counted = record.since_whole(attempts)
     try:
-        planned = plan.of(settings, counted[0], options)
+        planned = plan.of(project, counted[0], options)
     except plan.PlanUnknown as error:
         raise BuildIncomplete(
             f"{text} ended with success, but which nodes it was to run is not known: {error}. dbt's artifacts: "
@@ -115,7 +66,7 @@ def command(settings: Settings, args: Sequence[str], options: list[str], attempt
 
 
 def relations(
-    settings: Settings, args: Sequence[str], attempts: Sequence[Attempt], is_certain: bool, is_written: bool, log: Log
+    file: BuiltFile, args: Sequence[str], attempts: Sequence[Attempt], is_certain: bool, is_written: bool, log: Log
 ) -> None:
     """Look for what the attempts built in the working copy; BuildIncomplete names what is not there.
 
@@ -123,7 +74,7 @@ def relations(
     only a warning. `is_certain` is whether the profile is known to write to the file: else, what is there may be
     yesterday's.
     """
-    path = settings.duckdb_path
+    path = file.path
     built: dict[str, tuple[str, str, str]] = {}
     for attempt in record.since_whole(attempts):
         built |= record.built(attempt)
@@ -131,7 +82,7 @@ def relations(
         return
     catalog, there = database.names(path)
     ours = {node_id: (schema, name) for node_id, (of, schema, name) in built.items() if _same(of, catalog)}
-    if settings.publish and not is_certain and not (ours and is_written):
+    if file.publishes and not is_certain and not (ours and is_written):
         raise BuildIncomplete(
             f"{arguments.text(args)} built {_named(sorted(built), {})}, but not in {path}: the target writes "
             f"elsewhere. {_ELSEWHERE}"
@@ -167,15 +118,15 @@ def check(commands: Sequence[Command], failed: Sequence[str], report: RunReport)
 
 
 def certify(
-    run_id: str, copy: WorkingCopy, commands: Sequence[Command], failed: Sequence[str], report: RunReport
+    run_id: str, file: BuiltFile, commands: Sequence[Command], failed: Sequence[str], report: RunReport
 ) -> Certificate | None:
-    """Say that the run's working copy is a complete build; None where there is nothing that it built.
+    """Say that the file is a complete build of the run; None where there is nothing that it built.
 
     BuildIncomplete as for `check`, and where the file is not the run's own.
     """
     if not check(commands, failed, report):
         return None
-    found = copy.check()
+    found = file.check()
     if found is None:
         raise BuildIncomplete(
             f"dbt made no working copy, so there is nothing to publish: its target writes elsewhere. {_ELSEWHERE}"

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from dbtpod import settings, tables
 from dbtpod.errors import WarehouseUnusable
-from dbtpod.settings import Settings
-from dbtpod.warehouse import database, durable, publish, published, volume
+from dbtpod.warehouse import database, durable, health, warehouse
+from dbtpod.warehouse.generations import FACTS, Generations
+from dbtpod.warehouse.warehouse import DuckDBFile, InPlace
 
 # What a command found, and what is wrong.
 Found = tuple[list[str], list[str]]
@@ -27,10 +28,10 @@ class Change:
     rows_after: int | None
 
 
-def diff(settings: Settings, before: int, after: int) -> list[Change]:
+def diff(generations: Generations, before: int, after: int) -> list[Change]:
     """Compare the tables and views of two generations, down to the rows; those that are equal are left out."""
-    old = database.relations(published.find(settings, before).database)
-    new = database.relations(published.find(settings, after).database)
+    old = database.relations(generations.find(before).database)
+    new = database.relations(generations.find(after).database)
     return [_change(name, old.get(name), new.get(name)) for name in sorted(old | new) if old.get(name) != new.get(name)]
 
 
@@ -40,25 +41,32 @@ def _change(name: str, old: database.Relation | None, new: database.Relation | N
 
 
 @contextmanager
-def _volume(command: str, *, writes: bool = False, needs_generations: bool = True) -> Iterator[Settings]:
-    where = settings.from_environment(writes=writes)
-    if needs_generations and not where.publish:
-        raise WarehouseUnusable("There are no generations: DBTPOD_PUBLISH is false, so runs build in place.")
-    with durable.volume_errors(where.volume, 0, f"`generations {command}`"):
-        yield where
+def _warehouse(command: str, *, writes: bool = False) -> Iterator[DuckDBFile | InPlace]:
+    kept = warehouse.of(settings.from_environment())
+    kept.volume.check(writes=writes)
+    with kept.volume.errors(f"`generations {command}`"):
+        yield kept
+
+
+@contextmanager
+def _published(command: str, *, writes: bool = False) -> Iterator[DuckDBFile]:
+    with _warehouse(command, writes=writes) as kept:
+        if not isinstance(kept, DuckDBFile):
+            raise WarehouseUnusable("There are no generations: DBTPOD_PUBLISH is false, so runs build in place.")
+        yield kept
 
 
 def show() -> Found:
     """List the generations that are kept; * marks the one that readers see."""
-    with _volume("list") as where:
-        return _show(where)
+    with _published("list") as kept:
+        return _show(kept.generations)
 
 
-def _show(where: Settings) -> Found:
-    current = published.pointer(where)
+def _show(generations: Generations) -> Found:
+    current = generations.pointer()
     rows, damaged = [], []
-    for number in published.entries(where):
-        if not (found := published.read(where, number)):
+    for number in generations.entries():
+        if not (found := generations.read(number)):
             continue
         one, damage = found
         row = (
@@ -70,8 +78,8 @@ def _show(where: Settings) -> Found:
             one.run,
         )
         rows.append(row)
-        damaged += [f"{one.database.with_name(published.FACTS)} {damage}."] if damage else []
-    damaged += [f"{where.published_dir / 'current'} {current.problem}."] if current.problem else []
+        damaged += [f"{one.database.with_name(FACTS)} {damage}."] if damage else []
+    damaged += [f"{generations.volume.current} {current.problem}."] if current.problem else []
     table = tables.lines([("  number", "published", "size", "by", "built", "run"), *rows]) if rows else []
     notes = [*damaged, f"To see all that is wrong: {durable.CHECK}"] if damaged else []
     return (table + notes or ["Nothing is published."]), []
@@ -79,8 +87,8 @@ def _show(where: Settings) -> Found:
 
 def compare(before: int, after: int) -> Found:
     """List the tables and views that differ between two generations, with their rows."""
-    with _volume("diff") as where:
-        changes = diff(where, before, after)
+    with _published("diff") as kept:
+        changes = diff(kept.generations, before, after)
     rows = [(one.what, one.name, _count(one.rows_before), _count(one.rows_after)) for one in changes]
     header = ("", "table or view", f"rows in {before}", f"rows in {after}")
     same = f"{before} and {after} hold the same."
@@ -89,9 +97,9 @@ def compare(before: int, after: int) -> Found:
 
 def roll_back(number: int) -> Found:
     """Let readers, and the next build, go back to a generation."""
-    with _volume("rollback", writes=True) as where:
-        left = published.pointer(where).number
-        chosen = publish.roll_back(where, number)
+    with _published("rollback", writes=True) as kept:
+        left = kept.generations.pointer().number
+        chosen = kept.publisher.roll_back(number)
     built = f"built by {chosen.run} at {chosen.at.isoformat(' ', 'seconds')}"
     undo = f" To undo: dbtpod generations rollback {left}" if left not in (None, chosen.number) else ""
     return [f"Readers now see generation {chosen.number}, {built}. The next build begins from it.{undo}"], []
@@ -99,24 +107,20 @@ def roll_back(number: int) -> Found:
 
 def check() -> Found:
     """List each damage on the volume with what repairs it, and what was set aside."""
-    with _volume("check", needs_generations=False) as where:
-        return _check(where)
-
-
-def _check(where: Settings) -> Found:
-    damaged = volume.check(where)
-    whole = f"The volume {where.volume} is whole: {len(published.generations(where))} generations."
-    aside = sorted(where.set_aside_dir.iterdir()) if where.set_aside_dir.is_dir() else []
-    notes = [f"Set aside, remove it when you do not need it: {path}" for path in aside]
+    with _warehouse("check") as kept:
+        damaged = health.check(kept.publisher, by_rename=kept.publishes)
+        volume, number = kept.volume, len(kept.publisher.generations.all())
     if damaged:
         return damaged, [f"Damaged: {len(damaged)}. To repair what can be: {durable.REPAIR}"]
-    return [whole, *notes], []
+    aside = sorted(volume.aside.iterdir()) if volume.aside.is_dir() else []
+    notes = [f"Set aside, remove it when you do not need it: {path}" for path in aside]
+    return [f"The volume {volume.root} is whole: {number} generations.", *notes], []
 
 
 def repair() -> Found:
     """Repair what can be; it moves aside and never deletes."""
-    with _volume("repair", writes=True, needs_generations=False) as where:
-        done, left = volume.repair(where)
+    with _warehouse("repair", writes=True) as kept:
+        done, left = health.repair(kept.publisher, by_rename=kept.publishes)
     return done or ["There was nothing that could be repaired." if left else "There was nothing to repair."], left
 
 

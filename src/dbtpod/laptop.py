@@ -16,8 +16,9 @@ from prefect.flows import load_flow_from_entrypoint
 from prefect.settings import PREFECT_HOME
 from prefect.states import Crashed
 
-from dbtpod.settings import Settings, from_environment
-from dbtpod.warehouse import run_lock
+from dbtpod import settings
+from dbtpod.warehouse import run_lock, warehouse
+from dbtpod.warehouse.warehouse import Warehouse
 
 ENTRYPOINT = "flows/flows.py:dbt_build"
 _DIED = "Its process on this machine ended without a word: it was killed, or the machine stopped."
@@ -25,22 +26,23 @@ _DIED = "Its process on this machine ended without a word: it was killed, or the
 
 def run() -> int:
     """Run the flow and print where the result is; the exit code is 0 only where it completed."""
-    settings = from_environment()
+    kept = warehouse.of(settings.from_environment())
+    kept.volume.check(writes=True)
     flow: Flow[[], Any] = load_flow_from_entrypoint(ENTRYPOINT, use_placeholder_flow=False)
     with SyncClientContext.get_or_create() as context:
-        _end_dead_runs(context.client, settings)
-        state = _run(context.client, flow, settings)
+        _end_dead_runs(context.client, kept.volume.runs)
+        state = _run(context.client, flow, kept.volume.runs)
     if not state.is_completed():
         print(f"\n{flow.name} {state.name}: {state.message}", file=sys.stderr)
         return 1
-    print(_next_steps(str(state.message), settings))
+    print(_next_steps(str(state.message), kept))
     return 0
 
 
-def _run(client: SyncPrefectClient, flow: Flow[[], Any], settings: Settings) -> State[Any]:
+def _run(client: SyncPrefectClient, flow: Flow[[], Any], runs: Path) -> State[Any]:
     """Run the flow with a lock that shows the next run whether this process still lives."""
     flow_run = client.create_flow_run(flow)
-    file = run_lock.path(settings.runs_dir, str(flow_run.id))
+    file = run_lock.path(runs, str(flow_run.id))
     descriptor = run_lock.take(file)
     try:
         return cast("State[Any]", run_flow(flow, flow_run=flow_run, return_type="state"))
@@ -49,9 +51,9 @@ def _run(client: SyncPrefectClient, flow: Flow[[], Any], settings: Settings) -> 
             run_lock.drop(file, descriptor)
 
 
-def _end_dead_runs(client: SyncPrefectClient, settings: Settings) -> None:
+def _end_dead_runs(client: SyncPrefectClient, runs: Path) -> None:
     """End the flow runs whose process here was killed: nothing else does, and they would stay Running."""
-    for run_id, file, descriptor in run_lock.left_behind(settings.runs_dir):
+    for run_id, file, descriptor in run_lock.left_behind(runs):
         with suppress(ObjectNotFound):
             flow_run = client.read_flow_run(UUID(run_id))
             if flow_run.state is None or not flow_run.state.is_final():
@@ -60,14 +62,14 @@ def _end_dead_runs(client: SyncPrefectClient, settings: Settings) -> None:
         run_lock.drop(file, descriptor)
 
 
-def _next_steps(outcome: str, settings: Settings) -> str:
+def _next_steps(outcome: str, kept: Warehouse) -> str:
     home = Path(str(PREFECT_HOME.value()))
     return f"""
 dbt-build is done: {outcome}
-The warehouse: {settings.readable_path}
+The warehouse: {kept.readable}
 
 Next:
-  what was published DUCKDB_PATH={settings.duckdb_path} .venv/bin/dbtpod generations list
+  what was published DUCKDB_PATH={kept.volume.database} .venv/bin/dbtpod generations list
   the run's page     PREFECT_HOME={_short(home)} .venv/bin/prefect server start    and open http://127.0.0.1:4200
   change the models  dbt_project/models, then run this again
   on a cluster       make up"""

@@ -5,10 +5,8 @@ Each step may be repeated: run it again after a failure, or twice in a row, and 
 
 import asyncio
 import logging
-import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,8 @@ from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, tempor
 from dbtpod.errors import DeploymentsInvalid, SettingsError
 from dbtpod.registration import deployments, heartbeat, schedules, work_pool
 from dbtpod.registration.deployments import PrefectFile
+from dbtpod.settings import environment
+from dbtpod.timeout import Timeout
 
 log = logging.getLogger("dbtpod.register")
 
@@ -71,10 +71,10 @@ async def register(
 
 
 async def _wait_for_api(client: PrefectClient, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
+    wait = Timeout(seconds)
     with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):  # Prefect's own retries know no deadline
         while reason := await _unreachable(client):
-            if time.monotonic() >= deadline:
+            if wait.is_over:
                 raise SettingsError(
                     f"Prefect's API at {client.api_url} could not be reached within {seconds:.0f} s: {reason}. "
                     "Check PREFECT_API_URL, that the server runs, and that a network policy lets this pod reach it."
@@ -141,7 +141,7 @@ def _deploy_all(file: PrefectFile) -> None:
     done = subprocess.run(
         command,
         cwd=file.path.parent,  # entrypoints are relative to it
-        env={**os.environ, "COLUMNS": "120", "PREFECT_CLI_COLORS": "false"},
+        env={**environment(), "COLUMNS": "120", "PREFECT_CLI_COLORS": "false"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -5,56 +5,46 @@ the working copy is still its own and the project is the same; otherwise everyth
 command is then for `attempts` to say.
 """
 
-import logging
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from dbtpod.dbt import parse_state
+from dbtpod.dbt.project import Project
 from dbtpod.errors import RunGivenUp
-from dbtpod.settings import Settings
 from dbtpod.ui import deaths
-from dbtpod.warehouse import checkout, durable
+from dbtpod.warehouse.volume import Log
+from dbtpod.warehouse.working_copy import BuiltFile
 
 # A build that kills its pod kills the next one too: with memory, for one.
 MOST_STARTS = 5
 _PROJECT = "project"
 
 
-@dataclass(frozen=True)
-class Begun:
-    """A run that may begin: its folder, and whether its working copy is what is published, untouched."""
-
-    run_dir: Path
-    is_fresh: bool
-
-
-def begin(settings: Settings, run_id: str, starts: int, log: logging.Logger | logging.LoggerAdapter[Any]) -> Begun:
-    """Return the run's folder, with a fresh working copy or, if this run was stopped half-way, its own.
+def begin(file: BuiltFile, project: Project, run_id: str, starts: int, log: Log) -> Path:
+    """Have `file` ready for the run, fresh or, if this run was stopped half-way, its own; return the run's folder.
 
     `starts` counts this run's starts, this one included; RunGivenUp after `MOST_STARTS`.
     """
-    run_dir, project = settings.runs_dir / run_id, parse_state.fingerprint(settings)
+    run_dir, fingerprint = file.volume.runs / run_id, parse_state.fingerprint(project)
     if starts > MOST_STARTS:
         known = deaths.causes(run_id)
         raise RunGivenUp(f"This run was started {MOST_STARTS} times and its pod died each time; see {run_dir}.{known}")
-    obstacle = _obstacle(settings, run_id, project) if run_dir.exists() else "not started before"
+    obstacle = _obstacle(file, run_dir, fingerprint) if run_dir.exists() else "not started before"
     if not obstacle:
-        log.info("Start %d of this run: going on with its working copy %s", starts, settings.duckdb_path)
-        return Begun(run_dir, is_fresh=False)
+        log.info("Start %d of this run: going on with its working copy %s", starts, file.path)
+        file.go_on()
+        return run_dir
     if run_dir.exists():
         log.info("Start %d of this run: starting over, because %s", starts, obstacle)
         shutil.rmtree(run_dir)
-    checkout.check_out(settings, run_id, log)
-    with durable.volume_errors(settings.volume, 0, "the run's folder"):
+    file.check_out()
+    with file.volume.errors("the run's folder"):
         run_dir.mkdir(parents=True)
-        (run_dir / _PROJECT).write_text(project)
-    return Begun(run_dir, is_fresh=True)
+        (run_dir / _PROJECT).write_text(fingerprint)
+    return run_dir
 
 
-def _obstacle(settings: Settings, run_id: str, project: str) -> str:
-    if not checkout.owned_by(settings, run_id):
-        return "its working copy is gone or older than what is published"
-    marker = settings.runs_dir / run_id / _PROJECT
-    return "" if marker.is_file() and marker.read_text() == project else "the dbt project is another than before"
+def _obstacle(file: BuiltFile, run_dir: Path, fingerprint: str) -> str:
+    marker = run_dir / _PROJECT
+    is_same = marker.is_file() and marker.read_text() == fingerprint
+    return file.obstacle() or ("" if is_same else "the dbt project is another than before")

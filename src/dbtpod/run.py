@@ -1,27 +1,24 @@
 """What a flow calls to run dbt: the story of a run, from the lock to the published generation."""
 
-import os
 import shlex
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 
 from prefect import State, get_run_logger
 from prefect.runtime import flow_run
 
-from dbtpod import resume
+from dbtpod import resume, settings
 from dbtpod.command import NO_RETRIES, Dbt, Retries
-from dbtpod.complete import WorkingCopy
 from dbtpod.dbt import arguments
 from dbtpod.errors import SettingsError
-from dbtpod.settings import Settings, from_environment
 from dbtpod.ui import artifacts, mark, report
 from dbtpod.ui.lineage import read_parents
 from dbtpod.ui.node_runs import NodeRuns
-from dbtpod.warehouse import checkout, housekeeping, lock, publish, published, volume
-from dbtpod.warehouse.certificate import Certificate
+from dbtpod.warehouse import lock, warehouse
+from dbtpod.warehouse.warehouse import Run
+from dbtpod.warehouse.working_copy import BuiltFile
 
 # Longer than any healthy hand-over, and short enough that a forgotten shell is noticed within the hour.
 LOCK_SECONDS = 600.0
@@ -60,32 +57,27 @@ def run_dbt(*commands: str | Sequence[str], retries: int = 0, retry_delay_second
 @contextmanager
 def writing(retries: Retries = NO_RETRIES) -> Iterator[Dbt]:
     """Yield a dbt that writes: alone, on a copy of the last published build, published if the block ends well."""
-    settings, run_id = from_environment(), _flow_run_id()
-    log = get_run_logger()
-    lock.check_filesystem(settings.volume, settings.allow_network_filesystem)
-    with NodeRuns() as nodes, lock.hold(settings.lock_path, _holder(), LOCK_SECONDS, log.info):
-        volume.make_ready(settings, log)
-        # Before the working copy: what a crash left may take the room that it needs.
-        housekeeping.clean(settings, run_id)
-        mark.amend(lambda: published.generations(settings))
-        checkout.wait_until_unused(settings, LOCK_SECONDS, log)
-        begun = resume.begin(settings, run_id, flow_run.run_count, log)
-        copy = WorkingCopy(settings, run_id, begun.is_fresh, log)
-        dbt = Dbt(settings, begun.run_dir, copy, retries, nodes)
+    given, run_id = settings.from_environment(), _flow_run_id()
+    kept, project, log = warehouse.of(given), warehouse.project(given), get_run_logger()
+    with NodeRuns() as nodes, kept.write(Run(run_id, _holder()), LOCK_SECONDS, log) as file:
+        mark.amend(kept.builds)
+        run_dir = resume.begin(file, project, run_id, flow_run.run_count, log)
+        dbt = Dbt(project, run_dir, file, retries, nodes)
         with _reported(dbt):
             yield dbt
-            if settings.publish:
-                _publish(settings, dbt.certify(copy, run_id), dbt.target_dir)
+            if file.publishes:
+                _publish(file, dbt, run_id)
 
 
 @contextmanager
 def reading(retries: Retries = NO_RETRIES) -> Iterator[Dbt]:
     """Yield a dbt that reads the published warehouse; WarehouseUnusable where nothing was published yet."""
-    run_id = _flow_run_id()
-    settings = volume.for_reading(from_environment(writes=False), get_run_logger())
-    run_dir = settings.reader_runs_dir() / run_id
+    given, run_id = settings.from_environment(), _flow_run_id()
+    kept = warehouse.of(given)
+    project = warehouse.project(given, kept.read(get_run_logger()))
+    run_dir = kept.volume.reader_runs() / run_id
     with NodeRuns() as nodes:
-        dbt = Dbt(settings, run_dir, None, retries, nodes)
+        dbt = Dbt(project, run_dir, None, retries, nodes)
         with _reported(dbt):
             yield dbt
 
@@ -99,15 +91,16 @@ def _reported(dbt: Dbt) -> Iterator[None]:
         artifacts.send(report.table(dbt.report, parents), report.markdown(dbt.report, parents))
 
 
-def _publish(settings: Settings, certificate: Certificate | None, target_dir: Path) -> None:
+def _publish(file: BuiltFile, dbt: Dbt, run_id: str) -> None:
     log = get_run_logger()
+    certificate = dbt.certify(file, run_id)
     if certificate is None:
         log.warning("Nothing is published: no command of this run had anything to build.")
         return
-    made = [target_dir / name for name in ("manifest.json", "run_results.json")]
-    generation = publish.publish(settings, certificate, made)
-    mark.published(generation.run, generation.number)
-    log.info("Published generation %d: %s", generation.number, settings.readable_path)
+    made = [dbt.target_dir / name for name in ("manifest.json", "run_results.json")]
+    if generation := file.publish(certificate, made):
+        mark.published(generation.run, generation.number)
+        log.info("Published generation %d: %s", generation.number, file.volume.current / file.path.name)
 
 
 def _flow_run_id() -> str:
@@ -117,4 +110,6 @@ def _flow_run_id() -> str:
 
 
 def _holder() -> lock.Holder:
-    return lock.Holder(str(flow_run.name), os.environ.get("POD_NAME", socket.gethostname()), datetime.now(UTC))
+    return lock.Holder(
+        str(flow_run.name), settings.environment().get("POD_NAME", socket.gethostname()), datetime.now(UTC)
+    )

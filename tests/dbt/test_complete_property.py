@@ -24,11 +24,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import attempting
+import shop
 from attempting import Pod, Stopped, Watcher
 from dbtpod.dbt.events import Event, NodeFinished, NodeStarted
+from dbtpod.dbt.project import Project
 from dbtpod.dbt.record import is_hook
 from dbtpod.errors import DbtPodError
-from dbtpod.settings import Settings
+from dbtpod.warehouse.volume import Volume
 
 OUTCOMES: Counter[tuple[str, str]] = Counter()
 EXAMPLES = int(os.environ.get("DBTPOD_PROPERTY_EXAMPLES", "12"))
@@ -115,7 +117,7 @@ selectors:
 """
 
 
-def write(folder: Path, example: Example) -> Settings:
+def write(folder: Path, example: Example) -> Project:
     """Write the project; a Python model loses its connection while there is a file of its name in `lose`."""
     files = {"selectors.yml": SELECTORS}
     (folder / "lose").mkdir()
@@ -163,7 +165,8 @@ def write(folder: Path, example: Example) -> Settings:
             )
     hook = folder / "hook.duckdb"
     duckdb.connect(hook).close()
-    return attempting.project(folder, files, project_yml=attempting.PROJECT + HOOKS.format(hook=hook))
+    files["dbt_project.yml"] = shop.PROJECT + HOOKS.format(hook=hook)
+    return attempting.project(folder, files)
 
 
 class Disturber:
@@ -191,12 +194,12 @@ class Disturber:
         self._lock.close()
 
 
-def outcome(settings_: Settings, args: tuple[str, ...], watcher: Watcher) -> tuple[str, object]:
+def outcome(shop: Project, args: tuple[str, ...], watcher: Watcher) -> tuple[str, object]:
     """Run to the end in as many pods as it takes: the outcome, and what readers then see."""
     result = "Failed"
     for start in range(1, 6):
         try:
-            pod = Pod(settings_, starts=start)
+            pod = Pod(shop, starts=start)
             pod.command(*args, watcher=watcher, retries=3)
             pod.publish()
             result = "Completed"
@@ -206,7 +209,7 @@ def outcome(settings_: Settings, args: tuple[str, ...], watcher: Watcher) -> tup
             result = "Failed"
             attempting.LOG.info("%s", error)
         break
-    published = settings_.readable_path
+    published = shop.reads
     return result, attempting.relations(published) if published.exists() else None
 
 
@@ -223,15 +226,15 @@ def check(example: Example) -> None:
     args = ("build", *example.selection, *example.flags)
     with tempfile.TemporaryDirectory() as plain, tempfile.TemporaryDirectory() as disturbed:
         undisturbed = outcome(write(Path(plain), example), args, Watcher())
-        settings_ = write(Path(disturbed), example)
+        shop = write(Path(disturbed), example)
         disturber = Disturber(Path(disturbed), example.disturbances)
         try:
-            found = outcome(settings_, args, Watcher(disturber.act))
+            found = outcome(shop, args, Watcher(disturber.act))
         finally:
             disturber.close()
         OUTCOMES[undisturbed[0], found[0]] += 1
         assert found in (undisturbed, ("Failed", None)), (args, undisturbed, found)
-        shutil.rmtree(settings_.volume)
+        shutil.rmtree(Volume(shop.writes).root)
 
 
 @pytest.mark.timeout(180 * EXAMPLES)

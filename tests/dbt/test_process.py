@@ -12,19 +12,20 @@ import pytest
 
 import gated_project as small
 from dbtpod.dbt import process
-from dbtpod.settings import Settings
+from dbtpod.dbt.project import Project
+from waiting import until
 
 ENDLESS, GATE = ["run", "--select", "endless"], ["run", "--select", "gate"]
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return small.create(tmp_path_factory.mktemp("process"))
 
 
 @pytest.fixture
-def target(settings: Settings, tmp_path: Path) -> Path:
-    return small.target_dir(settings, tmp_path / "target")
+def target(project: Project, tmp_path: Path) -> Path:
+    return small.target_dir(project, tmp_path / "target")
 
 
 @pytest.fixture
@@ -33,8 +34,8 @@ def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "gate"
 
 
-def test_lines_arrive_while_dbt_runs(settings: Settings, target: Path, gate: Path) -> None:
-    with process.start(GATE, settings, target) as dbt:
+def test_lines_arrive_while_dbt_runs(project: Project, target: Path, gate: Path) -> None:
+    with process.start(GATE, project, target) as dbt:
         for line in dbt.lines():
             if '"LogStartLine"' in line and "model.small.gate" in line:
                 break
@@ -49,7 +50,7 @@ def test_lines_arrive_while_dbt_runs(settings: Settings, target: Path, gate: Pat
 
 
 def test_dbt_sees_neither_pythonpath_nor_prefects_secrets(
-    settings: Settings, target: Path, gate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    project: Project, target: Path, gate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # dbt runs every module of its path whose name begins with dbt_, as a plugin.
     (tmp_path / "dbt_plugin.py").write_text("raise SystemExit(9)")
@@ -57,28 +58,28 @@ def test_dbt_sees_neither_pythonpath_nor_prefects_secrets(
     monkeypatch.setenv("PREFECT_API_AUTH_STRING", "user:secret")
     gate.touch()
 
-    with process.start(GATE, settings, target) as dbt:
+    with process.start(GATE, project, target) as dbt:
         list(dbt.lines())
         assert dbt.wait() == 0
 
     environment = small.seen(gate)["environment"]
     assert not [name for name in environment if name == "PYTHONPATH" or name.startswith("PREFECT_")]
-    assert environment["DUCKDB_PATH"] == str(settings.duckdb_path)
+    assert environment["DUCKDB_PATH"] == str(project.writes)
 
 
 @pytest.mark.parametrize(
     ("args", "code"),
     [(["run", "--select", "failing"], 1), (["run", "--no-such-option"], 2)],
 )
-def test_the_exit_code_is_dbts_own(settings: Settings, target: Path, args: list[str], code: int) -> None:
-    with process.start(args, settings, target) as dbt:
+def test_the_exit_code_is_dbts_own(project: Project, target: Path, args: list[str], code: int) -> None:
+    with process.start(args, project, target) as dbt:
         list(dbt.lines())
 
         assert dbt.wait() == code
 
 
-def test_leaving_early_interrupts_dbt_which_then_writes_its_results(settings: Settings, target: Path) -> None:
-    with process.start(ENDLESS, settings, target) as dbt:
+def test_leaving_early_interrupts_dbt_which_then_writes_its_results(project: Project, target: Path) -> None:
+    with process.start(ENDLESS, project, target) as dbt:
         for line in dbt.lines():
             if '"LogStartLine"' in line:
                 break
@@ -90,28 +91,29 @@ def test_leaving_early_interrupts_dbt_which_then_writes_its_results(settings: Se
 
 
 def test_dbt_that_does_not_stop_is_killed(
-    settings: Settings, target: Path, gate: Path, monkeypatch: pytest.MonkeyPatch
+    project: Project, target: Path, gate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(process, "STOP_SECONDS", 0.5)
 
-    with process.start(GATE, settings, target) as dbt:
+    with process.start(GATE, project, target) as dbt:
         pid = small.seen(gate)["pid"]
 
     assert dbt.wait() == -signal.SIGKILL
     assert not small.is_alive(pid)
 
 
-def test_dbt_dies_with_a_flow_that_is_killed(settings: Settings, target: Path, gate: Path) -> None:
+def test_dbt_dies_with_a_flow_that_is_killed(project: Project, target: Path, gate: Path) -> None:
     flow = subprocess.Popen(
         [
             sys.executable,
             "-c",
             "import sys; from pathlib import Path\n"
-            "from dbtpod.dbt import process; from dbtpod.settings import Settings\n"
-            "with process.start(sys.argv[4:], Settings(Path(sys.argv[1]), Path(sys.argv[2])), Path(sys.argv[3])) as d:"
-            " list(d.lines())",
-            str(settings.duckdb_path),
-            str(settings.project_dir),
+            "from dbtpod.dbt import process; from dbtpod.dbt.project import Project\n"
+            "folder, file, target, *args = sys.argv[1:]\n"
+            "with process.start(args, Project(Path(folder), Path(file), Path(file)), Path(target)) as dbt:"
+            " list(dbt.lines())",
+            str(project.folder),
+            str(project.writes),
             str(target),
             *GATE,
         ],
@@ -119,21 +121,22 @@ def test_dbt_dies_with_a_flow_that_is_killed(settings: Settings, target: Path, g
     )
     pid = small.seen(gate)["pid"]
 
+    assert small.is_alive(pid)
     os.kill(flow.pid, signal.SIGKILL)
-    flow.wait()
 
-    small.until(lambda: not small.is_alive(pid), seconds=10)
+    assert flow.wait() == -signal.SIGKILL
+    until(lambda: not small.is_alive(pid), 10, "the end of dbt")
 
 
 def test_a_dbt_that_is_no_python_package_is_run_as_it_is(
-    settings: Settings, target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    project: Project, target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # What dbt v2 looks like from here: an executable beside Python, and nothing to import.
     (tmp_path / "dbt").write_text('#!/bin/sh\necho "args: $*, target: $DBT_TARGET_PATH"\nexit 3\n')
     (tmp_path / "dbt").chmod(0o755)
     monkeypatch.setattr(process, "executable", lambda: str(tmp_path / "dbt"))
 
-    with process.start(["build", "--select", "x"], settings, target) as dbt:
+    with process.start(["build", "--select", "x"], project, target) as dbt:
         lines = list(dbt.lines())
 
     assert lines == [f"args: build --select x, target: {target}"]
@@ -141,12 +144,12 @@ def test_a_dbt_that_is_no_python_package_is_run_as_it_is(
 
 
 def test_a_missing_dbt_is_named(
-    settings: Settings, target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    project: Project, target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     monkeypatch.setenv("PATH", str(tmp_path))
 
-    with pytest.raises(process.SettingsError, match="There is no dbt"), process.start(GATE, settings, target):
+    with pytest.raises(process.SettingsError, match="There is no dbt"), process.start(GATE, project, target):
         pass
 
 

@@ -16,12 +16,14 @@ from pathlib import Path
 import duckdb
 import pytest
 
-import gated_project as small
+import warehouse
 from dbtpod import bake
+from dbtpod.dbt.project import Project
 from dbtpod.registration import heartbeat
-from dbtpod.settings import Settings
+from dbtpod.warehouse.volume import Volume
 from prefect_server import Server
 from rendering import Render
+from waiting import until
 
 ROOT = Path(__file__).parents[2]
 # Each takes about 20 s on a quiet machine of two cores; 20 before a release.
@@ -40,27 +42,27 @@ CONTENT = "select count(*), sum(net_amount) from fct_orders"
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """Our own dbt project, parsed as in the image, and an empty volume."""
     folder = tmp_path_factory.mktemp("faults")
     shutil.copytree(ROOT / "dbt_project", folder / "dbt_project", ignore=shutil.ignore_patterns("target", "logs"))
     (folder / "volume").mkdir()
-    settings = Settings(folder / "volume" / "work" / "warehouse.duckdb", folder / "dbt_project")
-    bake.bake(settings)
-    return settings
+    project = warehouse.project(folder / "volume", folder / "dbt_project")
+    bake.bake(project)
+    return project
 
 
 class Attendant:
     """One flow's process."""
 
-    def __init__(self, flow: str, server: Server, settings: Settings) -> None:
+    def __init__(self, flow: str, server: Server, project: Project) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")} | {
             "PREFECT_API_URL": server.url,
-            "PREFECT_HOME": str(settings.volume.parent / "prefect"),
-            "DUCKDB_PATH": str(settings.duckdb_path),
-            "DBT_PROJECT_DIR": str(settings.project_dir),
+            "PREFECT_HOME": str(Volume(project.writes).root.parent / "prefect"),
+            "DUCKDB_PATH": str(project.writes),
+            "DBT_PROJECT_DIR": str(project.folder),
         }
-        self.log = settings.volume.parent / f"{flow}.log"
+        self.log = Volume(project.writes).root.parent / f"{flow}.log"
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", ATTENDANT, flow],
@@ -95,8 +97,8 @@ class Attendant:
 
 
 @contextmanager
-def attending(server: Server, settings: Settings, *flows: str) -> Iterator[list[Attendant]]:
-    attendants = [Attendant(flow, server, settings) for flow in flows]
+def attending(server: Server, project: Project, *flows: str) -> Iterator[list[Attendant]]:
+    attendants = [Attendant(flow, server, project) for flow in flows]
     try:
         yield attendants
     finally:
@@ -107,12 +109,12 @@ def attending(server: Server, settings: Settings, *flows: str) -> Iterator[list[
 class Reader(threading.Thread):
     """Opens what is published, counts, and closes it, again and again."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, project: Project) -> None:
         super().__init__()
         self.seen: set[tuple[object, ...]] = set()
         self.looks = 0
         self.trouble: list[Exception] = []
-        self._path = settings.readable_path
+        self._path = project.reads
         self._ended = threading.Event()
 
     def run(self) -> None:
@@ -139,14 +141,14 @@ def content(path: Path) -> tuple[object, ...]:
 
 @pytest.mark.timeout(300 + 90 * ROUNDS)
 def test_three_flows_that_meet_at_one_moment_all_complete_while_readers_see_whole_builds(
-    server: Server, settings: Settings
+    server: Server, project: Project
 ) -> None:
-    with attending(server, settings, "dbt_build", "dbt_smoke", "dbt_source_freshness") as attendants:
+    with attending(server, project, "dbt_build", "dbt_smoke", "dbt_source_freshness") as attendants:
         # Freshness has nothing to read before the first build.
         assert attendants[0].run() == "Completed"
-        whole = content(settings.readable_path)
+        whole = content(project.reads)
 
-        with Reader(settings) as reader:
+        with Reader(project) as reader:
             outcomes = [meet(attendants) for _ in range(ROUNDS)]
 
     assert outcomes == [["Completed"] * 3] * ROUNDS
@@ -162,25 +164,25 @@ def meet(attendants: list[Attendant]) -> list[str]:
 
 
 def test_a_flow_that_is_killed_at_any_moment_takes_dbt_along_and_the_next_one_goes_on(
-    server: Server, settings: Settings
+    server: Server, project: Project
 ) -> None:
-    with attending(server, settings, "dbt_build") as [attendant]:
+    with attending(server, project, "dbt_build") as [attendant]:
         assert attendant.run() == "Completed"
-    whole = content(settings.readable_path)
+    whole = content(project.reads)
 
     for seconds in (0.0, 1.5, 3.0):
-        with attending(server, settings, "dbt_build") as [attendant]:
+        with attending(server, project, "dbt_build") as [attendant]:
             attendant.begin()
-            small.until(lambda: is_held(settings.lock_path))
+            until(lambda: is_held(Volume(project.writes).lock))
             time.sleep(seconds)  # the moment is what differs, not a condition
             attendant.process.send_signal(signal.SIGKILL)
-            small.until(lambda: not is_held(settings.lock_path), 10)
-        small.until(lambda: not dbts_of(settings), 10)
-        assert content(settings.readable_path) == whole
+            until(lambda: not is_held(Volume(project.writes).lock), 10)
+        until(lambda: not dbts_of(project), 10)
+        assert content(project.reads) == whole
 
-    with attending(server, settings, "dbt_build") as [attendant]:
+    with attending(server, project, "dbt_build") as [attendant]:
         assert attendant.run() == "Completed"
-    assert content(settings.readable_path) == whole
+    assert content(project.reads) == whole
 
 
 def is_held(path: Path) -> bool:
@@ -192,12 +194,12 @@ def is_held(path: Path) -> bool:
     return False
 
 
-def dbts_of(settings: Settings) -> list[str]:
+def dbts_of(project: Project) -> list[str]:
     """The processes of dbt that work for this volume."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            if str(settings.runs_dir).encode() in (process / "environ").read_bytes():
+            if str(Volume(project.writes).runs).encode() in (process / "environ").read_bytes():
                 found.append(process.name)
     return found
 

@@ -6,11 +6,10 @@ import sys
 from pathlib import Path
 from uuid import UUID
 
-import pytest
-
 import gated_project as small
 from booted import Api
-from prefect_server import Server
+from dbtpod.warehouse.volume import Volume
+from waiting import until
 
 _FLOWS = """
 import os
@@ -29,25 +28,20 @@ def dbt_build():
 """
 
 
-@pytest.fixture
-def prefect(server: Server) -> Api:
-    return Api(server.url)
-
-
 def test_a_run_whose_process_was_killed_is_ended_by_the_next_one(prefect: Api, tmp_path: Path) -> None:
-    settings = small.create(tmp_path / "small")
+    project = small.create(tmp_path / "small")
     (tmp_path / "flows").mkdir()
     (tmp_path / "flows" / "flows.py").write_text(_FLOWS)
     gate = tmp_path / "gate"
     environment = prefect.environment | {
         "PREFECT_API_URL": prefect.url,
-        "DUCKDB_PATH": str(settings.duckdb_path),
-        "DBT_PROJECT_DIR": str(settings.project_dir),
+        "DUCKDB_PATH": str(project.writes),
+        "DBT_PROJECT_DIR": str(project.folder),
         "GATE": str(gate),
     }
     command = [str(Path(sys.executable).with_name("dbtpod")), "run"]
     with subprocess.Popen(command, cwd=tmp_path, env=environment) as first:
-        small.until(gate.with_name("gate.run").exists, seconds=150)
+        until(gate.with_name("gate.run").exists, seconds=150)
         first.send_signal(signal.SIGKILL)
     killed = UUID(gate.with_name("gate.run").read_text())
     assert prefect.state(killed) == "Running"
@@ -55,10 +49,10 @@ def test_a_run_whose_process_was_killed_is_ended_by_the_next_one(prefect: Api, t
     # One that lives is left alone.
     gate.with_name("gate.run").unlink()
     with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as second:
-        small.until(gate.with_name("gate.run").exists, seconds=150)
+        until(gate.with_name("gate.run").exists, seconds=150)
         alive = UUID(gate.with_name("gate.run").read_text())
         with subprocess.Popen(command, cwd=tmp_path, env=environment) as third:
-            small.until(lambda: gate.with_name("gate.run").read_text() not in ("", str(alive)), seconds=150)
+            until(lambda: gate.with_name("gate.run").read_text() not in ("", str(alive)), seconds=150)
             assert prefect.state(alive) == "Running"
             gate.touch()
             assert third.wait(150) == 0
@@ -70,4 +64,4 @@ def test_a_run_whose_process_was_killed_is_ended_by_the_next_one(prefect: Api, t
     assert "it was killed, or the machine stopped" in str(run.state.message)
     assert f"The flow run {run.name} is Crashed" in said
     assert prefect.state(alive) == "Completed"
-    assert list(settings.runs_dir.glob("*.lock")) == []
+    assert list(Volume(project.writes).runs.glob("*.lock")) == []

@@ -9,29 +9,21 @@ from pathlib import Path
 
 import duckdb
 
+import shop
 import warehouse
 from dbtpod import attempts, complete, resume
 from dbtpod.attempts import Attempts
-from dbtpod.complete import WorkingCopy
 from dbtpod.dbt import parse_state, process
 from dbtpod.dbt.events import Event
+from dbtpod.dbt.project import Project
 from dbtpod.dbt.results import RunReport
 from dbtpod.errors import DbtPodError
 from dbtpod.faststart import boot, preloaded
-from dbtpod.settings import Settings
-from dbtpod.warehouse import publish
 from dbtpod.warehouse.facts import Generation
+from dbtpod.warehouse.volume import Volume
+from dbtpod.warehouse.working_copy import WorkingCopy
 
 LOG = logging.getLogger("attempting")
-PROFILE = """
-shop:
-  target: dev
-  outputs:
-    dev: &dev {type: duckdb, path: "{{ env_var('DUCKDB_PATH') }}", threads: 1}
-    prod: *dev
-    reader: {type: duckdb, path: "{{ env_var('DBTPOD_READABLE_PATH') }}", config_options: {access_mode: read_only}}
-"""
-PROJECT = "name: shop\nprofile: shop\nmodels: {+materialized: table}\n"
 
 
 class Stopped(BaseException):
@@ -55,14 +47,11 @@ class Watcher:
         """Show nothing."""
 
 
-def project(folder: Path, files: dict[str, str], profile: str = PROFILE, project_yml: str = PROJECT) -> Settings:
+def project(folder: Path, files: dict[str, str]) -> Project:
     """Write a project of these files, and make an empty volume."""
-    for name, text in ({"dbt_project.yml": project_yml, "profiles.yml": profile} | files).items():
-        path = folder / "project" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+    shop.write(folder / "project", files)
     (folder / "volume").mkdir(exist_ok=True)
-    return Settings(folder / "volume" / "work" / "warehouse.duckdb", folder / "project")
+    return warehouse.project(folder / "volume", folder / "project")
 
 
 _preloaded: list[preloaded.Preloaded] = []
@@ -83,13 +72,13 @@ def preload() -> None:
 class Pod:
     """One pod of a run: it begins, or goes on, where the volume says."""
 
-    def __init__(self, settings: Settings, run_id: str = "run", starts: int = 1) -> None:
+    def __init__(self, project: Project, run_id: str = "run", starts: int = 1) -> None:
         preload()
-        self.settings = settings
+        self.project = project
         self.run_id = run_id
-        begun = resume.begin(settings, run_id, starts, LOG)
-        self.run_dir = begun.run_dir
-        self.copy = WorkingCopy(settings, run_id, begun.is_fresh, LOG)
+        self.kept = warehouse.new(Volume(project.writes).root)
+        self.copy = WorkingCopy(self.kept.publisher, run_id, LOG)
+        self.run_dir = resume.begin(self.copy, project, run_id, starts, LOG)
         self.done: list[complete.Command] = []
         self.reports: list[RunReport] = []
         self.last = self.run_dir
@@ -98,7 +87,7 @@ class Pod:
         """Do what `command.Dbt` does, with its retries at once."""
         number = len(self.done) + 1
         folder = self.run_dir / f"{number}-{args[0]}"
-        command = Attempts(self.settings, folder, args, parse_state.WRITER, self.copy, LOG)
+        command = Attempts(self.project, folder, args, parse_state.WRITER, self.copy, LOG)
         command.check_connection()
         self.reports += command.reports
         while not command.has_ended_well:
@@ -117,15 +106,15 @@ class Pod:
         """Publish what is complete; None where nothing was built."""
         report = attempts.merged([report for report in self.reports if report])
         certificate = complete.certify(self.run_id, self.copy, self.done, [], report)
-        with warehouse.alone(self.settings):
-            return publish.publish(self.settings, certificate, []) if certificate else None
+        with warehouse.alone(self.kept):
+            return self.copy.publish(certificate, []) if certificate else None
 
 
 def run(
-    settings: Settings, args: Sequence[str], starts: int = 1, watcher: Watcher | None = None, retries: int = 0
+    project: Project, args: Sequence[str], starts: int = 1, watcher: Watcher | None = None, retries: int = 0
 ) -> None:
     """Run one command and publish it."""
-    pod = Pod(settings, starts=starts)
+    pod = Pod(project, starts=starts)
     pod.command(*args, watcher=watcher, retries=retries)
     pod.publish()
 

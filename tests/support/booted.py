@@ -12,11 +12,13 @@ from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.objects import State
 from prefect.states import Pending
 
 import gated_project as small
+from dbtpod.dbt.project import Project
 from dbtpod.faststart import boot
-from dbtpod.settings import Settings
+from waiting import until
 
 _FLOWS = """
 import json, os
@@ -84,7 +86,13 @@ class Api:
 
     def state(self, run: UUID) -> str:
         """Return the name of a flow run's state."""
-        return str(self.client.read_flow_run(run).state_name)
+        return str(self.last_state(run).name)
+
+    def last_state(self, run: UUID) -> State:
+        """Return a flow run's state with its message."""
+        state = self.client.read_flow_run(run).state
+        assert state is not None
+        return state
 
     def events(self, run: UUID, name: str) -> list[Any]:
         """Return the events of that name about a flow run."""
@@ -105,7 +113,7 @@ class Pod:
     def __init__(
         self,
         prefect: Api,
-        settings: Settings,
+        project: Project,
         folder: Path,
         flow: str,
         due: datetime | None = None,
@@ -119,7 +127,7 @@ class Pod:
         (folder / "flows.py").write_text(_FLOWS)
         self.target = folder / "target"
         for model in ("gate", "plain", "plain_too"):
-            small.target_dir(settings, self.target / model)
+            small.target_dir(project, self.target / model)
         self.gate = folder / "gate"
         self.run = self._flow_run(prefect, folder, flow, due)
         self.folder = folder
@@ -128,8 +136,8 @@ class Pod:
             "PREFECT_HOME": str(folder / "prefect"),
             "PREFECT__FLOW_RUN_ID": str(self.run),
             "PREFECT_FLOW_RUN_EXECUTE_SIGTERM_BEHAVIOR": "reschedule",
-            "DUCKDB_PATH": str(settings.duckdb_path),
-            "DBT_PROJECT_DIR": str(settings.project_dir),
+            "DUCKDB_PATH": str(project.writes),
+            "DBT_PROJECT_DIR": str(project.folder),
             "GATE": str(self.gate),
             "TARGET": str(self.target),
             **environment,
@@ -172,7 +180,7 @@ class Pod:
 
     def pids(self) -> list[int]:
         """Wait for dbt to run; the processes of supervisor, engine and dbt."""
-        small.until(self.gate.with_name("gate.seen").exists, seconds=150)
+        until(self.gate.with_name("gate.seen").exists, seconds=150)
         dbt = small.seen(self.gate)["pid"]
         return [self.boot.pid, int(Path(f"{self.gate}.flow").read_text()), dbt]
 
@@ -197,12 +205,12 @@ Start = Callable[..., Pod]
 
 
 @contextmanager
-def starting(prefect: Api, settings: Settings, folder: Path) -> Iterator[Start]:
+def starting(prefect: Api, project: Project, folder: Path) -> Iterator[Start]:
     """Give the function that makes a flow run and starts its pod; what is left of them is ended."""
     pods: list[Pod] = []
 
     def start(flow: str, due: datetime | None = None, **options: Any) -> Pod:
-        pods.append(Pod(prefect, settings, folder / f"pod-{len(pods)}", flow, due, **options))
+        pods.append(Pod(prefect, project, folder / f"pod-{len(pods)}", flow, due, **options))
         return pods[-1]
 
     yield start

@@ -2,13 +2,13 @@
 
 import json
 import os
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import warehouse
 from dbtpod.dbt import parse_state, process
-from dbtpod.settings import Settings
+from dbtpod.dbt.project import Project
+from waiting import until
 
 _FILES = {
     "dbt_project.yml": "name: small\nprofile: small\n",
@@ -48,27 +48,27 @@ def model(dbt, session):
 }
 
 
-def create(folder: Path) -> Settings:
+def create(folder: Path) -> Project:
     """Write the project and parse it once; its tests share the volume, as a new DUCKDB_PATH would void the parse."""
     for name, text in _FILES.items():
         path = folder / "project" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     (folder / "volume" / "work").mkdir(parents=True)
-    settings = Settings(folder / "volume" / "work" / "warehouse.duckdb", folder / "project")
-    with process.start(["parse"], settings, folder) as dbt:
+    project = warehouse.project(folder / "volume", folder / "project")
+    with process.start(["parse"], project, folder) as dbt:
         lines = list(dbt.lines())
         assert dbt.wait() == 0, lines
-    baked = parse_state.baked_path(settings, parse_state.WRITER)
+    baked = parse_state.baked_path(project, parse_state.WRITER)
     baked.parent.mkdir(parents=True)
     (folder / parse_state.FILE).rename(baked)
-    return settings
+    return project
 
 
-def target_dir(settings: Settings, folder: Path) -> Path:
+def target_dir(project: Project, folder: Path) -> Path:
     """Create a target folder with the parsed project in it."""
     folder.mkdir(parents=True)
-    parse_state.give(settings, parse_state.WRITER, folder)
+    parse_state.give(project, parse_state.WRITER, folder)
     return folder
 
 
@@ -78,14 +78,6 @@ def seen(gate: Path) -> dict[str, Any]:
     until(path.exists)
     found: dict[str, Any] = json.loads(path.read_text())
     return found
-
-
-def until(condition: Callable[[], object], seconds: float = 60) -> None:
-    """Wait for a condition; fail after a bound that only a broken feature reaches."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 def is_alive(pid: int) -> bool:

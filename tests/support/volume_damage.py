@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
+import pytest
 
 import warehouse
-from dbtpod.settings import Settings
-from dbtpod.warehouse import checkout, housekeeping, volume
+from dbtpod.warehouse import health, housekeeping, working_copy
+from dbtpod.warehouse.warehouse import DuckDBFile
+from dbtpod.warehouse.working_copy import WorkingCopy
 from warehouse import LOG
 
-Inflict = Callable[[Settings], object]
+Inflict = Callable[[DuckDBFile], object]
+# Runs a command of `generations`: its exit code, and all that it says.
+Say = Callable[..., tuple[int, str]]
 
 
 @dataclass(frozen=True)
@@ -28,21 +32,26 @@ class Case:
     heals: bool = True
 
 
-def build(settings: Settings, run: str = "run") -> int:
+def cases(*groups: list[Case]) -> pytest.MarkDecorator:
+    """Run a test once for each case."""
+    return pytest.mark.parametrize("case", [case for group in groups for case in group], ids=lambda case: case.name)
+
+
+def build(kept: DuckDBFile, run: str = "run") -> int:
     """Do what a run does that writes: begin, add a row to what no rebuild brings back, publish; the new number."""
-    with warehouse.alone(settings):
-        begin(settings, run)
-        with duckdb.connect(settings.duckdb_path) as connection:
+    with warehouse.alone(kept):
+        begin(kept, run)
+        with duckdb.connect(kept.volume.database) as connection:
             connection.execute("CREATE TABLE IF NOT EXISTS history (build INTEGER)")
             connection.execute("INSERT INTO history SELECT count(*) + 1 FROM history")
-    return warehouse.publish_as(settings, run).number
+    return warehouse.publish_as(kept, run).number
 
 
-def begin(settings: Settings, run: str = "run") -> None:
-    volume.make_ready(settings, LOG)
-    housekeeping.clean(settings, run)
-    checkout.wait_until_unused(settings, 0, LOG)
-    checkout.check_out(settings, run, LOG)
+def begin(kept: DuckDBFile, run: str = "run") -> None:
+    health.make_ready(kept.publisher, LOG)
+    housekeeping.clean(kept.publisher, run)
+    working_copy.wait_until_unused(kept.volume.database, 0, LOG)
+    WorkingCopy(kept.publisher, run, LOG).check_out()
 
 
 def history(path: Path) -> list[int]:
@@ -50,46 +59,51 @@ def history(path: Path) -> list[int]:
         return [row[0] for row in connection.execute("SELECT build FROM history ORDER BY build").fetchall()]
 
 
-def with_history(settings: Settings) -> Settings:
+def with_history(kept: DuckDBFile) -> DuckDBFile:
     """Publish three builds; the run after them failed, and left its working copy."""
     for _ in range(3):
-        build(settings)
-    with warehouse.alone(settings):
-        begin(settings, "failed")
-    return settings
+        build(kept)
+    with warehouse.alone(kept):
+        begin(kept, "failed")
+    return kept
 
 
-def current(settings: Settings) -> Path:
-    return settings.published_dir / "current"
+def every_file(folder: Path) -> dict[str, tuple[int, int]]:
+    """Every path with what changes when anything is written to it."""
+    return {str(path): (path.lstat().st_ino, path.lstat().st_mtime_ns) for path in folder.rglob("*")}
 
 
-def generation(settings: Settings, number: int) -> Path:
-    return settings.published_dir / f"{number:06d}"
+def current(kept: DuckDBFile) -> Path:
+    return kept.volume.current
+
+
+def generation(kept: DuckDBFile, number: int) -> Path:
+    return kept.volume.published / f"{number:06d}"
 
 
 def link(target: str) -> Inflict:
-    def inflict(settings: Settings) -> None:
-        current(settings).unlink()
-        current(settings).symlink_to(target)
+    def inflict(kept: DuckDBFile) -> None:
+        current(kept).unlink()
+        current(kept).symlink_to(target)
 
     return inflict
 
 
 def instead_of_the_link(text: bytes | None) -> Inflict:
-    def inflict(settings: Settings) -> None:
-        current(settings).unlink()
-        current(settings).mkdir() if text is None else current(settings).write_bytes(text)
+    def inflict(kept: DuckDBFile) -> None:
+        current(kept).unlink()
+        current(kept).mkdir() if text is None else current(kept).write_bytes(text)
 
     return inflict
 
 
-def a_copy_instead_of_the_link(settings: Settings) -> None:
-    current(settings).unlink()
-    shutil.copytree(generation(settings, 2), current(settings))
+def a_copy_instead_of_the_link(kept: DuckDBFile) -> None:
+    current(kept).unlink()
+    shutil.copytree(generation(kept, 2), current(kept))
 
 
 def facts(number: int, change: Callable[[Path], object]) -> Inflict:
-    return lambda settings: change(generation(settings, number) / "generation.json")
+    return lambda kept: change(generation(kept, number) / "generation.json")
 
 
 def changed(**values: object) -> Callable[[Path], object]:
@@ -112,19 +126,19 @@ def becomes_a_file(path: Path) -> None:
 
 
 def owner(change: Callable[[Path], object]) -> Inflict:
-    return lambda settings: change(settings.owner_path)
+    return lambda kept: change(kept.volume.owner)
 
 
 def database(number: int, change: Callable[[bytes], bytes]) -> Inflict:
-    def inflict(settings: Settings) -> None:
-        path = generation(settings, number) / settings.duckdb_path.name
+    def inflict(kept: DuckDBFile) -> None:
+        path = generation(kept, number) / kept.volume.database.name
         path.write_bytes(change(path.read_bytes()))
 
     return inflict
 
 
-def lost_database(settings: Settings) -> None:
-    (generation(settings, 3) / settings.duckdb_path.name).unlink()
+def lost_database(kept: DuckDBFile) -> None:
+    (generation(kept, 3) / kept.volume.database.name).unlink()
 
 
 def _half(whole: bytes) -> bytes:
@@ -132,7 +146,7 @@ def _half(whole: bytes) -> bytes:
 
 
 LOST_LINKS = [
-    Case("the link is gone", lambda settings: current(settings).unlink(), "published/current"),
+    Case("the link is gone", lambda kept: current(kept).unlink(), "published/current"),
     Case("the link leads to no generation", link("000099"), "published/current"),
     Case("the link has an odd name", link("nonsense"), "published/current"),
     Case("the link leads to itself", link("current"), "published/current"),
@@ -163,18 +177,18 @@ OWNERS = [
     Case("owner is a folder", owner(becomes_a_folder), "work/owner.json"),
 ]
 KINDS = [
-    Case("work is a file", lambda settings: becomes_a_file(settings.duckdb_path.parent), "work", heals=False),
-    Case("the lock is a folder", lambda settings: becomes_a_folder(settings.lock_path), "writer.lock", heals=False),
-    Case("runs is a file", lambda settings: becomes_a_file(settings.runs_dir), "runs", heals=False),
+    Case("work is a file", lambda kept: becomes_a_file(kept.volume.work), "work", heals=False),
+    Case("the lock is a folder", lambda kept: becomes_a_folder(kept.volume.lock), "writer.lock", heals=False),
+    Case("runs is a file", lambda kept: becomes_a_file(kept.volume.runs), "runs", heals=False),
     Case(
         "the working copy is a folder",
-        lambda settings: becomes_a_folder(settings.duckdb_path),
+        lambda kept: becomes_a_folder(kept.volume.database),
         "work/warehouse.duckdb",
         heals=False,
     ),
     Case(
         "the log of the working copy is a folder",
-        lambda settings: becomes_a_folder(Path(f"{settings.duckdb_path}.wal")),
+        lambda kept: becomes_a_folder(Path(f"{kept.volume.database}.wal")),
         "work/warehouse.duckdb.wal",
         heals=False,
     ),

@@ -1,6 +1,5 @@
 """A small warehouse for tests: builds of a known number of rows, and readers that look at all of it."""
 
-import dataclasses
 import logging
 import shutil
 from collections.abc import Iterable
@@ -10,21 +9,43 @@ from pathlib import Path
 
 import duckdb
 
+from dbtpod.dbt.project import Project
 from dbtpod.settings import Settings
-from dbtpod.warehouse import checkout, lock, publish
+from dbtpod.warehouse import lock
+from dbtpod.warehouse import warehouse as kinds
 from dbtpod.warehouse.certificate import Certificate, identity
 from dbtpod.warehouse.facts import Generation
+from dbtpod.warehouse.warehouse import DuckDBFile, InPlace
+from dbtpod.warehouse.working_copy import InPlaceFile, WorkingCopy
 
 LOG = logging.getLogger("warehouse")
 
 
-def new(folder: Path, **settings: bool | int) -> Settings:
-    return Settings(folder / "work" / "warehouse.duckdb", folder / "dbt_project", **settings)  # type: ignore[arg-type]
+def new(folder: Path, keep: int = 3) -> DuckDBFile:
+    return of(Settings(folder / "work" / "warehouse.duckdb", folder / "dbt_project", keep_generations=keep))
 
 
-def write(settings: Settings, rows: int, log_stays: bool = False) -> None:
+def project(volume: Path, folder: Path) -> Project:
+    """Return the dbt project of that folder, with its warehouse on that volume."""
+    return kinds.project(Settings(volume / "work" / "warehouse.duckdb", folder))
+
+
+def in_place(folder: Path) -> InPlace:
+    found = kinds.of(Settings(folder / "work" / "warehouse.duckdb", folder / "dbt_project", publish=False))
+    assert isinstance(found, InPlace)
+    return found
+
+
+def of(settings: Settings) -> DuckDBFile:
+    """Return the warehouse of settings that publish."""
+    found = kinds.of(settings)
+    assert isinstance(found, DuckDBFile)
+    return found
+
+
+def write(kept: DuckDBFile | InPlace, rows: int, log_stays: bool = False) -> None:
     """Do what dbt does: two tables and a view that names its catalog, all of `rows` rows."""
-    with duckdb.connect(settings.duckdb_path) as connection:
+    with duckdb.connect(kept.volume.database) as connection:
         if log_stays:
             connection.execute("PRAGMA disable_checkpoint_on_shutdown; SET checkpoint_threshold = '1GB'")
         for table in ("customers", "orders"):
@@ -32,27 +53,33 @@ def write(settings: Settings, rows: int, log_stays: bool = False) -> None:
         connection.execute("CREATE OR REPLACE VIEW per_order AS SELECT * FROM warehouse.main.orders")
 
 
-def build(settings: Settings, rows: int, run_id: str = "run", artifacts: tuple[Path, ...] = ()) -> Generation:
-    check_out(settings, run_id)
-    write(settings, rows)
-    return publish_as(settings, run_id, artifacts)
+def build(kept: DuckDBFile, rows: int, run_id: str = "run", artifacts: tuple[Path, ...] = ()) -> Generation:
+    check_out(kept, run_id)
+    write(kept, rows)
+    return publish_as(kept, run_id, artifacts)
 
 
-def check_out(settings: Settings, run_id: str = "run") -> None:
-    with alone(settings):
-        checkout.check_out(settings, run_id, LOG)
+def check_out(kept: DuckDBFile | InPlace, run_id: str = "run") -> None:
+    kind = WorkingCopy if kept.publishes else InPlaceFile
+    with alone(kept):
+        kind(kept.publisher, run_id, LOG).check_out()
 
 
-def publish_as(settings: Settings, run_id: str = "run", artifacts: Iterable[Path] = ()) -> Generation:
+def is_own(kept: DuckDBFile, run_id: str) -> bool:
+    """Say whether that run, started again, goes on with the working copy."""
+    return not WorkingCopy(kept.publisher, run_id, LOG).obstacle()
+
+
+def publish_as(kept: DuckDBFile, run_id: str = "run", artifacts: Iterable[Path] = ()) -> Generation:
     """Publish the working copy as that run, which is trusted to have built it to its end."""
-    certificate = Certificate(run_id, *identity(settings.duckdb_path))
-    with alone(settings):
-        return publish.publish(settings, certificate, tuple(artifacts))
+    certificate = Certificate(run_id, *identity(kept.volume.database))
+    with alone(kept):
+        return kept.publisher.publish(certificate, tuple(artifacts))
 
 
-def alone(settings: Settings) -> AbstractContextManager[None]:
+def alone(kept: DuckDBFile | InPlace) -> AbstractContextManager[None]:
     """Be the one writer; at once, as no other is there."""
-    return lock.hold(settings.lock_path, lock.Holder("test", "here", datetime.now(UTC)), 0)
+    return lock.hold(kept.volume.lock, lock.Holder("test", "here", datetime.now(UTC)), 0)
 
 
 def rows(path: Path) -> int:
@@ -65,7 +92,7 @@ def rows(path: Path) -> int:
     return int(counts[0])
 
 
-def twin(settings: Settings, folder: Path) -> Settings:
+def twin(kept: DuckDBFile, folder: Path) -> DuckDBFile:
     """Copy the whole volume, links and all."""
-    shutil.copytree(settings.volume, folder, symlinks=True)
-    return dataclasses.replace(settings, duckdb_path=folder / "work" / "warehouse.duckdb")
+    shutil.copytree(kept.volume.root, folder, symlinks=True)
+    return new(folder, kept.publisher.keep)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dbtpod.dbt import arguments, process, profile
-from dbtpod.settings import Settings
+from dbtpod.dbt.project import Project
 
 VOLUME = "/volume/work/warehouse.duckdb"
 
@@ -13,8 +13,8 @@ VOLUME = "/volume/work/warehouse.duckdb"
 def found(tmp_path: Path, profiles: str, args: str = "build", **environment: str) -> profile.Connection | None:
     (tmp_path / "dbt_project.yml").write_text("name: shop\nprofile: shop\n")
     (tmp_path / "profiles.yml").write_text(profiles)
-    settings = Settings(Path(VOLUME), tmp_path)
-    given = process.environment(settings, tmp_path, environment)
+    project = Project(tmp_path, Path(VOLUME), Path(VOLUME))
+    given = process.environment(project, tmp_path, environment)
     return profile.connection(arguments.parse(args.split()), given)
 
 

@@ -47,27 +47,30 @@ def _located(nodes: tuple[NodeResult, ...], target_dir: Path) -> tuple[NodeResul
     return tuple(replace(node, compiled_path=paths.get(node.sql or "")) if node.failed else node for node in nodes)
 
 
-# dbt v2 leaves out what is empty.
 def _run_result(result: Any) -> NodeResult:
-    node_id = result["unique_id"]
-    status, message = outcome(str(result["status"]), plain(str(result.get("message") or "")))
-    return NodeResult(
-        node_id=node_id,
-        kind=kind_of(node_id),
-        name=name_of(node_id),
-        status=status,
-        seconds=float(result.get("execution_time") or 0),
-        rows=rows_affected(node_id, result.get("adapter_response") or {}),
-        message=message,
+    node = _node(result, result.get("message"))
+    return replace(
+        node,
+        rows=rows_affected(node.node_id, result.get("adapter_response") or {}),
         sql=result.get("compiled_code"),
-        failures_table=failures_table(node_id, status, result.get("relation_name")),
-        ended=_ended(result),
+        failures_table=failures_table(node.node_id, node.status, result.get("relation_name")),
     )
 
 
 def _freshness(result: Any) -> NodeResult:
-    node_id, criteria = result["unique_id"], result.get("criteria") or {}
-    status, message = outcome(str(result["status"]), plain(str(result.get("error") or "")))
+    criteria = result.get("criteria") or {}
+    return replace(
+        _node(result, result.get("error")),
+        age=result.get("max_loaded_at_time_ago_in_s"),
+        warn_after=_threshold(criteria.get("warn_after")),
+        error_after=_threshold(criteria.get("error_after")),
+    )
+
+
+# dbt v2 leaves out what is empty.
+def _node(result: Any, text: Any) -> NodeResult:
+    node_id = result["unique_id"]
+    status, message = outcome(str(result["status"]), plain(str(text or "")))
     return NodeResult(
         node_id=node_id,
         kind=kind_of(node_id),
@@ -76,9 +79,6 @@ def _freshness(result: Any) -> NodeResult:
         seconds=float(result.get("execution_time") or 0),
         rows=None,
         message=message,
-        age=result.get("max_loaded_at_time_ago_in_s"),
-        warn_after=_threshold(criteria.get("warn_after")),
-        error_after=_threshold(criteria.get("error_after")),
         ended=_ended(result),
     )
 

@@ -8,7 +8,7 @@ import hashlib
 import shutil
 from pathlib import Path
 
-from dbtpod.settings import Settings
+from dbtpod.dbt.project import Project
 
 FILE = "partial_parse.msgpack"
 # The profile's own default target, and the one whose connection is read-only.
@@ -20,25 +20,25 @@ def target_options(target: str) -> list[str]:
     return ["--target", READER] if target == READER else []
 
 
-def baked_path(settings: Settings, target: str) -> Path:
+def baked_path(project: Project, target: str) -> Path:
     """Return where a target's state lies in the project's folder."""
-    return settings.project_dir / "target" / target / FILE
+    return project.folder / "target" / target / FILE
 
 
-def size(settings: Settings) -> int:
+def size(project: Project) -> int:
     """Return the bytes of the writer's state; 0 where nothing was baked."""
-    baked = baked_path(settings, WRITER)
+    baked = baked_path(project, WRITER)
     return baked.stat().st_size if baked.is_file() else 0
 
 
-def fingerprint(settings: Settings) -> str:
+def fingerprint(project: Project) -> str:
     """Return a digest of the project as it was baked; empty where nothing was."""
-    baked = baked_path(settings, WRITER)
+    baked = baked_path(project, WRITER)
     return hashlib.sha256(baked.read_bytes()).hexdigest() if baked.is_file() else ""
 
 
-def give(settings: Settings, target: str, target_dir: Path) -> None:
+def give(project: Project, target: str, target_dir: Path) -> None:
     """Put the baked state where dbt looks for it; without one dbt parses everything, and nothing else changes."""
-    baked = baked_path(settings, target)
+    baked = baked_path(project, target)
     if baked.is_file():
         shutil.copyfile(baked, target_dir / FILE)

@@ -1,6 +1,6 @@
 """Running dbt: argv in, lines of its JSON log out, artifacts in its target folder; dbt is never imported here.
 
-    with process.start(["build"], settings, target_dir) as dbt:
+    with process.start(["build"], project, target_dir) as dbt:
         for line in dbt.lines():
             ...
         code = dbt.wait()
@@ -15,16 +15,17 @@ import select
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from shutil import which
 from typing import IO, Protocol
 
+from dbtpod import settings
 from dbtpod.dbt import parent_death
+from dbtpod.dbt.project import Project
 from dbtpod.errors import SettingsError
-from dbtpod.settings import Settings
+from dbtpod.timeout import Timeout
 
 STOP_SECONDS = 10.0
 
@@ -117,9 +118,9 @@ class DbtProcess:
 
 
 @contextmanager
-def start(args: Sequence[str], settings: Settings, target_dir: Path) -> Iterator[DbtProcess]:
+def start(args: Sequence[str], project: Project, target_dir: Path) -> Iterator[DbtProcess]:
     """Start `dbt *args` with its artifacts in `target_dir`; leaving the block ends it, whatever the reason."""
-    what = (args, environment(settings, target_dir), settings.project_dir)
+    what = (args, environment(project, target_dir), project.folder)
     dbt = DbtProcess((_launch and _launch(*what)) or _Executable(*what))
     try:
         yield dbt
@@ -141,10 +142,10 @@ def launch_by(launch: Launch | None) -> None:
 
 def _read_away(output: IO[str], seconds: float) -> float:
     """Read what dbt still prints, or it would wait for room in the pipe; the time that is left when it closes it."""
-    deadline = time.monotonic() + seconds
-    while select.select([output], [], [], max(0, deadline - time.monotonic()))[0] and os.read(output.fileno(), 65536):
+    timeout = Timeout(seconds)
+    while select.select([output], [], [], timeout.left)[0] and os.read(output.fileno(), 65536):
         pass
-    return max(0, deadline - time.monotonic())
+    return timeout.left
 
 
 def executable() -> str:
@@ -156,16 +157,17 @@ def executable() -> str:
     return found
 
 
-def environment(settings: Settings, target_dir: Path, inherited: Mapping[str, str] = os.environ) -> dict[str, str]:
+def environment(project: Project, target_dir: Path, inherited: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return dbt's environment: ours, without Prefect's secrets and PYTHONPATH, and with dbt's own options.
 
     With a PYTHONPATH, dbt would take every module there whose name begins with `dbt_` for a plugin and run it. By what
     dbt prints and writes we know what it does, so how it does that is not a user's choice.
     """
+    inherited = settings.environment() if inherited is None else inherited
     profiles_dir = inherited.get("DBT_ENGINE_PROFILES_DIR") or inherited.get("DBT_PROFILES_DIR")
     own = {
-        "DBT_PROJECT_DIR": str(settings.project_dir),
-        "DBT_PROFILES_DIR": profiles_dir or str(settings.project_dir),
+        "DBT_PROJECT_DIR": str(project.folder),
+        "DBT_PROFILES_DIR": profiles_dir or str(project.folder),
         "DBT_TARGET_PATH": str(target_dir),
         "DBT_LOG_PATH": str(target_dir),
         "DBT_LOG_FORMAT": "json",
@@ -175,9 +177,9 @@ def environment(settings: Settings, target_dir: Path, inherited: Mapping[str, st
         "DBT_WRITE_JSON": "true",
         "DBT_USE_COLORS": "false",
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
-        "DUCKDB_PATH": str(settings.duckdb_path),
-        "DBTPOD_READABLE_PATH": str(settings.readable_path),
-        **({"DBTPOD_MEMORY_LIMIT": settings.memory_limit} if settings.memory_limit else {}),
+        "DUCKDB_PATH": str(project.writes),
+        "DBTPOD_READABLE_PATH": str(project.reads),
+        **({"DBTPOD_MEMORY_LIMIT": project.memory_limit} if project.memory_limit else {}),
     }
     # dbt looks for the newer name of a variable first.
     hidden = {"PYTHONPATH", *(name.replace("DBT_", "DBT_ENGINE_", 1) for name in own)}

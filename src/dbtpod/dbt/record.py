@@ -128,7 +128,7 @@ class Recorder:
 def attempts(folder: Path) -> list[Attempt]:
     """Return the attempts of one command, the oldest first."""
     folders = sorted(folder.glob("attempt-*"), key=lambda path: int(path.name.removeprefix("attempt-")))
-    return [_read(path) for path in folders]
+    return [read(path) for path in folders]
 
 
 def since_whole(found: Sequence[Attempt]) -> list[Attempt]:
@@ -162,7 +162,8 @@ def built(attempt: Attempt) -> dict[str, tuple[str, str, str]]:
     return found
 
 
-def _read(target_dir: Path) -> Attempt:
+def read(target_dir: Path) -> Attempt:
+    """Return the attempt with that folder; one whose record is unreadable has `args` None."""
     try:
         facts = json.loads((target_dir / _FACTS).read_text())
         code = facts.get("exit_code")

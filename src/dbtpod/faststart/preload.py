@@ -37,6 +37,7 @@ def serve(wire: socket.socket) -> None:
     threading.Thread(target=_die_with_flow, args=(wire.fileno(),), daemon=True).start()
     # What an import makes is there to stay: looking through it for garbage costs a tenth of the time.
     gc.disable()
+    from dbtpod import settings
     from dbtpod.faststart import patches, precompiled
 
     patches.apply_before_import()
@@ -45,7 +46,7 @@ def serve(wire: socket.socket) -> None:
     import dbt.task.build  # noqa: F401
 
     patches.apply()
-    if project := os.environ.get("DBT_PROJECT_DIR"):
+    if project := settings.environment().get("DBT_PROJECT_DIR"):
         precompiled.use(precompiled.path(Path(project)))
     gc.freeze()
     gc.enable()
@@ -98,15 +99,16 @@ def _warm_up(wire: socket.socket) -> None:
     """
     from dbtpod.dbt import parse_state, process
     from dbtpod.errors import SettingsError
-    from dbtpod.settings import for_project
+    from dbtpod.settings import from_environment
+    from dbtpod.warehouse.warehouse import project
 
     with tempfile.TemporaryDirectory() as folder, suppress(SettingsError, OSError):
-        settings, target_dir = for_project(), Path(folder)
-        if not _has_time(wire, parse_state.size(settings)):
+        ours, target_dir = project(from_environment()), Path(folder)
+        if not _has_time(wire, parse_state.size(ours)):
             return
-        parse_state.give(settings, parse_state.WRITER, target_dir)
-        environment = process.environment(settings, target_dir)
-        _run(["build", "--exclude", "*"], environment, str(settings.project_dir), signal.SIG_DFL)
+        parse_state.give(ours, parse_state.WRITER, target_dir)
+        environment = process.environment(ours, target_dir)
+        _run(["build", "--exclude", "*"], environment, str(ours.folder), signal.SIG_DFL)
 
 
 def _run(
@@ -116,8 +118,9 @@ def _run(
     from dbt.adapters.duckdb.connections import DuckDBConnectionManager
     from dbt.cli.main import cli
 
-    os.environ.clear()
-    os.environ.update(environment)
+    # The process is one command's at a time, and has one thread.
+    os.environ.clear()  # noqa: TID251
+    os.environ.update(environment)  # noqa: TID251
     os.chdir(folder)
     sys.argv = ["dbt", *args]
     signal.signal(signal.SIGINT, on_interrupt)

@@ -3,14 +3,13 @@
 Whoever ends it sets the run's next state, before dbt is stopped: a pod that is evicted may have two seconds.
 """
 
-import os
 import socket
 from collections.abc import Awaitable, Callable
 
 import anyio
 import anyio.to_thread
 from anyio.abc import TaskGroup
-from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import Abort, Pause
 from prefect.flows import load_flow_from_flow_run
 from prefect.logging import get_logger
@@ -21,6 +20,7 @@ from prefect.utilities.engine import propose_state
 
 from dbtpod.faststart.forked import Dbt, Engine
 from dbtpod.pod import contact, limits
+from dbtpod.settings import environment
 
 # From the flow run's last state to the engine's end: for logs that the API does not take.
 FLUSH_SECONDS = 15.0
@@ -80,7 +80,7 @@ class Supervisor:
     async def _on_sigterm(self, terminating: anyio.Event) -> None:
         """End the run as its pod is being removed."""
         await terminating.wait()
-        intent = os.environ.get(_ON_SIGTERM, "").lower()
+        intent = environment().get(_ON_SIGTERM, "").lower()
         if found := self._limits.behind_sigterm():
             await self._end(lambda: self._fail(found))
         elif intent == "reschedule":
@@ -134,9 +134,7 @@ class Supervisor:
 
     async def _fail(self, found: limits.Ending) -> None:
         contact.say(found.message)
-        state = (await self._context.client.read_flow_run(self._id)).state
-        if state is None or not (state.is_final() or state.is_cancelling()) or state.is_crashed():
-            failed = State[None](type=StateType.FAILED, name=found.name, message=found.message)
+        if failed := found.state_after((await self._context.client.read_flow_run(self._id)).state):
             # Forced, or the flow's own retries would start it again.
             await self._context.client.set_flow_run_state(self._id, failed, force=True)
 
@@ -144,6 +142,6 @@ class Supervisor:
         state = (await self._context.client.read_flow_run(self._id)).state
         # Crashed is no end here: whoever watches the pods may have been quicker than we.
         if state is None or not state.is_final() or state.is_crashed():
-            pod = os.environ.get("POD_NAME", socket.gethostname())
+            pod = environment().get("POD_NAME", socket.gethostname())
             message = f"Kubernetes ended the pod {pod} (SIGTERM: an eviction, a drain or a deletion)."
             await propose_state(self._context.client, AwaitingRetry(message=message), flow_run_id=self._id)

@@ -3,7 +3,6 @@
 The run's state shows most of them; of two that start in the same moment, a kernel lock on the volume admits one.
 """
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,9 +11,11 @@ from pathlib import Path
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
 
+from dbtpod import settings
 from dbtpod.pod import contact
-from dbtpod.settings import runs_dir
+from dbtpod.timeout import Timeout
 from dbtpod.warehouse import run_lock
+from dbtpod.warehouse.volume import Volume
 
 # The pod of a run that was sent back to the queue may still be stopping dbt when the next one starts.
 HAND_OVER_SECONDS = 90.0
@@ -47,15 +48,15 @@ def hold(client: SyncPrefectClient, flow_run: FlowRun, due: float = 0) -> Iterat
         descriptor = run_lock.take(file) if file else None
     except OSError:
         file = descriptor = None
-    end = time.monotonic() + max(0.0, due - time.time()) + HAND_OVER_SECONDS
-    while file and (reason := _obstacle(client, flow_run, file, descriptor, end)) is not None:
+    wait = Timeout(max(0.0, due - time.time()) + HAND_OVER_SECONDS)
+    while file and (reason := _obstacle(client, flow_run, file, descriptor, wait)) is not None:
         if reason:
             contact.say(reason)
             if descriptor is not None:
                 run_lock.drop(file, descriptor)
             yield False
             return
-        time.sleep(PAUSE_SECONDS)
+        wait.pause(PAUSE_SECONDS)
         descriptor = run_lock.take(file)
     try:
         yield True
@@ -65,7 +66,7 @@ def hold(client: SyncPrefectClient, flow_run: FlowRun, due: float = 0) -> Iterat
 
 
 def _obstacle(
-    client: SyncPrefectClient, flow_run: FlowRun, file: Path, descriptor: int | None, end: float
+    client: SyncPrefectClient, flow_run: FlowRun, file: Path, descriptor: int | None, wait: Timeout
 ) -> str | None:
     """Say why this pod has nothing to do; empty where it has to wait for the lock, None where it may begin.
 
@@ -75,7 +76,7 @@ def _obstacle(
         return reason
     if descriptor is not None:
         return None
-    if time.monotonic() >= end:
+    if wait.is_over:
         raise HeldByAnother(
             f"Another pod of this flow run has held {file} for {HAND_OVER_SECONDS:.0f} s and neither runs it nor "
             f"ends: look for it with `kubectl get pods -l prefect.io/flow-run-id={flow_run.id}` and delete it."
@@ -84,8 +85,8 @@ def _obstacle(
 
 
 def _file(flow_run: FlowRun) -> Path | None:
-    folder = runs_dir(os.environ)
-    return folder and run_lock.path(folder, str(flow_run.id))
+    path = settings.duckdb_path(settings.environment())
+    return path and run_lock.path(Volume(path).runs, str(flow_run.id))
 
 
 def _is_held(flow_run: FlowRun) -> bool:

@@ -13,10 +13,11 @@ import time
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.objects import FlowRun
 
 from dbtpod.dbt import parent_death
 from dbtpod.pod import alone, contact, limits
+from dbtpod.settings import environment
 
 POLL_SECONDS = 0.5
 # Between two looks at the limits; kubelet looks at a pod's files less often.
@@ -45,9 +46,10 @@ def _execute(client: SyncPrefectClient, flow_run: FlowRun) -> int:
     terminating = threading.Event()
     signal.signal(signal.SIGTERM, lambda _number, _frame: terminating.set())
     began = flow_run.state.timestamp.timestamp() if flow_run.state else time.time()
-    of_pod = limits.Limits(limits.deadline(os.environ, began), limits.scratch(os.environ))
+    given = environment()
+    of_pod = limits.Limits(limits.deadline(given, began), limits.scratch(given))
     command = [sys.executable, "-I", "-S", parent_death.__file__, str(os.getpid()), *_COMMAND]
-    child = subprocess.Popen(command, env=os.environ | limits.for_duckdb(of_pod.scratch), process_group=0)
+    child = subprocess.Popen(command, env=given | limits.for_duckdb(of_pod.scratch), process_group=0)
     is_forwarded, next_look = False, time.monotonic() + LOOK_SECONDS
     while (code := child.poll()) is None:
         found = None
@@ -69,8 +71,6 @@ def _execute(client: SyncPrefectClient, flow_run: FlowRun) -> int:
 
 def _fail(client: SyncPrefectClient, flow_run_id: UUID, found: limits.Ending) -> None:
     contact.say(found.message)
-    state = client.read_flow_run(flow_run_id).state
-    if state is None or not (state.is_final() or state.is_cancelling()) or state.is_crashed():
-        failed = State[None](type=StateType.FAILED, name=found.name, message=found.message)
+    if failed := found.state_after(client.read_flow_run(flow_run_id).state):
         # Forced, or the flow's own retries would start it again.
         client.set_flow_run_state(flow_run_id, failed, force=True)

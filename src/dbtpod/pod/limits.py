@@ -10,6 +10,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from prefect.client.schemas.objects import State, StateType
 
 # The Job's clock began with the Job, ours with the state that the worker or its observer gave the run then.
 _EARLIER_SECONDS = 5.0
@@ -31,6 +34,12 @@ class Ending:
 
     name: str
     message: str
+
+    def state_after(self, state: State[Any] | None) -> State[None] | None:
+        """Return the state that a run which is in `state` gets, to be forced; None where it keeps that one."""
+        if state and not state.is_crashed() and (state.is_final() or state.is_cancelling()):
+            return None
+        return State[None](type=StateType.FAILED, name=self.name, message=self.message)
 
 
 @dataclass(frozen=True)

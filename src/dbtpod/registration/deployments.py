@@ -1,6 +1,5 @@
 """prefect.yaml, read and checked before anything is changed on a server; pure apart from reading files."""
 
-import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from dbtpod import settings
 from dbtpod.errors import DeploymentsInvalid
 from dbtpod.registration.entrypoints import did_you_mean
 from dbtpod.registration.mapping import Around, Place, Problem
@@ -24,14 +24,15 @@ class PrefectFile:
     deployments: tuple[Deployment, ...]
 
 
-def read(path: Path, pool: str | None = None, environment: Mapping[str, str] = os.environ) -> PrefectFile:
+def read(path: Path, pool: str | None = None, environment: Mapping[str, str] | None = None) -> PrefectFile:
     """Read and check prefect.yaml; DeploymentsInvalid lists every mistake with its line, its value and the fix.
 
     `pool` is the work pool that all deployments must name; without it, the one that the first names.
     """
+    given = settings.environment() if environment is None else environment
     content, lines = _parse(path)
     problems: list[Problem] = []
-    content["deployments"] = _substitute(content.get("deployments") or [], environment, ("deployments",), problems)
+    content["deployments"] = _substitute(content.get("deployments") or [], given, ("deployments",), problems)
     pool = pool or _first_pool(content["deployments"])
     found = parse(content, Around(path.parent.absolute(), pool))
     if isinstance(found, list):

@@ -1,9 +1,7 @@
 """The report of a flow run as Prefect artifacts: a table whose history Prefect keeps, and a report in markdown."""
 
 import json
-import os
 import re
-import time
 from collections.abc import Callable, Mapping, Sequence
 from uuid import UUID
 
@@ -12,6 +10,8 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
 
+from dbtpod import settings
+from dbtpod.timeout import Timeout
 from dbtpod.ui.event_sender import background, no_retry_client
 
 # Two answers of a slow server.
@@ -53,11 +53,11 @@ def send(table: Sequence[Mapping[str, object]], markdown: str) -> None:
 def _together(*calls: Callable[[], None]) -> bool:
     """Whether all calls ended in time; none of them holds up the process's end."""
     threads = [background(call, "dbtpod-artifact") for call in calls]
-    deadline = time.monotonic() + _SECONDS
+    timeout = Timeout(_SECONDS)
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(max(0.0, deadline - time.monotonic()))
+        thread.join(timeout.left)
     return not any(thread.is_alive() for thread in threads)
 
 
@@ -65,7 +65,7 @@ def _name(client: SyncPrefectClient, flow_run: FlowRun, flow_name: str) -> str:
     deployment: UUID | None = flow_run.deployment_id
     if not deployment:
         return flow_name
-    return os.environ.get(DEPLOYMENT) or client.read_deployment(deployment).name
+    return settings.environment().get(DEPLOYMENT) or client.read_deployment(deployment).name
 
 
 def _slug(name: str) -> str:

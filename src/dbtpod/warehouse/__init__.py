@@ -1,13 +1,15 @@
 """The DuckDB file and its generations.
 
-volume           the whole of it: made ready when a run starts, checked, repaired
+warehouse        the kinds, and what a run that writes or reads does first and last
+volume           the paths on the volume
+health           the volume made ready when a run starts, checked, repaired
 damage           what can be wrong with it, and what helps; damaged_generations, the same for what is published
 lock             one writer, by the kernel
 run_lock         one process for one flow run, likewise
-checkout         the working copy
+working_copy     what a run builds on
 publish          from the working copy to the next generation, and the link that readers follow
 certificate      what publishing asks for
-published        the generations, and which one readers see
+generations      what is published, and which one readers see
 housekeeping     old runs and generations, and what crashes left
 facts            generation.json and owner.json, in whatever state they are
 database         the one user of duckdb

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dbtpod.settings import Settings, access_problem
-from dbtpod.warehouse import checkout, database, durable, facts
+from dbtpod.warehouse import database, durable, facts, working_copy
+from dbtpod.warehouse.durable import access_problem
+from dbtpod.warehouse.volume import Volume
 
 
 @dataclass(frozen=True)
@@ -33,51 +34,54 @@ class Damage:
         return f"{self.path} {self.what}. {self.cure}"
 
 
-def kinds(settings: Settings) -> Iterator[Damage]:
+def kinds(volume: Volume) -> Iterator[Damage]:
     """Find what is not the kind of thing that belongs there, or may not be used."""
-    work = settings.duckdb_path.parent
-    for path in (settings.published_dir, work, settings.runs_dir, settings.set_aside_dir):
-        yield from _kind(settings, path, "folder", durable.is_folder(path), os.R_OK | os.W_OK | os.X_OK)
-    for path in (settings.published_dir, work):
-        if durable.is_folder(path) and path.stat().st_dev != settings.volume.stat().st_dev:
+    for path in (volume.published, volume.work, volume.runs, volume.aside):
+        yield from _kind(volume, path, "folder", durable.is_folder(path), os.R_OK | os.W_OK | os.X_OK)
+    for path in (volume.lock, volume.database, database.wal(volume.database)):
+        yield from _kind(volume, path, "file", durable.is_file(path), os.R_OK | os.W_OK)
+
+
+def renames(volume: Volume) -> Iterator[Damage]:
+    """Find what stands against publishing a build by a rename."""
+    for path in (volume.published, volume.work):
+        if durable.is_folder(path) and path.stat().st_dev != volume.root.stat().st_dev:
             yield Damage(
                 path,
-                f"is on another filesystem than {settings.volume}",
+                f"is on another filesystem than {volume.root}",
                 "A build is published by a rename, which needs both on one: mount one volume for all.",
-                blocks=settings.publish,
+                blocks=True,
             )
-    for path in (settings.lock_path, settings.duckdb_path, database.wal(settings.duckdb_path)):
-        yield from _kind(settings, path, "file", durable.is_file(path), os.R_OK | os.W_OK)
-    if settings.publish and settings.duckdb_path.is_symlink() and settings.duckdb_path.is_file():
+    path = volume.database
+    if path.is_symlink() and path.is_file():
         yield Damage(
-            settings.duckdb_path,
-            f"is a link to {settings.duckdb_path.readlink()}, and a run would publish the link and not the data",
-            f"Put the file itself there: cp --remove-destination {settings.duckdb_path.resolve()} "
-            f"{settings.duckdb_path}",
+            path,
+            f"is a link to {path.readlink()}, and a run would publish the link and not the data",
+            f"Put the file itself there: cp --remove-destination {path.resolve()} {path}",
             blocks=True,
         )
 
 
-def _kind(settings: Settings, path: Path, wanted: str, right_kind: bool, access: int) -> Iterator[Damage]:
+def _kind(volume: Volume, path: Path, wanted: str, right_kind: bool, access: int) -> Iterator[Damage]:
     if not os.path.lexists(path):
         return
     if not right_kind:
         what = f"is {kind_of(path)} where a {wanted} belongs"
-        if path == settings.set_aside_dir:
+        if path == volume.aside:
             yield Damage(path, what, f"Move it away: mv {path} {path}.old", blocks=True)
         else:
-            yield _in_the_way(settings, path, what)
+            yield _in_the_way(volume, path, what)
     # Of a volume that is read-only here a writing run says so itself, at its start.
     elif not _is_read_only(path) and (problem := access_problem(path, access)):
         yield Damage(path, "may not be used", problem, blocks=True)
 
 
-def _in_the_way(settings: Settings, path: Path, what: str) -> Damage:
+def _in_the_way(volume: Volume, path: Path, what: str) -> Damage:
     return Damage(
         path,
         what,
-        f"Repair moves it to {settings.set_aside_dir}.",
-        lambda: f"{path} {what}: moved to {durable.set_aside(settings, path)}.",
+        f"Repair moves it to {volume.aside}.",
+        lambda: f"{path} {what}: moved to {volume.set_aside(path)}.",
         blocks=True,
     )
 
@@ -93,16 +97,16 @@ def _is_read_only(path: Path) -> bool:
     return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
 
 
-def owner(settings: Settings) -> Iterator[Damage]:
+def owner(volume: Volume) -> Iterator[Damage]:
     """Find a working copy of which it is not known whose it is."""
-    path = settings.owner_path
+    path = volume.owner
     _, damage = facts.owner(path)
     if damage and durable.is_folder(path.parent):
         yield Damage(
             path,
             f"{damage}, so the run of this working copy is not known",
-            f"The next run that builds moves both to {settings.set_aside_dir} and makes a new working copy.",
-            lambda: f"{path} {damage}. {checkout.set_aside(settings)}",
+            f"The next run that builds moves both to {volume.aside} and makes a new working copy.",
+            lambda: f"{path} {damage}. {working_copy.set_aside(volume)}",
             by_run=True,
             blocks=True,
         )

@@ -9,28 +9,31 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dbtpod.errors import DbtPodError, WarehouseBusy, WarehouseUnusable
-from dbtpod.settings import Settings
-from dbtpod.warehouse import database, durable, facts, publish, published
+from dbtpod.warehouse import database, durable, facts
 from dbtpod.warehouse.damage import Damage, kind_of
 from dbtpod.warehouse.facts import Generation
+from dbtpod.warehouse.generations import FACTS, Generations, fault, size_fault
+from dbtpod.warehouse.publish import Publisher
+from dbtpod.warehouse.volume import Volume
 
 
-def find(settings: Settings, thorough: bool) -> Iterator[Damage]:
+def find(publisher: Publisher, thorough: bool) -> Iterator[Damage]:
     """Look at each generation, its facts and the link; `thorough` opens the databases in DuckDB too."""
+    generations = publisher.generations
     try:
-        entries = published.entries(settings)
+        entries = generations.entries()
     except WarehouseUnusable:
         return  # of another kind, or not readable: found above
-    faults = {number: _fault(settings, number, path, thorough) for number, path in entries.items()}
+    faults = {number: _fault(generations, number, path, thorough) for number, path in entries.items()}
     whole = [number for number, one in faults.items() if not one]
-    pointer = published.pointer(settings)
+    pointer = generations.pointer()
     for number, one in faults.items():
         if one:
-            yield _broken(settings, number, one, bool(whole), number == pointer.number)
+            yield _broken(generations, number, one, bool(whole), number == pointer.number)
         else:
-            yield from _facts(settings, number)
+            yield from _facts(generations, number)
     if pointer.problem:
-        yield _lost_link(settings, pointer.problem, bool(whole))
+        yield _lost_link(publisher, pointer.problem, bool(whole))
 
 
 @dataclass(frozen=True)
@@ -41,23 +44,23 @@ class _Fault:
     advice: str | None = None
 
 
-def _fault(settings: Settings, number: int, folder: Path, thorough: bool) -> _Fault | None:
-    path = folder / settings.duckdb_path.name
+def _fault(generations: Generations, number: int, folder: Path, thorough: bool) -> _Fault | None:
+    path = folder / generations.volume.database.name
     if not durable.is_folder(folder):
         return _Fault(folder, f"is {kind_of(folder)} where a generation's folder belongs")
-    if problem := published.unreadable(settings, number):
+    if problem := generations.unreadable(number):
         return _Fault(folder, "may not be read", problem)
     if not durable.is_file(path):
         others = sorted(one.name for one in folder.glob("*.duckdb"))
         hint = f", but {', '.join(others)}: DUCKDB_PATH has another name" if others else ""
         return _Fault(folder, f"holds no {path.name}{hint}")
-    found = published.read(settings, number)
+    found = generations.read(number)
     return _file_fault(found[0], thorough) if found else None
 
 
 def _file_fault(one: Generation, thorough: bool) -> _Fault | None:
     try:
-        reason = published.fault(one) if thorough else published.size_fault(one)
+        reason = fault(one) if thorough else size_fault(one)
     except database.NewerFormat as error:
         return _Fault(one.database, "cannot be opened here", str(error))
     except WarehouseBusy as error:
@@ -67,31 +70,29 @@ def _file_fault(one: Generation, thorough: bool) -> _Fault | None:
     return _Fault(one.database, reason) if reason else None
 
 
-def _broken(settings: Settings, number: int, fault: _Fault, has_whole: bool, is_current: bool) -> Damage:
-    blocks = not _is_brought(settings) and (is_current or not has_whole)
-    if fault.advice:
-        return Damage(fault.path, fault.what, fault.advice, blocks=blocks)
+def _broken(generations: Generations, number: int, found: _Fault, has_whole: bool, is_current: bool) -> Damage:
+    blocks = not _is_brought(generations.volume) and (is_current or not has_whole)
+    if found.advice:
+        return Damage(found.path, found.what, found.advice, blocks=blocks)
     if not has_whole:
-        return Damage(
-            fault.path, fault.what, f"No generation is whole: {published.bring_back(settings)}", blocks=blocks
-        )
-    folder = settings.published_dir / published.folder_name(number)
-    way_out = f" {published.way_back(settings, number)}" if is_current else ""
+        return Damage(found.path, found.what, f"No generation is whole: {generations.bring_back()}", blocks=blocks)
+    folder, volume = generations.folder(number), generations.volume
+    way_out = f" {generations.way_back(number)}" if is_current else ""
     return Damage(
-        fault.path,
-        fault.what,
-        f"Repair moves generation {number} to {settings.set_aside_dir}.{way_out}",
-        lambda: f"{fault.path} {fault.what}: generation {number} moved to {durable.set_aside(settings, folder)}.",
+        found.path,
+        found.what,
+        f"Repair moves generation {number} to {volume.aside}.{way_out}",
+        lambda: f"{found.path} {found.what}: generation {number} moved to {volume.set_aside(folder)}.",
         blocks=blocks,
     )
 
 
-def _facts(settings: Settings, number: int) -> Iterator[Damage]:
-    found = published.read(settings, number)
+def _facts(generations: Generations, number: int) -> Iterator[Damage]:
+    found = generations.read(number)
     if not found or not found[1]:
         return
     generation, damage = found
-    path = generation.database.with_name(published.FACTS)
+    path = generation.database.with_name(FACTS)
 
     def rewrite() -> str:
         try:
@@ -100,49 +101,51 @@ def _facts(settings: Settings, number: int) -> Iterator[Damage]:
             # The size of a damaged file must not become the size that it had.
             return f"{path} {damage}: left as it is. {error}"
         if path.is_dir():
-            durable.set_aside(settings, path)
+            generations.volume.set_aside(path)
         durable.write_json(path, facts.as_json(generation))
         return f"{path} {damage}: written again from what the folder says."
 
     yield Damage(path, damage, "The next run that builds writes it again from what the folder says.", rewrite, True)
 
 
-def _lost_link(settings: Settings, problem: str, has_whole: bool) -> Damage:
-    link = settings.published_dir / "current"
+def _lost_link(publisher: Publisher, problem: str, has_whole: bool) -> Damage:
+    generations, volume = publisher.generations, publisher.volume
+    link = volume.current
     # Somebody copied it with what it led to, and only a person knows which of the two is right.
     is_copy = link.is_dir() and not link.is_symlink() and any(link.iterdir())
-    if not has_whole and not (is_copy and (link / settings.duckdb_path.name).is_file()):
-        cure = f"No generation is whole: {published.bring_back(settings)}"
-        return Damage(link, problem, cure, blocks=is_copy or not _is_brought(settings))
+    if not has_whole and not (is_copy and (link / volume.database.name).is_file()):
+        cure = f"No generation is whole: {generations.bring_back()}"
+        return Damage(link, problem, cure, blocks=is_copy or not _is_brought(volume))
     who = "Repair" if is_copy else "The next run that builds"
     if has_whole:
-        goes = f"moves it to {settings.set_aside_dir} and " if is_copy else ""
+        goes = f"moves it to {volume.aside} and " if is_copy else ""
         cure = f"{who} {goes}makes the newest whole generation current again."
     else:
         cure = f"{who} makes it a generation, and current."
-    return Damage(link, problem, cure, lambda: _restore_link(settings, problem), by_run=not is_copy, blocks=True)
+    return Damage(link, problem, cure, lambda: _restore_link(publisher, problem), by_run=not is_copy, blocks=True)
 
 
-def _is_brought(settings: Settings) -> bool:
+def _is_brought(volume: Volume) -> bool:
     """Say whether somebody brought a database, which the next run makes a generation: then it does not need another."""
-    return settings.duckdb_path.is_file() and not os.path.lexists(settings.owner_path)
+    return volume.database.is_file() and not os.path.lexists(volume.owner)
 
 
-def _restore_link(settings: Settings, problem: str) -> str:
-    link = settings.published_dir / "current"
-    chosen = published.newest_whole(settings)
+def _restore_link(publisher: Publisher, problem: str) -> str:
+    generations, volume = publisher.generations, publisher.volume
+    link = volume.current
+    chosen = generations.newest_whole()
     done = ""
     if not link.is_symlink() and os.path.lexists(link):
         if chosen is None:
-            number = publish.next_number(settings)
-            database.check_database(link / settings.duckdb_path.name)
-            link.rename(settings.published_dir / published.folder_name(number))
-            chosen = published.find(settings, number)
+            number = publisher.next_number()
+            database.check_database(link / volume.database.name)
+            link.rename(generations.folder(number))
+            chosen = generations.find(number)
         else:
-            done = f" What was there is in {durable.set_aside(settings, link)}."
+            done = f" What was there is in {volume.set_aside(link)}."
     if chosen is None:
-        raise WarehouseUnusable(f"{link} {problem}, and no generation is whole: {published.bring_back(settings)}")
-    publish.make_current(settings, chosen.number)
+        raise WarehouseUnusable(f"{link} {problem}, and no generation is whole: {generations.bring_back()}")
+    publisher.make_current(chosen.number)
     return (
         f"{link} {problem}: generation {chosen.number}, the newest that is whole, is current again.{done} To choose "
         "another: dbtpod generations list, and rollback"

@@ -5,14 +5,13 @@ import fcntl
 import json
 import os
 import shutil
+import stat
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 from dbtpod.errors import VolumeFull, WarehouseUnusable
-from dbtpod.settings import Settings, access_problem
 
 # Linux's ioctl that lets two files share their blocks (XFS, btrfs, some CSI volumes); Python has no name for it.
 FICLONE = 0x40049409
@@ -43,11 +42,38 @@ def volume_errors(folder: Path, needed: int, purpose: str) -> Iterator[None]:
 def _reason(folder: Path, error: OSError) -> str:
     path = Path(error.filename) if isinstance(error.filename, str | os.PathLike) else folder
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        there = next(one for one in (path, *path.parents) if os.path.lexists(one))
+        there = _there(path)
         for one in (there.parent, there):
             if os.path.exists(one) and (problem := access_problem(one, os.R_OK | os.W_OK)):  # noqa: PTH110
                 return problem
     return f"{error.strerror}: {path}. To see what is wrong with the volume: {CHECK}"
+
+
+def access_problem(path: Path, right: int) -> str:
+    """Say why this process has not the `right` (os.R_OK, os.W_OK) to the file or folder, and what to do; "" if it has.
+
+    A volume that is mounted read-only and a folder of another user give the same error, and need different cures.
+    """
+    if os.access(path, right):
+        return ""
+    if right & os.W_OK and os.statvfs(path).f_flag & os.ST_RDONLY:
+        return (
+            f"{path} is on a volume that is mounted read-only, and a run that builds must write to it. Look for "
+            "readOnly: true at the pod's volume or mount. A disk error makes the kernel do the same: see the node's "
+            "kernel log. Runs that only read go on."
+        )
+    status = path.stat()
+    verb = "write to" if right & os.W_OK else "read"
+    return (
+        f"uid {os.getuid()} (gid {os.getgid()}) may not {verb} {path}: it belongs to uid {status.st_uid} and gid "
+        f"{status.st_gid}, with mode {stat.S_IMODE(status.st_mode):04o}. In a pod set podSecurityContext.fsGroup, by "
+        "which Kubernetes gives its group the volume. A volume that ignores fsGroup (hostPath, NFS) needs, as root: "
+        f"chown -R {os.getuid()}:{os.getgid()} {path}"
+    )
+
+
+def _there(path: Path) -> Path:
+    return next(one for one in (path, *path.parents) if os.path.lexists(one))
 
 
 def volume_full(folder: Path, needed: int, purpose: str) -> VolumeFull:
@@ -61,8 +87,8 @@ def volume_full(folder: Path, needed: int, purpose: str) -> VolumeFull:
 
 
 def free(folder: Path) -> int:
-    """Return the bytes that this user may still write to the folder's volume."""
-    status = os.statvfs(folder)
+    """Return the bytes that this user may still write to the volume of a folder, which may be about to be made."""
+    status = os.statvfs(_there(folder))
     return status.f_bavail * status.f_frsize
 
 
@@ -88,19 +114,6 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def set_aside(settings: Settings, path: Path) -> Path:
-    """Move what is damaged or in the way out of it, to where a person finds it; return its new name."""
-    folder = settings.set_aside_dir
-    folder.mkdir(exist_ok=True)
-    name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{'-'.join(path.relative_to(settings.volume).parts)}"
-    names = (name, *(f"{name}-{count}" for count in range(2, 10**6)))
-    target = next(folder / one for one in names if not os.path.lexists(folder / one))
-    path.rename(target)
-    sync(path.parent)
-    sync(folder)
-    return target
 
 
 def remove(path: Path) -> None:

@@ -2,40 +2,43 @@
 
 import shutil
 import time
+from pathlib import Path
 
-from dbtpod.settings import Settings
-from dbtpod.warehouse import checkout, durable, publish, run_lock
+from dbtpod.warehouse import durable, run_lock, working_copy
+from dbtpod.warehouse.publish import Publisher
+from dbtpod.warehouse.volume import Volume
 
 KEEP_DAYS = 14
 KEEP_RUNS = 100
 
 
-def clean(settings: Settings, run_id: str, keep_days: float = KEEP_DAYS, keep_runs: int = KEEP_RUNS) -> None:
+def clean(publisher: Publisher, run_id: str, keep_days: float = KEEP_DAYS, keep_runs: int = KEEP_RUNS) -> None:
     """Remove run folders that are too old or too many, old generations, and orphans; for the holder of the lock.
 
     Never the folder of `run_id`, nor that of the run whose working copy waits to be resumed, nor the current
     generation.
     """
-    with durable.volume_errors(settings.volume, 0, "cleaning up"):
-        _remove_orphans(settings)
-        publish.prune(settings)
-        _remove_runs(settings, {run_id, checkout.owner_run(settings)}, keep_days, keep_runs)
+    volume = publisher.volume
+    with volume.errors("cleaning up"):
+        _remove_orphans(volume)
+        publisher.prune()
+        _remove_runs(volume.runs, {run_id, working_copy.owner_run(volume)}, keep_days, keep_runs)
 
 
-def _remove_orphans(settings: Settings) -> None:
-    for folder in (settings.published_dir, settings.duckdb_path.parent):
+def _remove_orphans(volume: Volume) -> None:
+    for folder in (volume.published, volume.work):
         for orphan in folder.glob(".*.tmp") if folder.is_dir() else ():
             durable.remove(orphan)
 
 
-def _remove_runs(settings: Settings, in_use: set[str | None], keep_days: float, keep_runs: int) -> None:
-    if not settings.runs_dir.is_dir():
+def _remove_runs(runs: Path, in_use: set[str | None], keep_days: float, keep_runs: int) -> None:
+    if not runs.is_dir():
         return
     newest_first = sorted(
-        ((folder.stat().st_mtime, folder) for folder in settings.runs_dir.iterdir() if folder.is_dir()), reverse=True
+        ((folder.stat().st_mtime, folder) for folder in runs.iterdir() if folder.is_dir()), reverse=True
     )
     oldest_kept = time.time() - keep_days * 86400
-    for _run, file, descriptor in run_lock.left_behind(settings.runs_dir, changed_before=oldest_kept):
+    for _run, file, descriptor in run_lock.left_behind(runs, changed_before=oldest_kept):
         run_lock.drop(file, descriptor)
     for position, (changed, folder) in enumerate(newest_first):
         if folder.name not in in_use and (position >= keep_runs or changed < oldest_kept):

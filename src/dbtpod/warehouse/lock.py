@@ -13,7 +13,6 @@ import errno
 import fcntl
 import json
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from datetime import datetime
 from pathlib import Path
 
 from dbtpod.errors import WarehouseBusy, WarehouseUnusable
+from dbtpod.timeout import Timeout
 from dbtpod.warehouse import durable
 from dbtpod.warehouse.certificate import identity
 
@@ -97,8 +97,7 @@ class _Waiting:
 
     def __init__(self, path: Path, timeout: float, log: Callable[[str], None] | None) -> None:
         self._path = path
-        self._timeout = timeout
-        self._deadline = time.monotonic() + timeout
+        self._timeout = Timeout(timeout)
         self._log = log
 
     def take(self, descriptor: int) -> None:
@@ -109,13 +108,13 @@ class _Waiting:
                 self.pause(error)
 
     def pause(self, reason: BaseException | None = None) -> None:
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise WarehouseBusy(_busy_text(self._path, self._timeout)) from reason
+        seconds = self._timeout.seconds
+        if self._timeout.is_over:
+            raise WarehouseBusy(_busy_text(self._path, seconds)) from reason
         if self._log:
-            self._log(f"Waiting for the warehouse, {self._timeout:.0f} s at most. {_holder_text(self._path)}.")
+            self._log(f"Waiting for the warehouse, {seconds:.0f} s at most. {_holder_text(self._path)}.")
             self._log = None
-        time.sleep(min(PAUSE_SECONDS, left))
+        self._timeout.pause(PAUSE_SECONDS)
 
 
 @contextmanager

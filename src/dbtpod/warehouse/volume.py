@@ -1,130 +1,110 @@
-"""The volume as a whole: made ready when a run starts, checked and repaired by the command.
+"""The volume's paths, all derived from DUCKDB_PATH; and what stands against using it.
 
-Both apply the same fixes (see `damage`). A run applies those that lose nothing and need no choice, and refuses the
-rest; the command applies all. Nothing here removes a DuckDB file: what is damaged or in the way is set aside.
+volume/                          e.g. /data, the claim
+├── work/warehouse.duckdb        DUCKDB_PATH: what a writing run builds on
+├── work/owner.json              the flow run whose working copy it is, and the generation it began from
+├── writer.lock                  held by the one writing run
+├── published/<n>/               a generation: warehouse.duckdb and dbt's artifacts of its build
+├── published/current            link to the generation that readers see
+├── runs/<flow run id>/          dbt's artifacts of each attempt
+└── set-aside/                   what was damaged or in the way; never removed by us
 """
 
-import dataclasses
 import logging
-import socket
-from contextlib import suppress
+import os
+import tempfile
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 
-from dbtpod.errors import DbtPodError, WarehouseBusy, WarehouseUnusable
-from dbtpod.settings import Settings
-from dbtpod.warehouse import damage, damaged_generations, durable, lock, published
-from dbtpod.warehouse.damage import Damage
+from dbtpod.errors import SettingsError
+from dbtpod.warehouse import durable
 
 Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
 
-# A fix can show what lay behind it, such as a link to a generation that was set aside.
-_ROUNDS = 4
 
+@dataclass(frozen=True)
+class Volume:
+    """Everything that lasts.
 
-def make_ready(settings: Settings, log: Log) -> None:
-    """Put right what a run may put right, with a warning for each thing; for the holder of the lock, before all else.
-
-    WarehouseUnusable lists what stands against writing, with each path and the command that helps.
+    >>> Volume(Path("/data/work/warehouse.duckdb")).current
+    PosixPath('/data/published/current')
     """
-    with durable.volume_errors(settings.volume, 0, "a look at it"):
-        found = _find(settings, thorough=False)
-        for one in found:
-            if one.by_run or not one.blocks:
-                log.warning("%s", _healed(one))
-    if obstacles := [one for one in found if one.blocks and not one.by_run]:
-        repair = [f"What can be repaired: {durable.REPAIR}. Then run this again."]
-        lines = [one.line for one in obstacles]
-        raise WarehouseUnusable("\n".join(lines + repair * any(one.fix for one in obstacles)))
 
+    # The writer's file. Its stem is the catalog's name that DuckDB views carry, and its path is part of dbt's parse
+    # cache: neither may change between runs.
+    database: Path
 
-def _find(settings: Settings, thorough: bool) -> list[Damage]:
-    parts = (damage.kinds(settings), damage.owner(settings), damaged_generations.find(settings, thorough))
-    return [one for part in parts for one in part]
+    @property
+    def root(self) -> Path:
+        """The folder that the volume is mounted on."""
+        return self.database.parent.parent
 
+    @property
+    def work(self) -> Path:
+        """The folder of the file that runs build on."""
+        return self.database.parent
 
-def _healed(one: Damage) -> str:
-    if not one.fix or not one.by_run:
-        return one.line
-    try:
-        return one.fix()
-    except OSError as error:
-        if one.blocks:
-            raise
-        # Facts are conveniences: a full volume must not stop a run for their sake.
-        return f"{one.line} That failed: {error}."
+    @property
+    def owner(self) -> Path:
+        """Says which flow run the working copy belongs to; a DuckDB file without it was brought or built in place."""
+        return self.work / "owner.json"
 
+    @property
+    def lock(self) -> Path:
+        """The file whose kernel lock makes its holder the one writer."""
+        return self.root / "writer.lock"
 
-def for_reading(settings: Settings, log: Log) -> Settings:
-    """Return settings whose `readable_path` is a whole database; it needs no right to write.
+    @property
+    def published(self) -> Path:
+        """The folder of the generations."""
+        return self.root / "published"
 
-    While `published/current` is lost, that is the newest whole generation, with a warning. WarehouseUnusable where
-    there is none, and where what is published is damaged.
-    """
-    if not settings.publish:
-        return _existing(settings)
-    with durable.volume_errors(settings.volume, 0, "a look at it"):
-        found = published.pointer(settings)
-        if found.number is not None:
-            if problem := published.unreadable(settings, found.number):
-                raise WarehouseUnusable(problem)
-            # A shell that has it open passes, and dbt tries again; damage does not.
-            with suppress(WarehouseBusy):
-                published.check_whole(settings, published.find(settings, found.number))
-            return settings
-        if not found.problem or settings.readable_path.is_file():
-            return _existing(settings)
-        chosen = published.newest_whole(settings)
-    link = settings.published_dir / "current"
-    if chosen is None:
-        raise WarehouseUnusable(f"{link} {found.problem}, and no generation is whole: {published.bring_back(settings)}")
-    log.warning(
-        "%s %s. This run reads generation %d, the newest that is whole. The next run that builds puts the link right; "
-        "to do it now: %s",
-        *(link, found.problem, chosen.number, durable.REPAIR),
-    )
-    return dataclasses.replace(settings, reads=chosen.database)
+    @property
+    def current(self) -> Path:
+        """The link to the generation that readers see."""
+        return self.published / "current"
 
+    @property
+    def runs(self) -> Path:
+        """One folder for each flow run, with dbt's artifacts of each attempt."""
+        return self.root / "runs"
 
-def _existing(settings: Settings) -> Settings:
-    if settings.readable_path.is_file():
-        return settings
-    raise WarehouseUnusable(
-        f"There is no published warehouse at {settings.readable_path} yet: run dbt-build or dbt-smoke first."
-    )
+    @property
+    def aside(self) -> Path:
+        """What was damaged or in the way of a run, and is not removed."""
+        return self.root / "set-aside"
 
+    def errors(self, purpose: str, needed: int = 0) -> AbstractContextManager[None]:
+        """Turn what the system says against the block into our errors; `needed` is the bytes that it writes."""
+        return durable.volume_errors(self.root, needed, purpose)
 
-def check(settings: Settings) -> list[str]:
-    """Return a line for each damage: where, what, and what repairs it. It changes nothing and needs no lock."""
-    with durable.volume_errors(settings.volume, 0, "a look at it"):
-        return [one.line for one in _find(settings, thorough=True)]
+    def check(self, *, writes: bool) -> None:
+        """SettingsError where the volume is not mounted, or may not be read, or not written by a run that `writes`."""
+        # Path.is_dir and Path.exists raise where they may not look.
+        if not durable.is_folder(self.root):
+            found = os.path.exists(self.root)  # noqa: PTH110
+            what = "is a file: mount it there." if found else "does not exist: create or mount it."
+            raise SettingsError(f"DUCKDB_PATH needs the volume {self.root}, but the folder {self.root} {what}")
+        problem = durable.access_problem(self.root, os.R_OK | os.X_OK)
+        if problem := problem or (writes and durable.access_problem(self.root, os.W_OK)) or "":
+            raise SettingsError(problem)
 
+    def reader_runs(self) -> Path:
+        """Return where a reading run leaves dbt's artifacts: in `runs`, or for a while where it may not write."""
+        folder = self.runs if self.runs.exists() else self.root
+        may_write = folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+        return self.runs if may_write else Path(tempfile.mkdtemp(prefix="dbtpod-runs-"))
 
-def repair(settings: Settings, timeout: float = 30) -> tuple[list[str], list[str]]:
-    """Repair what can be, under the lock; what was done, and a line for each damage that is left."""
-    holder = lock.Holder("repair of the volume", socket.gethostname(), datetime.now(UTC))
-    done: list[str] = []
-    with durable.volume_errors(settings.volume, 0, "its repair"):
-        done += _free_lock_file(settings.lock_path, settings, timeout)
-        with lock.hold(settings.lock_path, holder, timeout):
-            for _ in range(_ROUNDS):
-                found = _find(settings, thorough=True)
-                fixed = [text for one in found if one.fix and (text := _fixed(one))]
-                done += fixed
-                if not fixed:
-                    break
-            return done, [one.line for one in _find(settings, thorough=True)]
-
-
-def _free_lock_file(path: Path, settings: Settings, timeout: float) -> list[str]:
-    if not durable.is_folder(path):
-        return []
-    with lock.hold_folder(path, timeout):
-        return [f"{path} is a folder where a file belongs: moved to {durable.set_aside(settings, path)}."]
-
-
-def _fixed(one: Damage) -> str:
-    try:
-        return one.fix() if one.fix else ""
-    except (OSError, DbtPodError):
-        return ""  # it is still damaged, and the last look says so
+    def set_aside(self, path: Path) -> Path:
+        """Move what is damaged or in the way out of it, to where a person finds it; return its new name."""
+        self.aside.mkdir(exist_ok=True)
+        name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{'-'.join(path.relative_to(self.root).parts)}"
+        names = (f"{name}-{number}" if number > 1 else name for number in count(1))
+        target = next(self.aside / one for one in names if not os.path.lexists(self.aside / one))
+        path.rename(target)
+        durable.sync(path.parent)
+        durable.sync(self.aside)
+        return target

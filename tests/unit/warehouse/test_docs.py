@@ -9,7 +9,7 @@ import volume_damage as damaged
 import warehouse
 from dbtpod import cli
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TEXT = (ROOT / "docs" / "warehouse.md").read_text()
 CODE = " ".join(
     re.sub(r'"\s*\n\s*f?"', "", path.read_text())
@@ -24,11 +24,11 @@ def test_every_command_is_documented_and_no_other() -> None:
 
 
 def test_the_layout_is_what_a_volume_has(tmp_path: Path) -> None:
-    settings = damaged.with_history(warehouse.new(tmp_path))
-    settings.owner_path.write_text("{")
-    damaged.build(settings)
-    with warehouse.alone(settings):
-        damaged.begin(settings, "failed")
+    kept = damaged.with_history(warehouse.new(tmp_path))
+    kept.volume.owner.write_text("{")
+    damaged.build(kept)
+    with warehouse.alone(kept):
+        damaged.begin(kept, "failed")
     layout = TEXT.split("```")[1]
 
     names = {path.relative_to(tmp_path).parts[0] for path in tmp_path.iterdir()}

@@ -14,22 +14,17 @@ import warehouse
 from dbtpod import generations
 from dbtpod.errors import WarehouseBusy, WarehouseUnusable
 from dbtpod.generations import Change
-from dbtpod.settings import Settings
-from dbtpod.warehouse import lock, publish
+from dbtpod.warehouse import lock
+from dbtpod.warehouse.warehouse import DuckDBFile
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return warehouse.new(tmp_path)
-
-
-def run(settings: Settings, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    settings.project_dir.mkdir(exist_ok=True)
-    (settings.project_dir / "dbt_project.yml").touch()
+def run(kept: DuckDBFile, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    kept.project_dir.mkdir(exist_ok=True)
+    (kept.project_dir / "dbt_project.yml").touch()
     return subprocess.run(
         [Path(sys.executable).with_name("dbtpod"), "generations", *arguments],
         env=os.environ
-        | {"DUCKDB_PATH": str(settings.duckdb_path), "DBT_PROJECT_DIR": str(settings.project_dir)}
+        | {"DUCKDB_PATH": str(kept.volume.database), "DBT_PROJECT_DIR": str(kept.project_dir)}
         | environment,
         capture_output=True,
         text=True,
@@ -37,12 +32,12 @@ def run(settings: Settings, *arguments: str, **environment: str) -> subprocess.C
     )
 
 
-def test_list_names_each_generation_its_run_and_the_one_that_readers_see(settings: Settings) -> None:
-    warehouse.build(settings, 1, "quick-fox")
-    warehouse.build(settings, 2, "slow-owl")
-    publish.roll_back(settings, 1)
+def test_list_names_each_generation_its_run_and_the_one_that_readers_see(kept: DuckDBFile) -> None:
+    warehouse.build(kept, 1, "quick-fox")
+    warehouse.build(kept, 2, "slow-owl")
+    kept.publisher.roll_back(1)
 
-    header, first, second = run(settings, "list").stdout.splitlines()
+    header, first, second = run(kept, "list").stdout.splitlines()
 
     assert header.split() == ["number", "published", "size", "by", "built", "run"]
     assert first.startswith("* 1 ")
@@ -51,36 +46,36 @@ def test_list_names_each_generation_its_run_and_the_one_that_readers_see(setting
     assert f"DuckDB {duckdb.__version__}  from 1        slow-owl" in second
 
 
-def test_list_of_an_empty_volume_says_so(settings: Settings) -> None:
-    assert run(settings, "list").stdout == "Nothing is published.\n"
+def test_list_of_an_empty_volume_says_so(kept: DuckDBFile) -> None:
+    assert run(kept, "list").stdout == "Nothing is published.\n"
 
 
-def test_diff_shows_what_came_went_and_changed_with_rows_and_leaves_out_what_is_equal(settings: Settings) -> None:
-    warehouse.check_out(settings)
-    with duckdb.connect(settings.duckdb_path) as connection:
+def test_diff_shows_what_came_went_and_changed_with_rows_and_leaves_out_what_is_equal(kept: DuckDBFile) -> None:
+    warehouse.check_out(kept)
+    with duckdb.connect(kept.volume.database) as connection:
         connection.execute("CREATE TABLE gone AS FROM range(3)")
         connection.execute("CREATE TABLE same AS SELECT range AS i, [range] AS l FROM range(100)")
         connection.execute("CREATE TABLE grown AS FROM range(5)")
         connection.execute('CREATE SCHEMA "odd ""name"; CREATE TABLE "odd ""name".corrected AS SELECT 1 AS amount')
         connection.execute("CREATE VIEW seen AS SELECT 1 AS a")
-    warehouse.publish_as(settings)
-    warehouse.check_out(settings)
-    with duckdb.connect(settings.duckdb_path) as connection:
+    warehouse.publish_as(kept)
+    warehouse.check_out(kept)
+    with duckdb.connect(kept.volume.database) as connection:
         connection.execute("DROP TABLE gone; CREATE TABLE fresh AS FROM range(7); INSERT INTO grown VALUES (9)")
         connection.execute('UPDATE "odd ""name".corrected SET amount = 2')
         connection.execute("CREATE OR REPLACE TABLE same AS SELECT * FROM same ORDER BY i DESC")
         connection.execute("CREATE OR REPLACE VIEW seen AS SELECT 2 AS a")
-    warehouse.publish_as(settings)
+    warehouse.publish_as(kept)
 
-    assert generations.diff(settings, 1, 2) == [
+    assert generations.diff(kept, 1, 2) == [
         Change('"odd ""name".corrected', "changed", 1, 1),
         Change("main.fresh", "added", None, 7),
         Change("main.gone", "removed", 3, None),
         Change("main.grown", "changed", 5, 6),
         Change("main.seen", "changed", None, None),
     ]
-    assert "changed  main.grown" in run(settings, "diff", "1", "2").stdout
-    assert run(settings, "diff", "2", "2").stdout == "2 and 2 hold the same.\n"
+    assert "changed  main.grown" in run(kept, "diff", "1", "2").stdout
+    assert run(kept, "diff", "2", "2").stdout == "2 and 2 hold the same.\n"
 
 
 @pytest.mark.parametrize(
@@ -91,25 +86,25 @@ def test_diff_shows_what_came_went_and_changed_with_rows_and_leaves_out_what_is_
         [("größe", "Straße 1"), ("select", "order"), ('"', "'"), ("%s", "{0}"), ("main", "line\nfeed"), (" ", "- -")],
     ],
 )
-def test_diff_tells_tables_of_any_name_apart(settings: Settings, names: list[tuple[str, str]]) -> None:
+def test_diff_tells_tables_of_any_name_apart(kept: DuckDBFile, names: list[tuple[str, str]]) -> None:
     """The catalog's name is `warehouse`, and a schema may have the same."""
 
     def build(rows: int) -> None:
-        warehouse.check_out(settings)
-        with duckdb.connect(settings.duckdb_path) as connection:
+        warehouse.check_out(kept)
+        with duckdb.connect(kept.volume.database) as connection:
             for number, (schema, table) in enumerate(names):
                 place = f"warehouse.{quoted(schema)}"
                 connection.execute(f"CREATE SCHEMA IF NOT EXISTS {place}")
                 connection.execute(f"CREATE OR REPLACE TABLE {place}.{quoted(table)} AS FROM range({rows + number})")
-        warehouse.publish_as(settings)
+        warehouse.publish_as(kept)
 
     build(1)
     build(2)
 
-    changes = generations.diff(settings, 1, 2)
+    changes = generations.diff(kept, 1, 2)
 
     assert sorted((one.rows_before, one.rows_after) for one in changes) == [(n + 1, n + 2) for n in range(len(names))]
-    done = run(settings, "diff", "1", "2")
+    done = run(kept, "diff", "1", "2")
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == len(names) + 1
 
@@ -118,50 +113,50 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def test_diff_sees_a_change_beside_a_column_that_is_called_like_anything_else(settings: Settings) -> None:
+def test_diff_sees_a_change_beside_a_column_that_is_called_like_anything_else(kept: DuckDBFile) -> None:
     for value in (1, 2):
-        warehouse.check_out(settings)
-        with duckdb.connect(settings.duckdb_path) as connection:
+        warehouse.check_out(kept)
+        with duckdb.connect(kept.volume.database) as connection:
             connection.execute(f"CREATE OR REPLACE TABLE t AS SELECT 0 AS relation, 0 AS t, {value} AS amount")
             connection.execute("CREATE SCHEMA IF NOT EXISTS t; CREATE OR REPLACE VIEW t.t AS FROM warehouse.main.t")
-        warehouse.publish_as(settings)
+        warehouse.publish_as(kept)
 
-    assert generations.diff(settings, 1, 2) == [Change("main.t", "changed", 1, 1)]
+    assert generations.diff(kept, 1, 2) == [Change("main.t", "changed", 1, 1)]
 
 
-def test_after_a_rollback_readers_and_the_next_build_go_on_from_there(settings: Settings) -> None:
+def test_after_a_rollback_readers_and_the_next_build_go_on_from_there(kept: DuckDBFile) -> None:
     for rows in (1, 2, 3):
-        warehouse.build(settings, rows)
+        warehouse.build(kept, rows)
 
-    done = run(settings, "rollback", "2")
+    done = run(kept, "rollback", "2")
 
     assert "Readers now see generation 2" in done.stdout
     assert "To undo: dbtpod generations rollback 3" in done.stdout
-    assert warehouse.rows(settings.readable_path) == 2
-    warehouse.check_out(settings, "next")
-    assert warehouse.rows(settings.duckdb_path) == 2
-    generation = warehouse.publish_as(settings, "next")
+    assert warehouse.rows(kept.readable) == 2
+    warehouse.check_out(kept, "next")
+    assert warehouse.rows(kept.volume.database) == 2
+    generation = warehouse.publish_as(kept, "next")
     assert (generation.number, generation.base) == (4, 2)
 
 
-def test_a_rollback_waits_for_the_writer_and_says_who_it_is(settings: Settings) -> None:
-    warehouse.build(settings, 1)
+def test_a_rollback_waits_for_the_writer_and_says_who_it_is(kept: DuckDBFile) -> None:
+    warehouse.build(kept, 1)
     with (
-        lock.hold(settings.lock_path, lock.Holder("dbt-build/quick-fox", "pod-1", datetime.now(UTC)), 0),
+        lock.hold(kept.volume.lock, lock.Holder("dbt-build/quick-fox", "pod-1", datetime.now(UTC)), 0),
         pytest.raises(WarehouseBusy, match="dbt-build/quick-fox"),
     ):
-        publish.roll_back(settings, 1, timeout=0)
+        kept.publisher.roll_back(1, timeout=0)
 
 
-def test_a_rollback_to_a_damaged_generation_changes_nothing(settings: Settings) -> None:
-    damaged = warehouse.build(settings, 1).database
-    warehouse.build(settings, 2)
+def test_a_rollback_to_a_damaged_generation_changes_nothing(kept: DuckDBFile) -> None:
+    damaged = warehouse.build(kept, 1).database
+    warehouse.build(kept, 2)
     damaged.write_bytes(damaged.read_bytes()[:5000])
 
     with pytest.raises(WarehouseUnusable, match=r"has 5000 bytes, and had \d+ when it was published"):
-        publish.roll_back(settings, 1)
+        kept.publisher.roll_back(1)
 
-    assert warehouse.rows(settings.readable_path) == 2
+    assert warehouse.rows(kept.readable) == 2
 
 
 @pytest.mark.parametrize(
@@ -174,11 +169,11 @@ def test_a_rollback_to_a_damaged_generation_changes_nothing(settings: Settings) 
     ],
 )
 def test_a_mistake_ends_with_one_plain_sentence(
-    settings: Settings, arguments: list[str], environment: dict[str, str], said: str
+    kept: DuckDBFile, arguments: list[str], environment: dict[str, str], said: str
 ) -> None:
-    warehouse.build(settings, 1)
+    warehouse.build(kept, 1)
 
-    done = run(settings, *arguments, **environment)
+    done = run(kept, *arguments, **environment)
 
     assert done.returncode == 1
     assert done.stdout == ""
