@@ -1,4 +1,4 @@
-"""How soon a build is done: ours beside a bare Job and CronJob of dbt, and beside the article's flow."""
+"""How soon a build is done: ours beside a bare Job and CronJob of dbt, and beside the usual flow."""
 
 import time
 from collections.abc import Iterator
@@ -64,7 +64,7 @@ def _manual(release: Release, bare: dict[str, Any]) -> Iterator[str]:
     ours, bare_job = seconds["ours from trigger"], seconds["bare from apply"]
     yield row("in the pod, from its start: a bare Job", seconds["ours in pod"], seconds["bare in pod"], 1.05)
     yield row("by hand, from the trigger: a bare Job", ours, bare_job, 1.2)
-    yield row("by hand, from the trigger: the article's flow, stock pool and worker", ours, seconds["article"], 0.35)
+    yield row("by hand, from the trigger: the usual flow, stock pool and worker", ours, seconds["article"], 0.35)
 
 
 def _scheduled(release: Release, bare: dict[str, Any]) -> Iterator[str]:

@@ -14,9 +14,10 @@ from contextlib import suppress
 import pytest
 
 import pages
-from kube import REPO, Cluster, until
+from kube import REPO, Cluster
 from prefect_server import free_port
 from release import OURS, Release
+from waiting import until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 

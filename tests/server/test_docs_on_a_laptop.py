@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,8 @@ import pytest
 
 import pages
 from pages import ROOT, Block
-from prefect_server import Server, eventually, free_port
+from prefect_server import free_port
+from waiting import until
 
 # Together, as they share the copy.
 pytestmark = [pytest.mark.xdist_group("docs"), pytest.mark.timeout(1200)]
@@ -52,6 +54,11 @@ class Laptop:
         assert done.returncode == 0, f"{script}\n{done.stdout}"
         return done.stdout
 
+    @property
+    def next_steps(self) -> str:
+        """What `make run` said at its end."""
+        return self.printed["make run\n"].split("Next:")[1]
+
     def here(self, text: str) -> str:
         """The text with this copy's volume in place of the pod's."""
         return text.replace("/data/", f"{self.folder}/data/")
@@ -79,34 +86,41 @@ def test_make_run_publishes_the_warehouse_that_the_readme_names(laptop: Laptop) 
         assert warehouse.sql("select count(*) from fct_orders").fetchall() == [(2400,)]
 
 
-def test_what_make_run_says_to_do_next_works(laptop: Laptop) -> None:
-    said = laptop.printed["make run\n"].split("Next:")[1]
-    [listing] = re.findall(r"DUCKDB_PATH=.*list$", said, re.MULTILINE)
-    [server] = re.findall(r"PREFECT_HOME=.* start\b", said)
+def test_the_list_that_make_run_names_has_the_generation(laptop: Laptop) -> None:
+    [command] = re.findall(r"DUCKDB_PATH=.*list$", laptop.next_steps, re.MULTILINE)
 
-    assert "* 1 " in laptop.sh(listing)
+    assert "* 1 " in laptop.sh(command)
+
+
+@pytest.fixture(scope="module")
+def ui(laptop: Laptop) -> Iterator[str]:
+    """The address of Prefect's API, started as `make run` says."""
+    [command] = re.findall(r"PREFECT_HOME=.* start\b", laptop.next_steps)
     port = free_port()
     shell = laptop.environment | {"PREFECT_SERVER_API_PORT": str(port)}
-    with subprocess.Popen(["sh", "-c", server.replace(".venv", "exec .venv")], cwd=laptop.folder, env=shell) as process:
+    argv = ["sh", "-c", command.replace(".venv", "exec .venv")]
+    with subprocess.Popen(argv, cwd=laptop.folder, env=shell) as process:
         try:
-
-            def states() -> list[str]:
-                try:
-                    runs = httpx.post(f"http://127.0.0.1:{port}/api/flow_runs/filter", json={}, timeout=30).json()
-                except httpx.HTTPError:
-                    return []
-                return [run["state"]["name"] for run in runs]
-
-            assert eventually(states, 240) == ["Completed"]
+            yield f"http://127.0.0.1:{port}/api"
         finally:
             process.terminate()
 
 
+def test_the_prefect_ui_that_make_run_names_has_the_run(ui: str) -> None:
+    def states() -> list[str]:
+        try:
+            return [run["state"]["name"] for run in httpx.post(f"{ui}/flow_runs/filter", json={}, timeout=30).json()]
+        except httpx.HTTPError:
+            return []
+
+    assert until(states, 240, "an answer of Prefect's API") == ["Completed"]
+
+
 @pytest.mark.parametrize("block", pages.executed("python"), ids=str)
-def test_a_python_block_runs(laptop: Laptop, server: Server, block: Block, tmp_path: Path) -> None:
+def test_a_python_block_runs(laptop: Laptop, ui: str, block: Block, tmp_path: Path) -> None:
     (tmp_path / "block.py").write_text(laptop.here(block.text))
     (tmp_path / "call.py").write_text(CALL)
-    shell = {"PREFECT_API_URL": server.url, "DUCKDB_PATH": f"{laptop.folder}/data/work/warehouse.duckdb"}
+    shell = {"PREFECT_API_URL": ui, "DUCKDB_PATH": f"{laptop.folder}/data/work/warehouse.duckdb"}
 
     laptop.sh(f".venv/bin/python {tmp_path}/call.py {tmp_path}/block.py", **shell)
 

@@ -60,7 +60,7 @@ def sentences() -> Iterator[tuple[str, str]]:
             f"after {starting.SILENT_SECONDS} s, which names what to check",
             f"it waits for {patience[contact.PATIENCE_SECONDS]}, tries every {contact.PAUSE_SECONDS:.0f} s",
             f"they come every {beat} s, and three must be missing",
-            f"the server is away for more than {heartbeat.SILENCE.total_seconds():.0f} s",
+            f"the server is away for more than {heartbeat.HEARTBEAT_TIMEOUT.total_seconds():.0f} s",
             {60: "that are more than a minute late"}[missed.LATE_SECONDS],
         )
     )

@@ -12,7 +12,7 @@ import pytest
 import pages
 import warehouse
 from dbtpod import cli
-from dbtpod.settings import Settings
+from dbtpod.warehouse.warehouse import DuckDBFile
 from pages import Block
 
 RUNS = ["first", "second", "third", "fourth", "c2d8-run", "4f0c-run", "91ab-run"]
@@ -20,25 +20,25 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\+00:00")
 _SIZE = re.compile(r"[\d.]+ [kMG]B")
 
 
-def history(settings: Settings) -> None:
+def history(kept: DuckDBFile) -> None:
     """Seven generations; the newest has more orders than the one before, and a table that is new."""
     for number, run in enumerate(RUNS, 1):
-        warehouse.check_out(settings, run)
-        with duckdb.connect(settings.duckdb_path) as connection:
+        warehouse.check_out(kept, run)
+        with duckdb.connect(kept.volume.database) as connection:
             orders = 500 if number < 7 else 520
             connection.execute(f"create or replace table fct_orders as select range as id from range({orders})")
             if number == 7:
                 connection.execute("create table dim_products as select range as id from range(12)")
-        warehouse.publish_as(settings, run)
+        warehouse.publish_as(kept, run)
 
 
-def lost_link(settings: Settings) -> None:
-    history(settings)
-    (settings.published_dir / "current").unlink()
+def lost_link(kept: DuckDBFile) -> None:
+    history(kept)
+    kept.volume.current.unlink()
 
 
 # What each session begins with, by the heading that it stands under.
-BEGINNINGS: dict[str, Callable[[Settings], None]] = {
+BEGINNINGS: dict[str, Callable[[DuckDBFile], None]] = {
     "Generations": history,
     "Damage: check and repair": lost_link,
 }
@@ -48,13 +48,13 @@ BEGINNINGS: dict[str, Callable[[Settings], None]] = {
 def test_a_session_prints_what_the_page_shows(
     block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = warehouse.new(tmp_path / "data")
-    settings.duckdb_path.parent.mkdir(parents=True)
-    settings.project_dir.mkdir()
-    (settings.project_dir / "dbt_project.yml").touch()
-    monkeypatch.setenv("DUCKDB_PATH", str(settings.duckdb_path))
-    monkeypatch.setenv("DBT_PROJECT_DIR", str(settings.project_dir))
-    BEGINNINGS[block.heading](settings)
+    kept = warehouse.new(tmp_path / "data")
+    kept.volume.work.mkdir(parents=True)
+    (tmp_path / "dbt_project").mkdir()
+    (tmp_path / "dbt_project" / "dbt_project.yml").touch()
+    monkeypatch.setenv("DUCKDB_PATH", str(kept.volume.database))
+    monkeypatch.setenv("DBT_PROJECT_DIR", str(tmp_path / "dbt_project"))
+    BEGINNINGS[block.heading](kept)
 
     for entry in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]:
         command, expected = entry.split("\n", 1)
@@ -62,7 +62,7 @@ def test_a_session_prints_what_the_page_shows(
         assert program == "dbtpod"
         cli.main(arguments)
         printed = capsys.readouterr()
-        got = alike((printed.out + printed.err).replace(str(settings.volume), "/data"))
+        got = alike((printed.out + printed.err).replace(str(kept.volume.root), "/data"))
         how = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
         assert doctest.OutputChecker().check_output(alike(expected), got, how), f"$ {command}\n{got}"
 
