@@ -129,6 +129,7 @@ class Attempts:
                 recorder.end(code)
         finally:
             self._found = [*before, record.read(target_dir)]
+            parse_state.take_away(target_dir)
         outcome.raise_for(self._args, code, errors, self.latest or RunReport("", (), 0.0), target_dir)
 
     def finish(self) -> complete.Command:
