@@ -45,5 +45,5 @@ def give(project: Project, target: str, target_dir: Path) -> None:
 
 
 def take_away(target_dir: Path) -> None:
-    """Remove what dbt left of it at a command's end: megabytes in each of many runs, which nobody reads again."""
+    """Remove what dbt left of it at a command's end: megabytes in each of many runs, which are not read again."""
     (target_dir / FILE).unlink(missing_ok=True)

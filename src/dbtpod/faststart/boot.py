@@ -20,7 +20,7 @@ def main() -> int:
     # Kept until someone can act on it; the first process of a container would never see it.
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     flow_end, pid = _start_dbt()
-    # httpx goes on without its command line, which takes a fourteenth of the import.
+    # httpx works without its command line, which takes a fourteenth of the import.
     sys.modules["httpx._main"] = None  # type: ignore[assignment]
     # What an import makes is there to stay: looking through it for garbage costs a tenth of the time.
     gc.disable()

@@ -50,7 +50,7 @@ def serve(wire: socket.socket) -> None:
         precompiled.use(precompiled.path(Path(project)))
     gc.freeze()
     gc.enable()
-    _silence()
+    _quieten()
     # dbt makes this helper process in its first command, where it would keep that command's output open.
     resource_tracker.ensure_running()
     wire.send(READY)
@@ -62,10 +62,10 @@ def serve(wire: socket.socket) -> None:
         os.close(output)
         code = _run(**json.loads(message))
         wire.send(str(code).encode())
-        _silence()
+        _quieten()
 
 
-def _silence() -> None:
+def _quieten() -> None:
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 1)
     os.dup2(nothing, 2)
