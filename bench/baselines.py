@@ -1,4 +1,4 @@
-"""What a run is compared with, in the same cluster and image: a bare Job and CronJob of dbt, and the article's flow."""
+"""What a run is compared with, in the same cluster and image: a bare Job and CronJob of dbt, and the usual flow."""
 
 import json
 import time
@@ -81,7 +81,7 @@ def end_of(release: Release, pod: str) -> float:
 
 
 def install_article(release: Release) -> None:
-    """Give the article's flow a pool with Prefect's own template, and a worker with Prefect's own settings."""
+    """Give the usual flow a pool with Prefect's own template, and a worker with Prefect's own settings."""
     template = KubernetesWorker.get_default_base_job_template()
     defaults = {"image": ARTICLE_IMAGE, "namespace": release.namespace, "image_pull_policy": "IfNotPresent"}
     for name, value in defaults.items():

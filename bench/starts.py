@@ -1,4 +1,4 @@
-"""How soon a build is done: ours beside a bare Job and CronJob of dbt, and beside the article's flow.
+"""How soon a build is done: ours beside a bare Job and CronJob of dbt, and beside the usual flow.
 
 The fast start as a whole, off, and without each of its parts: all in the same rounds of the same run.
 """
@@ -110,7 +110,7 @@ def _rows(how: str, ours: _Seconds, job: _Seconds, article: _Seconds, goals: tup
     in_pod, by_hand, tutorial, scheduled = goals
     yield row(f"in the pod, from its start{how}: a bare Job", ours.in_pod, job.in_pod, in_pod)
     yield row(f"by hand, from the trigger{how}: a bare Job", ours.by_hand, job.by_hand, by_hand)
-    what = f"by hand, from the trigger{how}: the article's flow, stock pool and worker"
+    what = f"by hand, from the trigger{how}: the usual flow, stock pool and worker"
     yield row(what, ours.by_hand, article.by_hand, tutorial)
     yield row(f"by schedule, from its time{how}: a CronJob", ours.by_schedule, job.by_schedule, scheduled)
 

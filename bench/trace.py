@@ -63,7 +63,7 @@ def stages(release: Release, run: dict[str, Any]) -> dict[str, float]:
     states = release.prefect.call("GET", f"flow_run_states/?flow_run_id={run['id']}")
     release.prefect.logged(run["id"], "Published")
     logs = release.prefect.all("logs", logs={"flow_run_id": {"any_": [run["id"]]}})
-    nodes = until(lambda: ended_nodes(release, run), 30, "the rows of the nodes")
+    nodes = until(lambda: ended_nodes(release, run), 30, "the task runs of the nodes")
     [pod] = release.pods_of(run["id"])
 
     def said(text: str) -> float:
@@ -84,7 +84,7 @@ def stages(release: Release, run: dict[str, Any]) -> dict[str, float]:
 
 
 def ended_nodes(release: Release, run: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows of the run's nodes; none while Prefect's server still has some to write down."""
+    """The task runs of the run's nodes; none while Prefect's server still has some to write down."""
     nodes = release.prefect.nodes(run["id"])
     return nodes if all(each["end_time"] for each in nodes) else []
 

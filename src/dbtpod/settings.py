@@ -1,4 +1,4 @@
-"""What a user sets, read from the environment; every mistake is named at once."""
+"""What a user sets, read from the environment; every wrong one is named at once."""
 
 import os
 from collections.abc import Mapping

@@ -61,7 +61,7 @@ def test_a_run_whose_node_is_drained_waits_for_a_node_and_goes_on(warehouse: Rel
             warehouse.kubectl("uncordon", node)
 
     assert state(warehouse, run) == "Completed", warehouse.prefect.page(run)
-    warehouse.prefect.logged(run, "Going on from")
+    warehouse.prefect.logged(run, "Resuming from")
     is_settled(warehouse, content, published=run)
 
 

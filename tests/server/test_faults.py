@@ -211,4 +211,4 @@ def test_a_pod_sends_three_heartbeats_before_its_run_is_given_up_for_gone(render
 
     pod = template["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]
     environment = {each["name"]: each.get("value") for each in pod["containers"][0]["env"]}
-    assert int(environment["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"]) * 3 <= heartbeat.SILENCE.total_seconds()
+    assert int(environment["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"]) * 3 <= heartbeat.HEARTBEAT_TIMEOUT.total_seconds()

@@ -86,7 +86,7 @@ def test_a_run_that_is_not_crashed_is_left_as_it_is(client: SyncPrefectClient, e
     client.set_flow_run_state(ended, Completed(message="28 nodes"), force=True)
 
     mark._amend(Generation(7, str(ended)))
-    mark._amend(Generation(7, "adopted"))
+    mark._amend(Generation(7, "imported"))
 
     assert message(client, ended) == "28 nodes"
 

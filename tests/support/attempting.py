@@ -69,7 +69,7 @@ def preload() -> None:
 
 
 class Pod:
-    """One pod of a run: it begins, or goes on, where the volume says."""
+    """One pod of a run: it begins, or resumes, where the volume says."""
 
     def __init__(self, project: Project, run_id: str = "run", starts: int = 1) -> None:
         preload()

@@ -35,7 +35,7 @@ for process in pathlib.Path("/proc").glob("[0-9]*"):
         os.kill(int(process.name), signal.SIGKILL)
         print(process.name)
 """
-# Ends each process of a pod at once, as when its node dies: nobody in it hears a signal.
+# Ends each process of a pod at once, as when its node dies: no process in it gets a signal.
 VANISH = 'for p in /proc/[0-9]*; do grep -qsE "pod$0" $p/cgroup && kill -9 ${p#/proc/}; done; true'
 
 Run = dict[str, Any]

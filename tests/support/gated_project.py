@@ -1,4 +1,4 @@
-"""A dbt project whose models wait, fail or run for ever on demand, to look at a running dbt from outside."""
+"""A dbt project whose models wait, fail or run without end on demand, to look at a running dbt from outside."""
 
 import json
 import os

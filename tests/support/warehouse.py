@@ -69,7 +69,7 @@ def check_out(kept: DuckDBFile | InPlace, run_id: str = "run") -> None:
 
 
 def is_own(kept: DuckDBFile, run_id: str) -> bool:
-    """Say whether that run, started again, goes on with the working copy."""
+    """Say whether that run, started again, resumes with the working copy."""
     return not WorkingCopy(kept.publisher, run_id, LOG).obstacle()
 
 

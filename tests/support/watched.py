@@ -16,7 +16,7 @@ from prefect_server import Server as PrefectServer
 from waiting import until
 
 WORKER = "dbtpod-worker-6d5f-abcde"
-NOBODY = Cluster(httpx.Client(base_url="http://127.0.0.1:1"), "dbtpod", "app.kubernetes.io/instance=dbtpod")
+NO_CLUSTER = Cluster(httpx.Client(base_url="http://127.0.0.1:1"), "dbtpod", "app.kubernetes.io/instance=dbtpod")
 
 
 class Pool:

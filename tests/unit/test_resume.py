@@ -74,7 +74,7 @@ def test_another_project_than_before_starts_over_and_says_so(
     with caplog.at_level(logging.INFO):
         _, second = begin_then_begin_again(kept, project, another_image)
 
-    assert "starting over, because the dbt project is another than before" in caplog.text
+    assert "restarting, because the dbt project is another than before" in caplog.text
     assert not (second / "1-build").exists()
     assert not kept.volume.database.exists()
 
@@ -91,7 +91,7 @@ def test_a_working_copy_that_another_run_took_starts_over(
     with caplog.at_level(logging.INFO):
         begin_then_begin_again(kept, project, another_run)
 
-    assert "starting over, because its working copy is gone or older than what is published" in caplog.text
+    assert "restarting, because its working copy is gone or older than what is published" in caplog.text
     with duckdb.connect(kept.volume.database, read_only=True) as connection:
         assert connection.sql("select * from newer").fetchall() == [(1,)]
 

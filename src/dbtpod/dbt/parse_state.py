@@ -46,7 +46,7 @@ def give(project: Project, target: str, target_dir: Path) -> None:
 
 
 def take_away(target_dir: Path) -> None:
-    """Remove what dbt left of it at a command's end: megabytes in each of many runs, which nobody reads again."""
+    """Remove what dbt left of it at a command's end: megabytes in each of many runs, which are not read again."""
     # The error that ended the command must not be hidden by one here.
     with suppress(OSError):
         (target_dir / FILE).unlink()

@@ -25,7 +25,7 @@ def main() -> int:
     from dbtpod.faststart import parts
 
     if parts.HTTPX_CLI.is_usable():
-        # httpx goes on without its command line, which takes a fourteenth of the import.
+        # httpx works without its command line, which takes a fourteenth of the import.
         sys.modules["httpx._main"] = None  # type: ignore[assignment]
     if not parts.SUPERVISOR.is_usable():
         _execute()

@@ -34,7 +34,7 @@ def bake(file: Path, args: list[str]) -> int:
     from dbtpod.dbt import process
 
     if not (parts.PRELOAD.is_usable() and parts.TEMPLATES.is_usable() and parts.SCHEMAS.is_usable()):
-        os.execv(process.executable(), ["dbt", *args])
+        os.execv(process.executable(), ["dbt", *args])  # noqa: S606
     from dbt.cli.main import cli
 
     schemas = _record_schemas()

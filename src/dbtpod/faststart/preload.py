@@ -55,7 +55,7 @@ def serve(wire: socket.socket) -> None:
     warms_up = parts.WARM_UP.is_usable()
     gc.freeze()
     gc.enable()
-    _silence()
+    _quieten()
     # dbt makes this helper process in its first command, where it would keep that command's output open.
     resource_tracker.ensure_running()
     wire.send(READY)
@@ -68,10 +68,10 @@ def serve(wire: socket.socket) -> None:
         os.close(output)
         code = _run(**json.loads(message))
         wire.send(str(code).encode())
-        _silence()
+        _quieten()
 
 
-def _silence() -> None:
+def _quieten() -> None:
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 1)
     os.dup2(nothing, 2)

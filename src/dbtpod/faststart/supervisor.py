@@ -26,7 +26,7 @@ from dbtpod.settings import environment
 FLUSH_SECONDS = 15.0
 # More than dbt gets to stop, less than Kubernetes gives to a pod.
 GRACE_SECONDS = 15.0
-# The engine is ended after that even where the API has not taken the run's next state, which goes on being sent.
+# The engine is ended after that even where the API has not taken the run's next state, which is still being sent.
 STATE_SECONDS = 10.0
 # Between two looks at the pod's limits; kubelet looks at a pod's files less often.
 LOOK_SECONDS = 5.0

@@ -10,14 +10,14 @@ from dbtpod.watchdog import cancels, crashes
 from dbtpod.watchdog.server import Run
 from dbtpod.watchdog.starting import Starting
 from dbtpod.watchdog.watch import Watch
-from watched import NOBODY, Clock, Pool, failed, job, pod, sight
+from watched import NO_CLUSTER, Clock, Pool, failed, job, pod, sight
 
 
 def test_a_run_that_is_cancelled_before_it_has_a_job_is_cancelled_at_once(pool: Pool) -> None:
     key = pool.by_hand("PENDING", "CANCELLING")
     run = pool.run(key)
 
-    cancels.cancel(sight(run), run, Watch(), pool.server, NOBODY)
+    cancels.cancel(sight(run), run, Watch(), pool.server, NO_CLUSTER)
 
     assert (pool.run(key).type, pool.run(key).message) == ("CANCELLED", "Cancelled before it had a pod.")
 
@@ -27,7 +27,7 @@ def test_a_run_whose_pod_works_is_left_to_cancel_itself(pool: Pool) -> None:
     run = pool.run(key)
     running = pod(key, "Running", containerStatuses=[{"name": "prefect-job", "state": {"running": {}}}])
 
-    cancels.cancel(sight(run, job(key, active=1), running), run, Watch(), pool.server, NOBODY)
+    cancels.cancel(sight(run, job(key, active=1), running), run, Watch(), pool.server, NO_CLUSTER)
 
     assert pool.run(key).type == "CANCELLING"
 
@@ -89,7 +89,7 @@ def test_a_run_that_its_pod_put_back_at_the_deadline_is_ended_once(pool: Pool) -
     pool.set(key, "SCHEDULED", "AwaitingRetry")
     passed = failed(key, "DeadlineExceeded")
 
-    crashes.end_at_deadline(sight(pool.run(key), passed), pool.run(key), pool.server, NOBODY)
+    crashes.end_at_deadline(sight(pool.run(key), passed), pool.run(key), pool.server, NO_CLUSTER)
 
     assert pool.run(key).state == "Crashed"
     assert "deadline of 30 s" in pool.run(key).message
@@ -97,14 +97,14 @@ def test_a_run_that_its_pod_put_back_at_the_deadline_is_ended_once(pool: Pool) -
     # A person starts it again, later: the old Job is still there.
     pool.set(key, "SCHEDULED", "AwaitingRetry")
     long_ago = failed(key, "DeadlineExceeded", datetime.now(UTC) - timedelta(seconds=60))
-    crashes.end_at_deadline(sight(pool.run(key), long_ago), pool.run(key), pool.server, NOBODY)
+    crashes.end_at_deadline(sight(pool.run(key), long_ago), pool.run(key), pool.server, NO_CLUSTER)
 
     assert pool.run(key).state == "AwaitingRetry"
 
 
 def test_a_pod_that_runs_and_never_reaches_prefect_is_named_in_the_runs_log_and_then_ended(pool: Pool) -> None:
     key, clock = pool.by_hand("PENDING"), Clock()
-    starting, warned = Starting(NOBODY, pool.server, clock.watch, 600), set[str]()
+    starting, warned = Starting(NO_CLUSTER, pool.server, clock.watch, 600), set[str]()
     started = (datetime.now(UTC) - timedelta(minutes=2)).isoformat()
     silent = pod(key, "Running", containerStatuses=[{"name": "m", "state": {"running": {"startedAt": started}}}])
     late = {"expected": datetime.now(UTC) - timedelta(minutes=2)}

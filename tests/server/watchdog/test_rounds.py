@@ -31,7 +31,7 @@ class Jobs:
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
         if request.url.path.endswith("/log"):
-            return httpx.Response(200, text="prefect.yaml has 1 mistake; nothing was changed.")
+            return httpx.Response(200, text="prefect.yaml has 1 error; nothing was changed.")
         if request.method == "POST":
             metadata = {"name": f"again-{len(self.created)}", "creationTimestamp": datetime.now(UTC).isoformat()}
             self.created.append({"metadata": metadata})
@@ -52,7 +52,7 @@ def test_what_the_server_lost_is_registered_again_by_one_job_and_a_mistake_is_na
     assert "the registration is running" in said[-1]
     assert len(jobs.created) == 1
     jobs.end("Failed")
-    assert "prefect.yaml has 1 mistake" in registration.missing()
+    assert "prefect.yaml has 1 error" in registration.missing()
     assert len(jobs.created) == 1
 
     pool.http.patch(f"work_pools/{pool.name}", json={"description": "Registered by dbtpod: 1a2b3c4d"})

@@ -126,7 +126,7 @@ def test_where_no_generation_is_whole_nothing_begins_from_nothing_until_a_person
     shutil.copy(backup, kept.volume.database)
     damaged.build(kept)
     assert damaged.history(kept.readable) == [1, 2, 3]
-    assert [one.run for one in kept.generations.all()][3:] == ["adopted", "run"]
+    assert [one.run for one in kept.generations.all()][3:] == ["imported", "run"]
 
 
 def test_a_link_to_generations_that_are_all_gone_is_not_a_new_volume(kept: DuckDBFile) -> None:
@@ -205,7 +205,7 @@ def test_a_file_brought_after_a_published_build_becomes_a_generation(kept: DuckD
     damaged.build(kept)
 
     assert damaged.history(kept.readable) == [1, 2, 3]
-    assert "adopted" in [one.run for one in kept.generations.all()]
+    assert "imported" in [one.run for one in kept.generations.all()]
 
 
 def test_a_link_where_the_working_copy_belongs_is_refused_and_not_published(kept: DuckDBFile, tmp_path: Path) -> None:

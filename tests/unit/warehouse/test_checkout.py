@@ -89,7 +89,7 @@ def test_a_file_that_no_run_made_becomes_a_generation_and_survives_a_failed_buil
 
     assert warehouse.rows(kept.readable) == 12
     assert warehouse.rows(kept.volume.database) == 12
-    assert [generation.run for generation in kept.generations.all()] == ["adopted"]
+    assert [generation.run for generation in kept.generations.all()] == ["imported"]
 
 
 def test_a_run_finds_its_own_working_copy_again_unless_something_else_was_made_current(kept: DuckDBFile) -> None:
