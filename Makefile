@@ -58,9 +58,10 @@ DBT_SEAM := $(addprefix tests/dbt/test_,process.py warm.py precompiled.py instal
 .PHONY: soak $(addprefix soak-,properties dbt-1.11 long faults)
 soak: $(addprefix soak-,$(SOAK)) ## what is too long for make test: property tests, dbt 1.11, long faults, the fault suite five times
 
-soak-properties: $(UV) ## random graphs, flags and kills, many of them
+soak-properties: $(UV) ## random graphs, flags and kills, many of them; three flows that meet, twenty times
 	@$(SYNC)
 	DBTPOD_PROPERTY_EXAMPLES=$${DBTPOD_PROPERTY_EXAMPLES:-100} $(UV) run --no-sync pytest tests/dbt/test_complete_property.py
+	DBTPOD_MEETING_ROUNDS=$${DBTPOD_MEETING_ROUNDS:-20} $(UV) run --no-sync pytest tests/server/test_faults.py -k that_meet
 
 soak-dbt-1.11: $(UV) ## the tests of our seam to dbt with the dbt before
 	@UV_PROJECT_ENVIRONMENT=.venv-dbt-1.11 $(SYNC)
