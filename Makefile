@@ -30,7 +30,8 @@ run: $(UV) ## the daily build on this machine, without a cluster: DuckDB and Pre
 	@mkdir -p "$(DATA)"
 	@$(UV) sync --quiet --locked --inexact
 	@DUCKDB_PATH="$(DATA)/work/warehouse.duckdb" PREFECT_HOME="$(DATA)/prefect" \
-	  PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS=120 $(UV) run --no-sync dbtpod run
+	  PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS=120 PREFECT_SERVER_ANALYTICS_ENABLED=false \
+	  $(UV) run --no-sync dbtpod run
 
 .PHONY: lint
 lint: $(UV)

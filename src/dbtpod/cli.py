@@ -18,7 +18,11 @@ def dbtpod() -> None:
 
 @dbtpod.command()
 def run() -> int:
-    """Run the first flow on this machine, without a cluster."""
+    """Run the daily build on this machine.
+
+    The flow dbt_build of flows/flows.py, which says what dbt commands run: there is none to give here. It needs no
+    cluster, and DUCKDB_PATH for the file that it builds.
+    """
     from dbtpod import laptop
 
     return laptop.run()
@@ -27,7 +31,10 @@ def run() -> int:
 @dbtpod.command()
 @click.argument("flow_run_id", envvar="PREFECT__FLOW_RUN_ID", type=click.UUID)
 def execute(flow_run_id: UUID) -> int:
-    """Run a flow run in this pod by Prefect's own command (jobs.fastStart: false)."""
+    """Run one flow run in this pod.
+
+    By Prefect's own command, which is what the chart has with jobs.fastStart: false.
+    """
     from dbtpod.pod import execute
 
     return execute.run(flow_run_id)
@@ -35,7 +42,10 @@ def execute(flow_run_id: UUID) -> int:
 
 @dbtpod.command()
 def bake() -> None:
-    """Have dbt parse the project while the image is built: pods then begin without parsing."""
+    """Parse the dbt project while the image is built.
+
+    Pods then begin without parsing.
+    """
     from dbtpod import bake, settings
     from dbtpod.warehouse import warehouse
 
@@ -43,7 +53,7 @@ def bake() -> None:
 
 
 @dbtpod.command()
-@click.option("--file", type=Path, default=Path("prefect.yaml"), show_default=True)
+@click.option("--file", type=Path, default=Path("prefect.yaml"), show_default=True, help="What is registered.")
 @click.option("--pool", help="The work pool; the one that the file names unless given.")
 @click.option("--base-job-template", type=Path, help="JSON file; without one the pool keeps its own.")
 @click.option("--digest", help="What the chart knows this registration by; written into the work pool.")
@@ -51,9 +61,10 @@ def bake() -> None:
 def register(
     file: Path, pool: str | None, base_job_template: Path | None, digest: str | None, wait_seconds: float
 ) -> None:
-    """Make a Prefect server equal to prefect.yaml: work pool, queues, deployments, schedules, automations.
+    """Make a Prefect server equal to prefect.yaml.
 
-    It may be repeated: after a failure, or twice in a row, nothing changes that is right already.
+    Work pool, queues, deployments, schedules and automations. It may be repeated: after a failure, or twice in a row,
+    nothing changes that is right already.
     """
     from dbtpod import register
 
@@ -71,7 +82,10 @@ def watchdog(arguments: tuple[str, ...]) -> None:
 
 @dbtpod.group()
 def generations() -> None:
-    """See what is published, compare it, go back; check and repair the volume."""
+    """See what is published, and go back.
+
+    Also: check the volume that it is on, and repair it.
+    """
 
 
 def _print(found: tuple[list[str], list[str]]) -> int:
@@ -86,7 +100,10 @@ def _print(found: tuple[list[str], list[str]]) -> int:
 
 @generations.command("list")
 def list_() -> int:
-    """List the generations that are kept; * marks the one that readers see."""
+    """List the generations that are kept.
+
+    * marks the one that readers see.
+    """
     from dbtpod import generations
 
     return _print(generations.show())
@@ -105,7 +122,7 @@ def diff(before: int, after: int) -> int:
 @generations.command()
 @click.argument("number", type=int)
 def rollback(number: int) -> int:
-    """Let readers, and the next build, go back to a generation."""
+    """Let readers and the next build go back to a generation."""
     from dbtpod import generations
 
     return _print(generations.roll_back(number))
@@ -113,7 +130,10 @@ def rollback(number: int) -> int:
 
 @generations.command()
 def check() -> int:
-    """Print a line for each damage on the volume and what repairs it; exit code 1 if there is any."""
+    """Print each damage on the volume, and what repairs it.
+
+    It changes nothing; the exit code is 1 if there is any.
+    """
     from dbtpod import generations
 
     return _print(generations.check())
@@ -121,7 +141,10 @@ def check() -> int:
 
 @generations.command()
 def repair() -> int:
-    """Repair what can be: it moves aside and never deletes; exit code 1 if something is left."""
+    """Repair what can be repaired.
+
+    What is damaged is set aside and never deleted; the exit code is 1 if something is left.
+    """
     from dbtpod import generations
 
     return _print(generations.repair())

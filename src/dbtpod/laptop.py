@@ -17,6 +17,8 @@ from prefect.settings import PREFECT_HOME
 from prefect.states import Crashed
 
 from dbtpod import settings
+from dbtpod.errors import SettingsError
+from dbtpod.registration import entrypoints
 from dbtpod.warehouse import run_lock, warehouse
 from dbtpod.warehouse.warehouse import Warehouse
 
@@ -25,9 +27,14 @@ _DIED = "Its process on this machine ended without a word: it was killed, or the
 
 
 def run() -> int:
-    """Run the flow and print where the result is; the exit code is 0 only where it completed."""
+    """Run the flow, print where the result is, and return the exit code: 0 only where the flow run completed.
+
+    SettingsError where there is no such flow, or no volume.
+    """
     kept = warehouse.of(settings.from_environment())
     kept.volume.check(writes=True)
+    if isinstance(problem := entrypoints.find(ENTRYPOINT, Path.cwd()), str):
+        raise SettingsError(f"`dbtpod run` runs the flow {ENTRYPOINT}: {problem}.")
     flow: Flow[[], Any] = load_flow_from_entrypoint(ENTRYPOINT, use_placeholder_flow=False)
     with SyncClientContext.get_or_create() as context:
         _end_dead_runs(context.client, kept.volume.runs)

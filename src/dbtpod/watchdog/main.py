@@ -61,10 +61,16 @@ def watchdog(options: argparse.Namespace, kubernetes: httpx.Client, prefect: htt
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="dbtpod watchdog", description=__doc__)
-    for name in ("pool", "worker", "namespace", "selector", "digest"):
-        parser.add_argument(f"--{name}", required=True)
-    parser.add_argument("--register-job", type=Path, required=True)
-    parser.add_argument("--start-timeout-seconds", type=float, required=True)
-    parser.add_argument("--late-runs", type=int, required=True)
-    parser.add_argument("--port", type=int, required=True)
+    for name, kind, meaning in (
+        ("pool", str, "the work pool whose runs are watched"),
+        ("worker", str, "the name of the worker beside it, which is its pod's"),
+        ("namespace", str, "where the Jobs of the runs are"),
+        ("selector", str, "the labels of all objects of this release"),
+        ("digest", str, "what has to be registered on the server"),
+        ("register-job", Path, "file: the Job that registers it again"),
+        ("start-timeout-seconds", float, "how long a pod may take to start: jobs.startTimeoutSeconds"),
+        ("late-runs", int, "how many late runs of a deployment still run: worker.lateRuns"),
+        ("port", int, "where the probes of both containers ask"),
+    ):
+        parser.add_argument(f"--{name}", type=kind, required=True, help=meaning)
     return parser.parse_args(arguments)
