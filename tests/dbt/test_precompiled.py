@@ -20,7 +20,7 @@ from dbtpod.faststart import precompiled
 
 # Counts what dbt compiles in a build, with what is in argv[1] or without: templates, and schemas.
 COUNTING = """
-import sys
+import functools, sys
 from pathlib import Path
 from dbt.cli.main import cli
 from dbt_common import dataclass_schema
@@ -28,12 +28,14 @@ from dbt_common.clients import jinja
 from dbtpod.faststart import precompiled
 
 compile_, templates = jinja.MacroFuzzEnvironment.compile, []
+@functools.wraps(compile_)
 def counting(self, source, *args, **options):
     templates.append(source)
     return compile_(self, source, *args, **options)
 jinja.MacroFuzzEnvironment.compile = counting
 
 make, schemas = dataclass_schema.build_json_schema, []
+@functools.wraps(make)
 def counting_too(cls):
     schemas.append(cls)
     return make(cls)
@@ -163,18 +165,18 @@ def test_a_macro_that_does_not_compile_stops_no_one_who_does_not_call_it() -> No
 
 
 def test_a_setting_that_is_wrong_is_still_dbts_own_error(project: Project, tmp_path: Path) -> None:
-    project = tmp_path / "project"
-    shutil.copytree(project.folder, project)
-    with (project / "dbt_project.yml").open("a") as file:
+    wrong = tmp_path / "project"
+    shutil.copytree(project.folder, wrong)
+    with (wrong / "dbt_project.yml").open("a") as file:
         file.write("version: [1]\n")
     environment = process.environment(project, small.target_dir(project, tmp_path / "target"))
-    environment |= {"DBT_PROJECT_DIR": str(project), "DBT_PROFILES_DIR": str(project), "DBT_LOG_LEVEL": "error"}
+    environment |= {"DBT_PROJECT_DIR": str(wrong), "DBT_PROFILES_DIR": str(wrong), "DBT_LOG_LEVEL": "error"}
 
     said = [
         subprocess.run(
             [sys.executable, "-c", COUNTING, file], env=environment, capture_output=True, text=True, timeout=120
         ).stdout
-        for file in (precompiled.path(project), tmp_path / "no such file")
+        for file in (precompiled.path(wrong), tmp_path / "no such file")
     ]
 
     assert "is not valid under any of the given schemas" in said[0]
