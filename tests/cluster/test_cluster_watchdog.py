@@ -44,7 +44,11 @@ def test_a_run_that_is_cancelled_while_its_pod_is_pending_is_cancelled_within_15
     ended = warehouse.prefect.ended(run, 30)
 
     assert ended["state"]["name"] == "Cancelled"
-    assert ended["state"]["message"] == "Cancelled before its pod started. Its Job and its pod were deleted."
+    # Prefect's worker may be first, and not have noted yet which Job it made.
+    assert ended["state"]["message"] in (
+        "Cancelled before its pod started. Its Job and its pod were deleted.",
+        "Flow run cancelled by worker (no infrastructure found).",
+    )
     assert seconds_between(cancelling["timestamp"], ended["state"]["timestamp"]) < 15
     until(lambda: not jobs_of(warehouse, run) and not warehouse.pods_of(run), 15, "the end of Job and pod")
 
