@@ -25,6 +25,6 @@ def test_the_examples_of_a_module_give_what_they_show(path: Path) -> None:
 
 
 def test_the_modules_that_a_contributor_calls_first_have_examples() -> None:
-    pure = {"arguments", "events", "failures", "node", "repeatable", "tables", "text", "lineage", "limits", "stuck"}
+    pure = {"arguments", "events", "failures", "node", "repeatable", "tables", "text", "lineage", "stuck"}
 
     assert pure <= {path.stem for path in MODULES}

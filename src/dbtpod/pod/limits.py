@@ -119,11 +119,7 @@ def for_duckdb(scratch: Scratch | None) -> dict[str, str]:
 
 
 def size(quantity: str) -> int:
-    """Return the bytes of a quantity as Kubernetes writes it; ValueError for anything else.
-
-    >>> size("10Gi"), size("1.5G")
-    (10737418240, 1500000000)
-    """
+    """Return the bytes of a quantity as Kubernetes writes it, such as 10Gi or 1.5G; ValueError for anything else."""
     found = re.fullmatch(r"([0-9]+(?:[.][0-9]+)?)([mkKMGTPE]?)(i?)", quantity)
     if not found:
         raise ValueError(f"{quantity!r} is not a quantity such as 10Gi.")

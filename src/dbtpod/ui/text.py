@@ -62,7 +62,7 @@ def truncate(text: str, longest: int, place: str = "") -> str:
     """Cut the text to that length, with an ellipsis for what is missing, and the place where the whole text is.
 
     >>> truncate("x" * 100, 40, "a.log")
-    'xxxxxxxxxxxxxxxxx … (whole text: a.log)'
+    'xxxxxxxxxxxxxxxxxx … (whole text: a.log)'
     """
     if len(text) <= longest:
         return text

@@ -18,7 +18,7 @@ class Watch:
     def seconds(self, key: str) -> float:
         """Note that it is so in this round too, and return for how long it has been.
 
-        >>> now = iter([0, 5, 10])
+        >>> now = iter([0.0, 5.0, 10.0])
         >>> watch = Watch(lambda: next(now))
         >>> for _ in range(2):
         ...     before = watch.seconds("pod is pending")
