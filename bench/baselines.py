@@ -56,13 +56,14 @@ def run_job(release: Release, template: dict[str, Any]) -> tuple[float, str]:
 
 def start_cron(release: Release, template: dict[str, Any], cron: str) -> None:
     """Have Kubernetes run bare Jobs by a schedule."""
+    template = deepcopy(template)
+    template["metadata"]["labels"] = {"app": "cron"}
     spec = {
         "schedule": cron,
         "concurrencyPolicy": "Forbid",
         "successfulJobsHistoryLimit": 20,
         "jobTemplate": {"metadata": {"labels": {"app": "cron"}}, "spec": {"backoffLimit": 0, "template": template}},
     }
-    template["metadata"]["labels"] = {"app": "cron"}
     apply(release, {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "bare"}, "spec": spec})
 
 

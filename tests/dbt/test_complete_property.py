@@ -5,7 +5,7 @@ that fail or that a variable or a target enables), a selection (none, --select w
 selector, a tag with cautious tests), flags, and up to two disturbances (dbt and its pod killed at a node, a pod stopped
 at a node, dbt alone killed as for memory, a lost connection in a node, a hook whose database is locked once).
 
-12 examples by default, always the same; DBTPOD_PROPERTY_EXAMPLES for more. An example is four runs of dbt.
+4 examples by default, always the same; `make soak` has a hundred. An example is four runs of dbt.
 """
 
 import fcntl
@@ -33,7 +33,7 @@ from dbtpod.errors import DbtPodError
 from dbtpod.warehouse.volume import Volume
 
 OUTCOMES: Counter[tuple[str, str]] = Counter()
-EXAMPLES = int(os.environ.get("DBTPOD_PROPERTY_EXAMPLES", "12"))
+EXAMPLES = int(os.environ.get("DBTPOD_PROPERTY_EXAMPLES", "4"))
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,12 @@ from waiting import until
 ENDLESS, GATE = ["run", "--select", "endless"], ["run", "--select", "gate"]
 
 
+@pytest.fixture(autouse=True)
+def executable() -> None:
+    """Start each dbt as a process of its own, whatever other tests of this session had."""
+    process.launch_by(None)
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return small.create(tmp_path_factory.mktemp("process"))

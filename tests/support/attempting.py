@@ -59,13 +59,12 @@ _preloaded: list[preloaded.Preloaded] = []
 
 def preload() -> None:
     """Have a dbt that is imported already for the next command: half of a test's time otherwise."""
-    if _preloaded and not _preloaded[-1]._is_closed:
-        return
-    # No supervisor says how it died.
-    preloaded.DEATH_SECONDS = 0.1
-    flow_end, pid = boot._start_dbt()
-    status, _ = os.pipe()
-    _preloaded[:] = [preloaded.Preloaded(flow_end, os.pidfd_open(pid), status)]
+    if not _preloaded or _preloaded[-1]._is_closed:
+        # No supervisor says how it died.
+        preloaded.DEATH_SECONDS = 0.1
+        flow_end, pid = boot._start_dbt()
+        status, _ = os.pipe()
+        _preloaded[:] = [preloaded.Preloaded(flow_end, os.pidfd_open(pid), status)]
     process.launch_by(_preloaded[-1].launch)
 
 

@@ -28,11 +28,12 @@ from prefect import flow
 
 from dbtpod.dbt import process
 from dbtpod.settings import from_environment
+from dbtpod.warehouse.warehouse import project
 
 
 def dbt(*args):
     target = Path(os.environ["TARGET"]) / args[-1]
-    with process.start(args, from_environment(), target) as running:
+    with process.start(args, project(from_environment()), target) as running:
         pids = [json.loads(line)["info"].get("pid") for line in running.lines() if line.startswith("{")]
         assert running.wait() == 0
     return pids[0]

@@ -3,10 +3,7 @@
 import asyncio
 import json
 from typing import Any
-
-from prefect.client.schemas.objects import FlowRun
-from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect_kubernetes.worker import KubernetesWorkerJobConfiguration
+from uuid import uuid4
 
 from rendering import Manifest, Render
 
@@ -19,13 +16,18 @@ def job_template(manifests: list[Manifest]) -> dict[str, Any]:
 
 def flow_run_job(manifests: list[Manifest], **job_variables: Any) -> Manifest:
     """The Job that Prefect's worker makes of our template, by its own code."""
+    # Here, for each process that collects the tests would spend ten seconds on it.
+    from prefect.client.schemas.objects import FlowRun
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+    from prefect_kubernetes.worker import KubernetesWorkerJobConfiguration  # type: ignore[import-untyped]
+
     # An address that is never asked: without one Prefect would start a server.
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):
         configuration = asyncio.run(
             KubernetesWorkerJobConfiguration.from_template_and_values(job_template(manifests), job_variables)
         )
-    configuration.prepare_for_flow_run(FlowRun(flow_id="11111111-1111-1111-1111-111111111111", name="able-otter"))
-    return configuration.job_manifest
+    configuration.prepare_for_flow_run(FlowRun(flow_id=uuid4(), name="able-otter"))
+    return dict(configuration.job_manifest)
 
 
 def flow_run_container(manifests: list[Manifest], **job_variables: Any) -> Manifest:

@@ -2,7 +2,8 @@
 
 import logging
 import shutil
-from collections.abc import Iterable
+import subprocess
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,8 @@ from dbtpod.warehouse.warehouse import DuckDBFile, InPlace
 from dbtpod.warehouse.working_copy import InPlaceFile, WorkingCopy
 
 LOG = logging.getLogger("warehouse")
+# Runs a command of `generations` on a volume.
+Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def new(folder: Path, keep: int = 3) -> DuckDBFile:

@@ -1,6 +1,7 @@
 """Running dbt, and reading what it says.
 
 arguments        dbt's command line: its options, and the same command for other nodes
+project          the dbt project, and the files that its targets open
 profile          the file that a command will write to
 record           our own record of a command's attempts
 repeatable       which nodes may run twice

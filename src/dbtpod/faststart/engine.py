@@ -19,6 +19,7 @@ from prefect.logging.loggers import LoggingAdapter, flow_run_logger
 from prefect.states import Crashed
 from prefect.utilities.engine import propose_state_sync
 
+from dbtpod.faststart import parts
 from dbtpod.pod import alone, contact
 from dbtpod.settings import add_to_environment
 from dbtpod.ui import artifacts
@@ -49,7 +50,7 @@ def run(flow_run_id: UUID, control: int) -> int:
             with _reported(client, flow_run_id, logger):
                 if not stack.enter_context(alone.hold(client, flow_run, due)):
                     return 0
-            for engine in (FlowRunEngine, AsyncFlowRunEngine):
+            for engine in (FlowRunEngine, AsyncFlowRunEngine) if parts.BEGIN_RUN.is_usable() else ():
                 engine.begin_run = _not_before(due, engine.begin_run)  # type: ignore
             result = run_flow(flow, flow_run=flow_run, error_logger=logger)  # type: ignore[arg-type]
             _drive_run_flow_result(flow, result)

@@ -3,7 +3,7 @@
 `prefect flow-run execute` does the same with three interpreters in a row. What it gives is Prefect's own code here
 too: the executor reports an engine that dies as Crashed, the observer ends a run that is cancelled, the control
 channel gives the engine the reason for its end. The names are private, in `supervisor`, `forked` and `engine`
-too: a test pins them, and `boot` falls back where they are gone.
+too: `boot` looks at them, as `parts` has them, before it imports this module.
 """
 
 import asyncio
@@ -51,9 +51,7 @@ def run(wire: socket.socket, dbt_pid: int) -> int:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
     os.close(to_engine)
     os.close(to_flow)
-    # For bug reports: the plain `dbt`, without patches.
-    if given.get("DBTPOD_PLAIN_DBT") != "1":
-        process.launch_by(Preloaded(wire, dbt_process, status).launch)
+    process.launch_by(Preloaded(wire, dbt_process, status).launch)
     return engine.run(flow_run_id, control)
 
 

@@ -14,6 +14,8 @@ import volume_damage as damaged
 import warehouse
 from dbtpod.errors import VolumeFull, WarehouseUnusable
 from dbtpod.warehouse import health
+from dbtpod.warehouse.publish import Publisher
+from dbtpod.warehouse.volume import Volume
 from dbtpod.warehouse.warehouse import DuckDBFile
 from dbtpod.warehouse.working_copy import WorkingCopy
 from record import DATA
@@ -159,8 +161,7 @@ def test_a_copy_of_the_link_alone_becomes_a_generation_by_repair(kept: DuckDBFil
 def test_builds_under_another_files_name_are_found_and_named(kept: DuckDBFile) -> None:
     kept.volume.database.unlink()
     kept.volume.owner.unlink()
-    other = warehouse.new(kept.volume.root)
-    object.__setattr__(other, "duckdb_path", kept.volume.database.with_name("shop.duckdb"))
+    other = DuckDBFile(Publisher(Volume(kept.volume.database.with_name("shop.duckdb")), keep=3))
 
     with pytest.raises(WarehouseUnusable, match=r"holds no shop.duckdb, but warehouse.duckdb: DUCKDB_PATH has another"):
         damaged.build(other)
