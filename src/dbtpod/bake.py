@@ -25,6 +25,7 @@ def bake(project: Project) -> None:
 
 
 def _bake(project: Project, target: str) -> None:
+    """Parse the project for one target and keep dbt's parse state; a profile without a reader is no error."""
     with tempfile.TemporaryDirectory() as folder:
         args = ["--log-format", "text", "--log-level", "info", "parse", *target_options(target)]
         done = subprocess.run(
@@ -46,7 +47,7 @@ def _bake(project: Project, target: str) -> None:
 
 
 def _parser(project: Project, target: str) -> list[str]:
-    """The dbt that parses; where it is a Python package, it is the one that keeps what it compiles."""
+    """Return the dbt that parses: as a Python package the one that keeps what it compiles, else the executable."""
     if target == WRITER and find_spec("dbt"):
         return [sys.executable, "-P", precompiled.__file__, str(precompiled.path(project.folder))]
     return [process.executable()]

@@ -151,7 +151,7 @@ def repair() -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code: 1 with a text for what a user can act on, 2 for a wrong command line."""
+    """Run one command and return its exit code: 1 with a text that a user can act on, 2 for a wrong command line."""
     try:
         return dbtpod.main(arguments, prog_name="dbtpod", standalone_mode=False) or 0
     except click.ClickException as error:

@@ -96,7 +96,7 @@ def compare(before: int, after: int) -> Found:
 
 
 def roll_back(number: int) -> Found:
-    """Let readers, and the next build, go back to a generation."""
+    """Make a generation current again: readers see it, and the next build begins from it."""
     with _published("rollback", writes=True) as kept:
         left = kept.generations.pointer().number
         chosen = kept.publisher.roll_back(number)

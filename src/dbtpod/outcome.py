@@ -16,7 +16,10 @@ _LAST_LINES, _LONGEST_LINE = 5, 300
 
 
 def raise_for(args: Sequence[str], code: int, errors: Sequence[LogLine], found: RunReport, target_dir: Path) -> None:
-    """Raise the error of an attempt that did not end well; `found` has the reasons."""
+    """Raise the error of an attempt that did not end well, and nothing for one that did.
+
+    `errors` are dbt's own error lines, `found` is what became of its nodes, in `target_dir` are dbt's artifacts.
+    """
     text = truncate(arguments.text(args), _LONGEST_LINE)
     failed = [node for node in found.nodes if node.failed]
     said = [line.text for line in errors]

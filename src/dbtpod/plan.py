@@ -55,7 +55,7 @@ def uncertain(attempt: Attempt) -> list[str]:
 
 
 def _by_results(whole: Attempt) -> frozenset[str] | None:
-    """The nodes of dbt's results, if they are as many as dbt said."""
+    """Return the nodes of dbt's results, if they are as many as dbt said."""
     if whole.exit_code not in (0, 1) or whole.artifact is None:
         return None
     named = frozenset(node.node_id for node in whole.artifact.nodes if not is_hook(node.node_id))

@@ -83,6 +83,7 @@ async def _wait_for_api(client: PrefectClient, seconds: float) -> None:
 
 
 async def _unreachable(client: PrefectClient) -> str | None:
+    """Say why the API does not answer yet, None where it does; SettingsError where waiting cannot help."""
     try:
         await client.read_work_pools(limit=1)
     except PrefectHTTPStatusError as exc:
@@ -124,7 +125,7 @@ async def _check_job_variables(client: PrefectClient, file: PrefectFile, templat
 
 
 async def _registered(client: PrefectClient, pool: str) -> dict[str, DeploymentResponse]:
-    """The deployments of the pool by full name, as flow/deployment."""
+    """Read the deployments of the pool, by full name as flow/deployment."""
     of_pool = WorkPoolFilter(name=WorkPoolFilterName(any_=[pool]))
     found: list[DeploymentResponse] = []
     while page := await client.read_deployments(work_pool_filter=of_pool, limit=_PAGE, offset=len(found)):
@@ -137,6 +138,7 @@ _PAGE = 100
 
 
 def _deploy_all(file: PrefectFile) -> None:
+    """Have Prefect's own command deploy, so that a deployment is what `prefect deploy` makes of the file."""
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", file.path.name]
     done = subprocess.run(
         command,
@@ -155,13 +157,14 @@ def _deploy_all(file: PrefectFile) -> None:
 
 
 def _reasons(output: str) -> str:
-    """The last lines that say something: no frames of a traceback, no boxes, and none of the request's whole body."""
+    """Return the last lines that say something: no frames of a traceback, no boxes, no body of a request."""
     noise = ("Traceback", "The above exception", "During handling", "An exception occurred", "Deploying ")
     lines = [line for line in output.splitlines() if line[:1].isalnum() and not line.startswith(noise)]
     return "\n".join(line[:600] for line in lines[-3:]) or output
 
 
 async def _prune(client: PrefectClient, file: PrefectFile) -> None:
+    """Remove from the server the pool's deployments and schedules that the file does not have."""
     registered = await _registered(client, file.pool)
     kept = {name: item for name, item in registered.items() if any(entry.is_called(name) for entry in file.deployments)}
     if len(kept) < len(file.deployments):

@@ -109,7 +109,7 @@ class Word:
     values: tuple[str, ...]
 
     def written(self) -> list[str]:
-        """Give the words of a command line; long names, so that no option before can take them for its values."""
+        """Return the words of a command line; long names, so that no option before can take them for its values."""
         return [self.name, *self.values] if self.name else list(self.values)
 
 
@@ -121,7 +121,7 @@ class Arguments:
 
     @property
     def verb(self) -> str:
-        """`build`, `source`; empty where there is none."""
+        """The command's first word that is no option, such as `build`; empty where there is none."""
         return next((word.values[0] for word in self.words if not word.name), "")
 
     def last(self, name: str) -> str | None:
@@ -133,17 +133,21 @@ class Arguments:
         return [value for word in self.words if word.name == name for value in word.values]
 
     def without(self, names: Iterable[str]) -> "Arguments":
-        """Leave these options out."""
+        """Return the command without these options."""
         dropped = set(names)
         return Arguments(tuple(word for word in self.words if word.name not in dropped))
 
     def written(self) -> list[str]:
-        """Give the command line."""
+        """Return the command line."""
         return [text for word in self.words for text in word.written()]
 
 
 def parse(args: Sequence[str]) -> Arguments:
-    """Read a command line as dbt does: `--opt value`, `--opt=value`, `-t value`, `-tvalue`, `-xf`."""
+    """Read a command line as dbt does: `--opt value`, `--opt=value`, `-t value`, `-tvalue`, `-xf`.
+
+    >>> parse(["build", "-s", "orders+", "customers", "-xf"]).written()
+    ['build', '--select', 'orders+', 'customers', '--fail-fast', '--full-refresh']
+    """
     rest = list(args)
     words: list[Word] = []
     while rest:
@@ -152,7 +156,11 @@ def parse(args: Sequence[str]) -> Arguments:
 
 
 def run(args: Sequence[str]) -> list[str]:
-    """Return the command that dbt is given: what a user says of its output does not reach us as events otherwise."""
+    """Return the command that dbt is given: without what a user says of its output, which we read as events.
+
+    >>> run(["build", "--quiet", "--threads", "2"])
+    ['build', '--threads', '2']
+    """
     found = parse(args)
     return found.without(_OURS).written() if _OURS & {word.name for word in found.words} else list(args)
 
@@ -161,6 +169,9 @@ def resumed(args: Sequence[str], state: str, environment: Mapping[str, str]) -> 
     """Return the same command for the nodes that have the status REMAINING in `state`, a folder with run results.
 
     What it defers to stays: a `--state`, or the variable for it, becomes `--defer-state`.
+
+    >>> " ".join(resumed(["build", "--select", "orders+", "--threads", "2"], "left", {}))
+    'build --threads 2 --select result:skipped --indirect-selection empty --state left'
     """
     found = parse(args)
     defers_to = found.last("--defer-state") or variable(environment, "DEFER_STATE")
@@ -171,7 +182,11 @@ def resumed(args: Sequence[str], state: str, environment: Mapping[str, str]) -> 
 
 
 def variable(environment: Mapping[str, str], option: str) -> str | None:
-    """Return what the environment says of an option, by dbt's newer or older name."""
+    """Return what the environment says of an option, by dbt's newer or older name; None where it says nothing.
+
+    >>> variable({"DBT_TARGET": "reader"}, "TARGET")
+    'reader'
+    """
     return environment.get(f"DBT_ENGINE_{option}") or environment.get(f"DBT_{option}")
 
 
@@ -179,6 +194,9 @@ def listing(args: Sequence[str], types: Sequence[str]) -> list[str]:
     """Return the `dbt ls` that lists the nodes of a command, one line of JSON each.
 
     `types` are the resource types that count where the command names none itself; none of them: all that it runs.
+
+    >>> " ".join(listing(["seed", "--select", "raw_orders"], []))
+    'ls --select raw_orders --output-keys unique_id --output json --quiet --log-format text --resource-type seed'
     """
     found = parse(args)
     given = found.all("--resource-type") or [*types] or ["all"]
@@ -189,7 +207,11 @@ def listing(args: Sequence[str], types: Sequence[str]) -> list[str]:
 
 
 def text(args: Sequence[str]) -> str:
-    """Give the command as a person types it."""
+    """Return the command as a person types it.
+
+    >>> text(["build", "--vars", "{day: 1}"])
+    "dbt build --vars '{day: 1}'"
+    """
     return shlex.join(("dbt", *args))
 
 

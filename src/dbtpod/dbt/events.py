@@ -107,9 +107,12 @@ _UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, Typ
 
 
 def parse(line: str) -> tuple[Event, ...]:
-    """The events of one line, a node's start before the log line that says so; none for a debug line of no node.
+    """Read one line into its events, a node's start before the log line that says so; none for a debug line of no node.
 
     A line that is not dbt's JSON comes back as LogLine at INFO, whole: text that is too long for one record as several.
+
+    >>> parse("Traceback (most recent call last):")
+    (LogLine(level=20, text='Traceback (most recent call last):', at=None, node_id=None),)
     """
     if not line.strip():
         return ()
@@ -121,17 +124,21 @@ def parse(line: str) -> tuple[Event, ...]:
 
 
 def is_read(name: str, level: str) -> bool:
-    """Whether `parse` makes anything of dbt's event of that name and level."""
+    """Return whether `parse` makes anything of dbt's event of that name and level."""
     return level not in _SILENT or name in _READERS
 
 
 def plain(text: str) -> str:
-    """The text without colour codes, and without characters that a log cannot hold."""
+    """Take out of the text its colour codes, and replace characters that a log cannot hold.
+
+    >>> plain("\\x1b[32mOK\\x1b[0m")
+    'OK'
+    """
     return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", _COLOUR.sub("", text.replace("\r\n", "\n"))).rstrip()
 
 
 def time_of(text: str) -> datetime:
-    """A time as dbt writes it: UTC, some of it without saying so."""
+    """Read a time as dbt writes it: in UTC, which some of its times do not say."""
     at = datetime.fromisoformat(text)
     return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
 

@@ -1,7 +1,4 @@
-"""What kind of failure dbt's exit code and messages mean; pure.
-
-classify(1, ["IO Error: Could not set lock on file ..."], [])    ConnectionLost
-"""
+"""What kind of failure dbt's exit code and messages mean; pure."""
 
 import errno
 import os
@@ -45,6 +42,9 @@ def classify(code: int, failed: Sequence[str], said: Sequence[str]) -> type[DbtP
     """Return the error of a dbt command that ended with this exit code, negative for a signal's number; None for none.
 
     `failed` are the messages of the nodes that failed, `said` are dbt's own error lines.
+
+    >>> classify(1, ["IO Error: Could not set lock on file"], []).__name__
+    'ConnectionLost'
     """
     if code == 0:
         return BuildIncomplete if failed else None
@@ -58,16 +58,19 @@ def classify(code: int, failed: Sequence[str], said: Sequence[str]) -> type[DbtP
 
 
 def is_connection_error(message: str) -> bool:
-    """Whether the database could not be reached, so that the same command may succeed later.
+    """Return whether the database could not be reached, so that the same command may succeed later.
 
     Give it one message, a node's or dbt's own, not a whole log. A file that is not a database, or of a newer format,
     is none; nor is a path that is wrong or forbidden.
+
+    >>> is_connection_error("IO Error: Could not set lock on file"), is_connection_error("Parser Error: near selct")
+    (True, False)
     """
     return bool(_AWAY.search(message)) and not _LASTING.search(message)
 
 
 def was_connection_lost(failed: Sequence[str], said: Sequence[str]) -> bool:
-    """Whether nothing but the connection failed: each of these nodes, or without one dbt itself, in its error lines."""
+    """Return whether only the connection failed: for each of these nodes or, without one, in dbt's error lines."""
     if failed:
         return all(is_connection_error(message) for message in failed)
     return any(map(is_connection_error, said)) and not any(map(_LASTING.search, said))

@@ -70,9 +70,12 @@ TESTS = ("test", "unit_test")
 
 
 def outcome(status: str, message: str) -> tuple[NodeStatus, str]:
-    """The status and the message of a node; a status that is not known here is an error that says so.
+    """Read the status and the message of a node; a status that is not known here is an error that says so.
 
     What is not known to be good must not be published as good.
+
+    >>> outcome("pass", "")
+    (<NodeStatus.SUCCESS: 'success'>, '')
     """
     known = _STATUSES.get("".join(letter for letter in status.lower() if letter.isalpha()))
     if known:
@@ -81,12 +84,20 @@ def outcome(status: str, message: str) -> tuple[NodeStatus, str]:
 
 
 def kind_of(node_id: str) -> str:
-    """dbt's resource type: model, seed, snapshot, function, test, unit_test, source, operation, exposure."""
+    """Return dbt's resource type: model, seed, snapshot, function, test, unit_test, source, operation, exposure.
+
+    >>> kind_of("model.shop.fct_orders")
+    'model'
+    """
     return node_id.split(".", 1)[0]
 
 
 def name_of(node_id: str) -> str:
-    """The node's name as dbt's own log has it: no package, no hash of a test; `source.table`; `model::unit_test`."""
+    """Return the node's name as dbt's own log has it: without its package, and without a test's hash.
+
+    >>> name_of("test.shop.not_null_orders_id.0a1b2c3d4e"), name_of("unit_test.shop.orders.adds_up")
+    ('not_null_orders_id', 'orders::adds_up')
+    """
     kind, *_, name = node_id.split(".", 2)
     if kind == "unit_test":
         return name.replace(".", "::", 1)
@@ -94,7 +105,11 @@ def name_of(node_id: str) -> str:
 
 
 def names(node_ids: Iterable[str]) -> dict[str, str]:
-    """Each node's name, with its package where two nodes of a kind have one name, with its whole id if need be."""
+    """Name each node: with its package where two nodes of a kind have one name, with its whole id if need be.
+
+    >>> names(["model.shop.orders", "model.crm.orders", "seed.shop.orders"])
+    {'model.shop.orders': 'shop.orders', 'model.crm.orders': 'crm.orders', 'seed.shop.orders': 'orders'}
+    """
     result = {node_id: name_of(node_id) for node_id in node_ids}
     for longer in (_with_package, _without_kind):
         seen = Counter((kind_of(node_id), name) for node_id, name in result.items())
@@ -105,14 +120,14 @@ def names(node_ids: Iterable[str]) -> dict[str, str]:
 
 
 def rows_affected(node_id: str, adapter_response: Mapping[str, Any]) -> int | None:
-    """The rows that a node wrote, as the database says; None where it does not, and for what writes none."""
+    """Return the rows that a node wrote, as the database says; None where it does not, and for what writes none."""
     rows = adapter_response.get("rows_affected")
     writes = kind_of(node_id) in ("model", "seed", "snapshot")
     return int(rows) if writes and rows is not None and rows >= 0 else None
 
 
 def failures_table(node_id: str, status: NodeStatus, relation: str | None) -> str | None:
-    """The table with the rows that a test found, where `store_failures` has dbt keep them."""
+    """Return the table with the rows that a test found; None unless `store_failures` has dbt keep them."""
     found_some = status in (NodeStatus.FAIL, NodeStatus.WARN)
     return relation if relation and found_some and kind_of(node_id) == "test" else None
 

@@ -46,7 +46,7 @@ class Running(Protocol):
         """End dbt and what it started."""
 
     def close(self) -> None:
-        """Let go of it, once it has ended."""
+        """Release what belongs to it, once it has ended."""
 
 
 # Arguments, environment, working folder; None where it cannot start this one, and the executable is used.
@@ -102,7 +102,7 @@ class DbtProcess:
             yield line.rstrip("\n")
 
     def wait(self) -> int:
-        """Wait for dbt's end; its exit code, negative for a signal's number."""
+        """Wait for dbt's end and return its exit code, negative for a signal's number."""
         code = self._running.wait()
         assert code is not None  # noqa: S101
         return code

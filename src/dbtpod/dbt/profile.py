@@ -30,7 +30,7 @@ class Connection:
     target: str
 
     def is_file(self, file: Path) -> bool:
-        """Whether it is that file, whatever links lead to it."""
+        """Return whether it is that file, whatever links lead to it."""
         is_path = self.path != MEMORY and not re.match(r"\w{2,}:", self.path)
         return is_path and (self.project_dir / self.path).resolve() == file.resolve()
 
@@ -44,6 +44,7 @@ def connection(given: Arguments, environment: Mapping[str, str]) -> Connection |
 
 
 def _connection(given: Arguments, environment: Mapping[str, str]) -> Connection | None:
+    """Find the file as dbt does: project, profile, target, path; None where the target is no DuckDB file."""
     here = Path(environment["DBT_PROJECT_DIR"])
     project_dir = here / (given.last("--project-dir") or ".")
     profiles_yml = here / (given.last("--profiles-dir") or environment["DBT_PROFILES_DIR"]) / "profiles.yml"

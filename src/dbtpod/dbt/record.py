@@ -47,7 +47,7 @@ class Attempt:
 
     @property
     def invocation_id(self) -> str:
-        """By which dbt's artifacts are known to be this attempt's; empty where dbt did not come up."""
+        """The id by which dbt's artifacts are known to be this attempt's; empty where dbt did not come up."""
         return next((event.invocation_id for event in self.events if isinstance(event, InvocationStarted)), "")
 
     @property
@@ -84,12 +84,12 @@ class Attempt:
 
 
 def is_hook(node_id: str) -> bool:
-    """Whether it is an on-run-start or on-run-end, or the macro of a run-operation."""
+    """Return whether it is an on-run-start or on-run-end, or the macro of a run-operation."""
     return kind_of(node_id) == "operation"
 
 
 def statuses(report: RunReport | None) -> dict[str, NodeStatus]:
-    """How each node ended."""
+    """Return how each node ended, by its id."""
     return {node.node_id: node.status for node in report.nodes} if report else {}
 
 
@@ -138,7 +138,7 @@ def since_whole(found: Sequence[Attempt]) -> list[Attempt]:
 
 
 def settled(found: Sequence[Attempt]) -> dict[str, NodeStatus]:
-    """How each node ended in the attempts that count, the latest word last."""
+    """Return how each node ended in the attempts that count; the latest attempt's word wins."""
     known: dict[str, NodeStatus] = {}
     for attempt in since_whole(found):
         known |= statuses(results.from_events(attempt.events)) | statuses(attempt.artifact)
@@ -146,7 +146,7 @@ def settled(found: Sequence[Attempt]) -> dict[str, NodeStatus]:
 
 
 def built(attempt: Attempt) -> dict[str, tuple[str, str, str]]:
-    """Database, schema and name of each relation that the attempt made, by its node."""
+    """Return the database, the schema and the name of each relation that the attempt made, by its node."""
     path = attempt.target_dir / _EVENTS
     found = {}
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():

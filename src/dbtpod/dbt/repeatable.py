@@ -1,8 +1,5 @@
 """Which nodes may run twice: those that leave the same as if they had run once.
 
-    is_repeatable({"materialized": "incremental", "unique_key": "id"})    True
-    is_repeatable({"materialized": "incremental"})                       False: it appends
-
 dbt says after its commit that a node ended. Where it is killed in between, only such a node can simply run again. What
 cannot be judged, as a macro that a hook calls, counts as not repeatable.
 """
@@ -28,7 +25,15 @@ _PLAIN = re.compile(
 
 
 def is_repeatable(config: Mapping[str, Any]) -> bool:
-    """Say it of a node by its config, as dbt's manifest has it."""
+    """Return whether a node may run twice, by its config as dbt's manifest has it.
+
+    An incremental model without a unique key appends, so its rows would be there twice:
+
+    >>> is_repeatable({"materialized": "incremental", "unique_key": "id"})
+    True
+    >>> is_repeatable({"materialized": "incremental"})
+    False
+    """
     kind, strategy = config.get("materialized"), config.get("incremental_strategy")
     is_rebuilt = kind in _REBUILT
     by_key = bool(config.get("unique_key")) and strategy in _BY_KEY

@@ -27,9 +27,10 @@ class RunReport:
 
 
 def of_command(seen: Sequence[Event], target_dir: Path) -> RunReport:
-    """What a command that has ended did: as its artifacts say, in a folder of its own; what they leave out, by its log.
+    """Report what a command that has ended did: as its artifacts say, and by its log what they leave out.
 
-    A node that dbt began and of which neither says how it ended is an error.
+    The artifacts are in `target_dir`, a folder of its own. A node that dbt began and of which neither says how it ended
+    is an error.
     """
     logged = from_events(seen)
     written, problems = _artifacts(target_dir, logged.invocation_id if logged else "")
@@ -42,7 +43,7 @@ def of_command(seen: Sequence[Event], target_dir: Path) -> RunReport:
 
 
 def read(target_dir: Path, invocation_id: str) -> RunReport | None:
-    """What that invocation wrote, or any one for an empty id; None where all files are missing, broken, or another's.
+    """Read what that invocation wrote, or any for an empty id; None where all files are missing, broken or another's.
 
     sources.json leaves out a source whose freshness query failed.
     """
@@ -50,7 +51,7 @@ def read(target_dir: Path, invocation_id: str) -> RunReport | None:
 
 
 def from_events(events: Iterable[Event]) -> RunReport | None:
-    """What the log alone says, for a dbt that was killed; None where dbt did not come up."""
+    """Report what the log alone says, for a dbt that was killed; None where dbt did not come up."""
     started: InvocationStarted | None = None
     finished: dict[str, NodeFinished] = {}
     for event in events:
@@ -65,7 +66,7 @@ def from_events(events: Iterable[Event]) -> RunReport | None:
 
 
 def of_event(event: NodeFinished, place: str = "this run's log") -> NodeResult:
-    """What the event says, and where the whole of its message will be."""
+    """Return what the event says as a result; `place` is where the whole of its message will be."""
     return NodeResult(
         event.node_id,
         event.kind,
@@ -81,7 +82,7 @@ def of_event(event: NodeFinished, place: str = "this run's log") -> NodeResult:
 
 
 def merge(earlier: RunReport | None, later: RunReport | None) -> RunReport | None:
-    """Both as one: the later result of a node wins, in the earlier one's place; None only where both are."""
+    """Merge two reports: the later result of a node wins, in the earlier one's place; None only where both are None."""
     if earlier is None or later is None:
         return later or earlier
     nodes = {node.node_id: node for node in (*earlier.nodes, *later.nodes)}
@@ -91,12 +92,12 @@ def merge(earlier: RunReport | None, later: RunReport | None) -> RunReport | Non
 
 
 def counts(report: RunReport) -> dict[NodeStatus, int]:
-    """How many nodes ended in each status, those with none included."""
+    """Count the nodes of each status, those with none included."""
     return {status: sum(node.status is status for node in report.nodes) for status in NodeStatus}
 
 
 def _artifacts(target_dir: Path, invocation_id: str) -> tuple[RunReport | None, list[str]]:
-    """The report of all artifacts in the folder, and what is wrong with those that cannot be used."""
+    """Read all artifacts of the folder into one report; and say what is wrong with those that cannot be used."""
     report: RunReport | None = None
     problems = []
     for file_name in artifact.FILES:
@@ -134,7 +135,7 @@ def _unfinished(seen: Sequence[Event], found: RunReport) -> tuple[NodeResult, ..
 
 
 def _with_reason(node: NodeResult, logged: RunReport | None, seen: Sequence[Event]) -> NodeResult:
-    """The node, where the log says more of why it failed than the artifact: of batches, and of a run-operation."""
+    """Add why the node failed, where the log says more of it than the artifact: of batches, and of a run-operation."""
     said = next((n.message for n in logged.nodes if n.node_id == node.node_id), "") if logged and node.failed else ""
     if said.startswith(node.message) and said != node.message:
         return replace(node, message=said)
@@ -145,6 +146,6 @@ def _with_reason(node: NodeResult, logged: RunReport | None, seen: Sequence[Even
 
 
 def _last_words(seen: Sequence[Event], node_id: str | None) -> list[str]:
-    """The error lines that dbt logged of a node, or, for None, of none."""
+    """Return the error lines that dbt logged of a node; for None, those of no node."""
     errors = (event for event in seen if isinstance(event, LogLine) and event.level >= logging.ERROR)
     return [error.text for error in errors if error.node_id == node_id][-_MOST_LINES:]

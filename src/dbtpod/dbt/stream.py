@@ -27,7 +27,7 @@ class _Batches:
 
 
 def read(lines: Iterable[str]) -> Iterator[Event]:
-    """The events of the lines, in their order; never an exception."""
+    """Yield the events of the lines in their order; it never raises."""
     batches = _Batches()
     for line in lines:
         for event in parse(line):
@@ -42,6 +42,7 @@ def read(lines: Iterable[str]) -> Iterator[Event]:
 
 
 def _batch_finished(batches: _Batches, event: NodeFinished) -> BatchFinished | None:
+    """Return the end of a batch, None where the event is the model's own end; keep its error for the model."""
     batch = batches.announced.get((event.node_id, event.attempt))
     if batch is None:
         return None

@@ -3,7 +3,7 @@
     if parts.JSON_ENCODER.is_usable():
         ...
 
-A part is left out where a name is gone or has other parameters than it was written for, where nobody tried the version
+A part is left out where a name is gone or has other parameters than it was written for, where the version was not tried
 that is installed, and where DBTPOD_FASTSTART_WITHOUT names it, to measure what it brings. The log then has a line, and
 the supported way is taken.
 """

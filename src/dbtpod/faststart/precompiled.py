@@ -141,7 +141,7 @@ def _use_schemas(schemas: dict[str, Any]) -> None:
 
 
 def _record_schemas() -> dict[str, Any]:
-    """The schemas that dbt makes from here on, by their class."""
+    """Record the schemas that dbt makes from here on, by their class."""
     from dbt_common.dataclass_schema import dbtClassMixin
 
     schemas: dict[str, Any] = {}

@@ -26,7 +26,7 @@ _COMMAND = (sys.executable, "-m", "prefect", "flow-run", "execute")
 
 
 def run(flow_run_id: UUID) -> int:
-    """Run the flow run to its end; the pod's exit code."""
+    """Run the flow run to its end and return the pod's exit code."""
     # The first process of a container ignores a signal that it does not handle.
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     with contact.opened() as client:

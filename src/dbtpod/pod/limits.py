@@ -50,7 +50,7 @@ class Deadline:
     at: float  # seconds since the epoch
 
     def over(self, earlier: float = _EARLIER_SECONDS) -> Ending | None:
-        """Return the ending where the time is over, or nearly."""
+        """Return the ending where the time is over or will be in `earlier` seconds; None before."""
         if time.time() < self.at - min(earlier, self.seconds / 4):
             return None
         return Ending(
@@ -70,7 +70,7 @@ class Scratch:
     value: str
 
     def exceeded(self, share: float = 1.0) -> Ending | None:
-        """Return the ending where there is more than that share of the limit."""
+        """Return the ending where more than that share of the limit is used; None where it is not."""
         used = usage(self.folder)
         if used <= self.bytes * share:
             return None
@@ -90,7 +90,7 @@ class Limits:
     scratch: Scratch | None
 
     def exceeded(self) -> Ending | None:
-        """Return what ends the run now."""
+        """Return what ends the run now; None for nothing."""
         return (self.deadline and self.deadline.over()) or (self.scratch and self.scratch.exceeded()) or None
 
     def behind_sigterm(self) -> Ending | None:
@@ -100,13 +100,13 @@ class Limits:
 
 
 def deadline(environment: Mapping[str, str], began: float) -> Deadline | None:
-    """Read the deadline; `began` is when the Job was made, in seconds since the epoch."""
+    """Read the deadline, None for none; `began` is when the Job was made, in seconds since the epoch."""
     seconds = environment.get("DBTPOD_DEADLINE", "").removesuffix("s")
     return Deadline(int(seconds), began + int(seconds)) if seconds.isdecimal() else None
 
 
 def scratch(environment: Mapping[str, str]) -> Scratch | None:
-    """Read the limit of the folder that DuckDB's own is in."""
+    """Read the limit of the folder that DuckDB's own is in; None for none."""
     folder = Path(environment.get("DBTPOD_TEMP_DIRECTORY", "/tmp/duckdb")).parent  # noqa: S108
     quantities = {environment[name]: value for name, value in _SCRATCH_VALUES.items() if environment.get(name)}
     limits = [Scratch(folder, size(quantity), quantity, value) for quantity, value in quantities.items()]
@@ -119,7 +119,7 @@ def for_duckdb(scratch: Scratch | None) -> dict[str, str]:
 
 
 def size(quantity: str) -> int:
-    """Return the bytes of a quantity as Kubernetes writes it, such as 10Gi or 1.5G."""
+    """Return the bytes of a quantity as Kubernetes writes it, such as 10Gi or 1.5G; ValueError for anything else."""
     found = re.fullmatch(r"([0-9]+(?:[.][0-9]+)?)([mkKMGTPE]?)(i?)", quantity)
     if not found:
         raise ValueError(f"{quantity!r} is not a quantity such as 10Gi.")

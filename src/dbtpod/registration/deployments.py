@@ -50,7 +50,7 @@ def _first_pool(entries: list[Any]) -> str:
 
 
 def check_job_variables(file: PrefectFile, job_template: Mapping[str, Any]) -> None:
-    """DeploymentsInvalid where a deployment sets a job variable that the pool's job template does not have."""
+    """Raise DeploymentsInvalid where a deployment sets a job variable that the pool's job template does not have."""
     known = job_template.get("variables", {}).get("properties", {})
     problems = [
         f"deployment {deployment.name!r}: job_variables.{name} is not a variable of the work pool's job template"
@@ -90,6 +90,7 @@ _VARIABLE = re.compile(r"{{\s*\$(\w+)\s*}}")
 
 
 def _substitute(value: Any, environment: Mapping[str, str], at: Place, problems: list[Problem]) -> Any:
+    """Fill `{{ $VARIABLE }}` in from the environment; those that are not set become problems at their place."""
     if isinstance(value, dict):
         return {
             key: part if key in _TEMPLATED_LATER else _substitute(part, environment, (*at, key), problems)

@@ -16,7 +16,11 @@ class Flow:
 
 
 def find(entrypoint: str, folder: Path) -> Flow | str:
-    """Find the flow in its file under `folder`, or say what is wrong and what to write."""
+    """Find the flow in its file under `folder`, or say what is wrong and what to write.
+
+    >>> find("flows.py", Path("/opt/dbtpod"))
+    'write it as path/to/file.py:function'
+    """
     file, separator, function = entrypoint.rpartition(":")
     if not separator or not function.isidentifier():
         return "write it as path/to/file.py:function"
@@ -32,7 +36,11 @@ def find(entrypoint: str, folder: Path) -> Flow | str:
 
 
 def did_you_mean(value: object, known: Iterable[str]) -> str:
-    """The nearest known word as a question, or nothing."""
+    """Ask whether the nearest known word was meant; empty where none is near.
+
+    >>> did_you_mean("entrypiont", ["name", "entrypoint"])
+    "; did you mean 'entrypoint'?"
+    """
     near = difflib.get_close_matches(str(value), list(known), n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else ""
 
@@ -43,6 +51,7 @@ def _meant_file(file: str, folder: Path) -> str:
 
 
 def _in_module(module: ast.Module, function: str, file: str) -> Flow | str:
+    """Find what the module binds to that name, at its top level."""
     names: set[str] = set()
     for node in module.body:
         match node:
@@ -65,6 +74,7 @@ _UNKNOWN = Flow(None, None)
 
 
 def _declared(function: ast.FunctionDef | ast.AsyncFunctionDef, file: str) -> Flow | str:
+    """Read the flow from its decorator and its arguments."""
     if not function.decorator_list:
         return f"{function.name} in {file} is not a flow: write @flow above it"
     names = None if function.args.kwarg else frozenset(_argument_names(function.args))

@@ -30,7 +30,7 @@ log = logging.getLogger("dbtpod.register")
 
 
 def automations(pool: str, deployments: Iterable[UUID], timeout: timedelta = HEARTBEAT_TIMEOUT) -> list[AutomationCore]:
-    """The automations for the runs of these deployments only: pods of others may send fewer heartbeats."""
+    """Make the automations for the runs of these deployments only: pods of others may send fewer heartbeats."""
     seconds = f"{timeout.total_seconds():.0f} s"
     ids = sorted(f"prefect.deployment.{key}" for key in deployments)
     quiet = {f"prefect.flow-run.{state}" for state in QUIET_STATES}
@@ -82,7 +82,7 @@ def _change(state: StateType, message: str) -> ChangeFlowRunState:
 
 
 async def ensure(client: PrefectClient, wanted: AutomationCore) -> None:
-    """Create the automation or make it equal; one that was switched off on the Prefect UI stays off."""
+    """Create the automation or make it equal; one that was switched off in the Prefect UI stays off."""
     try:
         found = await client.read_automations_by_name(wanted.name)
         if not found:
@@ -98,7 +98,7 @@ async def ensure(client: PrefectClient, wanted: AutomationCore) -> None:
             log.info("automation %r: updated", wanted.name)
         if not existing.enabled:
             log.warning(
-                "automation %r is switched off on the Prefect UI: runs whose pod vanishes stay Running", wanted.name
+                "automation %r is switched off in the Prefect UI: runs whose pod vanishes stay Running", wanted.name
             )
     except PrefectHTTPStatusError as exc:
         # Prefect Cloud counts automations by plan, and a key may lack the right.

@@ -52,6 +52,7 @@ class StrictMapping(BaseModel):
     @model_validator(mode="wrap")
     @classmethod
     def _all_at_once(cls, value: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
+        """Gather what the types and the rules find wrong, where pydantic would stop at the types."""
         if not isinstance(value, dict):
             raise _problem(f"is {value!r}: {cls.expected}")
         made: Self | None = None

@@ -52,7 +52,7 @@ class Schedule(StrictMapping):
 
     @classmethod
     def rules(cls, given: dict[str, Any], around: Around) -> Iterator[Problem]:
-        """A slug, one kind of time, and a time that Prefect accepts."""
+        """Yield what is wrong: it needs a slug, one kind of time, and a time that Prefect accepts."""
         if not given.get("slug"):
             yield (), "has no slug: give it a name of its own, or Prefect cannot update it later"
         kinds = [kind for kind in _KINDS if given.get(kind) is not None]
@@ -79,7 +79,7 @@ class WorkPool(StrictMapping):
 
     @classmethod
     def rules(cls, given: dict[str, Any], around: Around) -> Iterator[Problem]:
-        """The registered pool, and a queue that a worker polls."""
+        """Yield what is wrong: it names the registered pool, and a queue that a worker polls."""
         if (name := given.get("name")) != around.pool:
             yield ("name",), f"is {name!r}, but the work pool that is registered is {around.pool!r}: write that"
         if (queue := given.get("work_queue_name")) not in QUEUES:
@@ -154,13 +154,13 @@ class Deployment(StrictMapping):
         return frozenset(self.work_pool.job_variables)
 
     def is_called(self, full_name: str) -> bool:
-        """Whether Prefect's full name, flow/deployment, is this one's."""
+        """Return whether Prefect's full name, flow/deployment, is this one's."""
         flow, _, name = full_name.partition("/")
         return name == self.name and self.flow in (flow, None)
 
     @classmethod
     def rules(cls, given: dict[str, Any], around: Around) -> Iterator[Problem]:
-        """A name, a flow with these parameters, steps that are installed, schedules of different slugs."""
+        """Yield what is wrong: it needs a name, a flow with these parameters, installed steps, different slugs."""
         if not given.get("name"):
             yield (), "has no name: Prefect would skip it"
         yield from _entrypoint_problems(given, around.folder)
@@ -182,7 +182,7 @@ class PrefectYaml(StrictMapping):
 
     @classmethod
     def rules(cls, given: dict[str, Any], around: Around) -> Iterator[Problem]:
-        """Steps that are installed, deployments of different names."""
+        """Yield what is wrong: it needs steps that are installed, and deployments of different names."""
         yield from steps.problems(given)
         yield from _repeated(
             given["deployments"], "name", "deployments", "another deployment has too: give each its own"
@@ -190,7 +190,7 @@ class PrefectYaml(StrictMapping):
 
 
 def parse(content: dict[str, Any], around: Around) -> tuple[Deployment, ...] | list[Problem]:
-    """Parse the content of a prefect.yaml, whose variables are filled in; its errors, with their places, if any."""
+    """Parse the content of a prefect.yaml, its variables filled in; return its errors instead where it has some."""
     try:
         return tuple(PrefectYaml.model_validate(content, context=around).deployments)
     except ValidationError as error:

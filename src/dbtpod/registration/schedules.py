@@ -30,18 +30,18 @@ log = logging.getLogger("dbtpod.register")
 
 
 async def keep_pauses(client: PrefectClient, file: PrefectFile, before: Mapping[str, DeploymentResponse]) -> None:
-    """Pause again what the Prefect UI paused and the file says nothing of: `prefect deploy` ends such a pause."""
+    """Pause again what was paused in the Prefect UI and is not in the file: `prefect deploy` ends such a pause."""
     for entry in file.deployments:
         for name, item in before.items():
             if entry.paused is None and item.paused and entry.is_called(name):
                 await client.pause_deployment(item.id)
-                log.info("deployment %s: still paused, as on the Prefect UI", name)
+                log.info("deployment %s: still paused, as in the Prefect UI", name)
 
 
 def log_changes(
     file: PrefectFile, before: Mapping[str, DeploymentResponse], after: Mapping[str, DeploymentResponse]
 ) -> None:
-    """Log which deployments are new, and where the file overrules how the Prefect UI switched a schedule."""
+    """Log which deployments are new, and where the file overrules how a schedule was switched in the Prefect UI."""
     for name, item in after.items():
         if name not in before:
             log.info("deployment %s: created", name)
@@ -106,7 +106,7 @@ async def _next_runs(client: PrefectClient, due: Set[UUID]) -> dict[UUID, dateti
 
 
 async def _planned(client: PrefectClient, deployments: Set[UUID]) -> Sequence[FlowRun]:
-    """The planned runs of these deployments, the earliest first; as many as the server gives at once."""
+    """Read the planned runs of these deployments, the earliest first; as many as the server gives at once."""
     return await client.read_flow_runs(
         deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=sorted(deployments))),
         flow_run_filter=FlowRunFilter(

@@ -21,7 +21,7 @@ log = logging.getLogger("dbtpod.register")
 
 
 def read_template(path: Path) -> dict[str, Any]:
-    """Read a base job template; DeploymentsInvalid where it is not one."""
+    """Read a base job template; DeploymentsInvalid where the file is not one."""
     try:
         template = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as exc:
@@ -32,7 +32,7 @@ def read_template(path: Path) -> dict[str, Any]:
 
 
 async def find(client: PrefectClient, name: str) -> WorkPool | None:
-    """The pool as the server has it; DeploymentsInvalid where it is of a type that starts no pods."""
+    """Read the pool from the server, None where there is none; DeploymentsInvalid where its type starts no pods."""
     try:
         pool = await client.read_work_pool(name)
     except ObjectNotFound:

@@ -69,5 +69,5 @@ def _name(client: SyncPrefectClient, flow_run: FlowRun, flow_name: str) -> str:
 
 
 def _slug(name: str) -> str:
-    """A name as Prefect allows it in a key: lowercase letters, digits and dashes."""
+    """Write a name as Prefect allows it in a key: lowercase letters, digits and dashes."""
     return re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")

@@ -121,7 +121,7 @@ class CommandRuns:
         self._enter(run, *node_states.state_of(node), ended, node_states.message_of(node))
 
     def _run(self, node_id: str) -> TaskRun:
-        """The task run of the node in this command; the first line about a node may come before its start."""
+        """Return the task run of the node in this command; the first line about a node may come before its start."""
         if node_id not in self._runs:
             run_id = uuid4()
             self._runs[node_id] = TaskRun(
@@ -135,7 +135,7 @@ class CommandRuns:
         return self._runs[node_id]
 
     def _begin(self, node_id: str, at: datetime) -> TaskRun:
-        """The node's task run with its name and its parents, Pending if it has no state yet."""
+        """Give the node's task run its name and its parents; it is Pending if it had no state yet."""
         run, latest = self._run(node_id), self._shown.latest
         if self._parents is None:  # dbt has written its manifest by the time that a node begins
             self._parents = read_parents(self._target_dir)

@@ -17,7 +17,10 @@ _MOST_AT_ONCE = 200  # the most task runs that the API gives
 
 
 def read(flow_run: FlowRun, related: list[dict[str, str]]) -> tuple[dict[str, UUID], list[Event]]:
-    """Each node's newest task run, and the events that end those that the process left open; HTTPError without API."""
+    """Read each node's newest task run, and make the events that end those that the process left open.
+
+    HTTPError where the API does not answer.
+    """
     newest: dict[str, UUID] = {}
     ended = []
     for run in _newest_first(flow_run):

@@ -33,7 +33,7 @@ Maker = Callable[[], Sequence[Event]]
 
 @contextmanager
 def no_retry_client() -> Iterator[SyncPrefectClient]:
-    """A client without retries: Prefect's own last for minutes, in which nothing could be reported."""
+    """Open a client without retries: Prefect's own last for minutes, in which nothing could be reported."""
     with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
         yield _client(PREFECT_API_URL.value())
 
@@ -45,7 +45,7 @@ def _client(_api: str | None) -> SyncPrefectClient:
 
 
 def background(work: Callable[[], None], name: str) -> threading.Thread:
-    """A thread, not started yet, that never holds up the process's end."""
+    """Make a thread, not started yet, that never holds up the process's end."""
     context = contextvars.copy_context()  # Prefect's settings and its server's address are in it
     return threading.Thread(target=context.run, args=(work,), name=name, daemon=True)
 
@@ -104,6 +104,7 @@ class EventSender:
             self._complain(error)
 
     def _take(self) -> list[Maker]:
+        """Wait for something to send, a moment more for what follows it, and return all of that, a batch at most."""
         makers: list[Maker] = []
         maker = self._queue.get()
         if self._queue.qsize() < BATCH_EVENTS and not self._closing.is_set():
@@ -145,7 +146,7 @@ class EventSender:
         self._remember(news)
 
     def _remembered_after(self, quiet: float) -> list[Any]:
-        """The events to send again if the last one was taken that long ago."""
+        """Return the events to send again, if the last one was taken that long ago."""
         if not self._remembered or time.monotonic() - self._remembered[-1][0] < quiet:
             return []
         return [event for _, event in self._remembered]

@@ -15,7 +15,7 @@ _CLASSES = (
 
 
 def causes(report: RunReport, parents: Parents) -> dict[str, list[NodeResult]]:
-    """For each skipped node, the failed ones above it: themselves parents, or, in `dbt build`, tests of a parent.
+    """Find the failed nodes above each skipped one: its ancestors and, in `dbt build`, the tests of an ancestor.
 
     A unit test of the node itself, which `dbt build` runs before it, counts too.
     """
@@ -32,7 +32,7 @@ def causes(report: RunReport, parents: Parents) -> dict[str, list[NodeResult]]:
 
 
 def mermaid(report: RunReport, parents: Parents) -> str:
-    """What failed, what it skipped, and the parents of what failed; empty if nothing failed.
+    """Draw what failed, what it skipped, and the parents of what failed; empty if nothing failed.
 
     Of more than 60 nodes the first are drawn, what failed before what was skipped, and a last node counts the rest.
     """
@@ -53,6 +53,7 @@ def mermaid(report: RunReport, parents: Parents) -> str:
 
 
 def _edges(report: RunReport, parents: Parents) -> list[tuple[str, str]]:
+    """Return the arrows between the nodes of the report: from each to what was skipped for it or is built on it."""
     known = {node.node_id for node in report.nodes}
     tests = _failed_tests(report, parents)
     edges: dict[tuple[str, str], None] = {}

@@ -12,7 +12,7 @@ _KEY = re.compile(r'"parent_map":\s*')
 
 
 def read_parents(target_dir: Path) -> Parents:
-    """Each node's direct parents; empty if dbt wrote no whole manifest there.
+    """Read each node's direct parents; empty if dbt wrote no whole manifest there.
 
     Only that one map is decoded: the whole manifest of 2,000 nodes takes a hundred times the memory.
     """
@@ -27,9 +27,10 @@ def read_parents(target_dir: Path) -> Parents:
 
 
 def nearest(node_id: str, parents: Parents, known: Container[str]) -> list[str]:
-    """The nearest ancestors that are known, each once: what is not (a source, ephemeral) is stepped over.
+    """Return the nearest ancestors that are known, each once: what is not (a source, ephemeral) is stepped over.
 
-    nearest("c", {"c": ["b"], "b": ["a"]}, {"a"}) is ["a"].
+    >>> nearest("c", {"c": ["b"], "b": ["a"]}, {"a"})
+    ['a']
     """
     found: dict[str, None] = {}
     waiting, seen = deque(parents.get(node_id, ())), {node_id}

@@ -52,7 +52,7 @@ def amend(generations: Callable[[], Sequence[Published]]) -> None:
 
 
 def text(generation: int) -> str:
-    """Say that a run which ended otherwise was published all the same."""
+    """Return the sentence that says that a run which ended otherwise was published all the same."""
     return f"Generation {generation} was published before."
 
 
@@ -70,6 +70,7 @@ def _amend(generation: Published) -> None:
 
 
 def _softly(work: Callable[[], None], problem: str) -> None:
+    """Do the work in a thread; what goes wrong is a debug line, as the run itself does not need it."""
     log = get_run_logger()
 
     def safely() -> None:

@@ -30,17 +30,17 @@ _SUFFIXES = {NodeStatus.WARN: " (warn)", NodeStatus.NO_OP: " (no-op)", NodeStatu
 
 
 def state_of(node: NodeResult) -> tuple[StateType, str]:
-    """The type and the name of its last state."""
+    """Return the type and the name of the node's last state."""
     return STATES[node.status] if node.is_finished else (StateType.CRASHED, "Crashed")
 
 
 def has_run(node: NodeResult) -> bool:
-    """Whether dbt ran it at all, and not only said how it stands."""
+    """Return whether dbt ran the node at all; it only reports on one that it skips."""
     return node.status not in (NodeStatus.SKIPPED, NodeStatus.NO_OP, NodeStatus.REUSED)
 
 
 def message_of(node: NodeResult) -> str:
-    """What dbt says of it, a source's age, where failing rows are, rows and time."""
+    """Say what dbt says of the node or how old a source is, where failing rows are, its rows and its time."""
     table = [f"failing rows are in {node.failures_table}"] if node.failures_table else []
     rows = [] if node.rows is None else [f"{node.rows:,} row{'s' if node.rows != 1 else ''}"]
     seconds = [f"{node.seconds:.2f} s"] if node.is_finished else []
@@ -49,12 +49,12 @@ def message_of(node: NodeResult) -> str:
 
 
 def name_of(label: str, node: NodeResult) -> str:
-    """The task run's name, with what its colour does not show."""
+    """Name the task run, with what its colour does not show."""
     return label + _SUFFIXES.get(node.status, "")
 
 
 def is_news(node: NodeResult, shown: NodeResult) -> bool:
-    """Whether the task run that shows the one has to be given another state for the other."""
+    """Return whether a task run that shows `shown` has to be given another state for `node`."""
     if state_of(node) != state_of(shown):
         return True
     # The log has no message of a hook: that it passed needs none.

@@ -51,7 +51,7 @@ class Progress:
         self._closing.set()
 
     def wait(self) -> None:
-        """Wait for that last move, but not for long."""
+        """Wait, but not for long, until the bar has moved for the last time."""
         self._thread.join(_LAST_SECONDS)
 
     def __str__(self) -> str:
@@ -91,6 +91,7 @@ class Progress:
                     self._show(client)
 
     def _say(self) -> None:
+        """Log how far the command is, each ten seconds while it moves and each minute while it does not."""
         now = time.monotonic()
         waited = now - self._logged_at
         if waited < LOG_SECONDS or (self._done == self._logged_done and waited < _QUIET * LOG_SECONDS):
@@ -102,6 +103,7 @@ class Progress:
         self._log(f"{self._command}: {self}{longest}")
 
     def _show(self, client: SyncPrefectClient) -> None:
+        """Create the bar in Prefect, or move it, where it has changed."""
         text = f"{self._command}: {self}"
         if not self._total or text == self._shown:
             return

@@ -29,7 +29,7 @@ _LONGEST_SQL = 4000
 
 
 def table(report: RunReport, parents: Parents = MappingProxyType({})) -> list[dict[str, str | int | float | None]]:
-    """One row for each node, in dbt's order; of more than 2,000 nodes those that failed or warn come first."""
+    """Make a row for each node, in dbt's order; of more than 2,000 nodes those that failed or warn come first."""
     nodes = _named(report, parents).nodes
     if len(nodes) > _MOST_ROWS:
         nodes = tuple(sorted(nodes, key=lambda node: (not node.failed, node.status is not NodeStatus.WARN)))
@@ -54,7 +54,7 @@ def summary(report: RunReport) -> str:
 
 
 def completed_text(report: RunReport) -> str:
-    """The state message of a run that succeeded, with what it warns of."""
+    """Write the state message of a run that succeeded, with what it warns of."""
     nodes = _named(report, {}).nodes
     warned = [f"{node.kind} {node.name} {one_line(node)}" for node in nodes if node.status is NodeStatus.WARN]
     number = len(report.nodes)
@@ -63,7 +63,7 @@ def completed_text(report: RunReport) -> str:
 
 
 def failure_text(report: RunReport, args: Sequence[str], exit_code: int, advice: str = "") -> str:
-    """The state message of a run that failed: the command, the counts, what failed and why, and what to do.
+    """Write the state message of a run that failed: the command, the counts, what failed and why, and what to do.
 
     The last line of `advice` is never cut: it says where the whole of what was cut is.
     """
@@ -82,7 +82,7 @@ def failure_text(report: RunReport, args: Sequence[str], exit_code: int, advice:
 
 
 def markdown(report: RunReport, parents: Parents) -> str:
-    """The report in markdown: counts, freshness, failures with their SQL, what they skipped, warnings, slow nodes."""
+    """Write the report: counts, freshness, failures with their SQL, what they skipped, warnings, slow nodes."""
     report = _named(report, parents)
     sections = (
         f"**{summary(report)}** in {duration(report.elapsed)}.",
@@ -96,7 +96,7 @@ def markdown(report: RunReport, parents: Parents) -> str:
 
 
 def _named(report: RunReport, parents: Parents) -> RunReport:
-    """The report with each node's name as its task run has it: names are unique in the project, not in the run."""
+    """Name each node as its task run does: names are unique in the project, not in the run."""
     unique = names({*parents, *(node.node_id for node in report.nodes)})
     return replace(report, nodes=tuple(replace(node, name=unique[node.node_id]) for node in report.nodes))
 

@@ -20,7 +20,7 @@ _NOT_SENT = {
 
 
 def related(flow_run: FlowRun, flow_name: str) -> list[dict[str, str]]:
-    """What the events of a flow run's task runs belong to; without the flow run, they would have none."""
+    """Return what the events of a flow run's task runs belong to; without it they would belong to no flow run."""
     resources = (("flow-run", flow_run.id, flow_run.name), ("flow", flow_run.flow_id, flow_name))
     return [
         {
@@ -64,6 +64,7 @@ def state_change(run: TaskRun, state: State[Any], belongs_to: list[dict[str, str
 
 
 def _enter(run: TaskRun, state: State[Any]) -> None:
+    """Change the task run as Prefect's server does when it takes a state."""
     if run.state and state.timestamp <= run.state.timestamp:
         state.timestamp = run.state.timestamp + TICK
     changes: dict[str, Any] = {

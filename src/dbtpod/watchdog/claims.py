@@ -36,7 +36,7 @@ logger = logging.getLogger("dbtpod.watchdog")
 
 
 def was_not_submitted(run: Run) -> bool:
-    """Whether a crashed run has no Job because Kubernetes' API was away."""
+    """Return whether a crashed run has no Job because Kubernetes' API was away."""
     error = run.message.removeprefix(NOT_SUBMITTED)
     if error.startswith(ANSWERED):
         return error.removeprefix(ANSWERED).startswith(BUSY)
@@ -44,7 +44,7 @@ def was_not_submitted(run: Run) -> bool:
 
 
 def resubmit(run: Run, server: Server) -> None:
-    """Put such a run back; give up after a quarter hour."""
+    """Put a run back that `was_not_submitted`; give up after a quarter of an hour."""
     _put_back(run, f"Kubernetes' API did not take the run's Job: {run.message.removeprefix(NOT_SUBMITTED)}", server)
 
 
@@ -76,6 +76,7 @@ def _may_still_come(run: Run, workers: list[Object]) -> bool:
 
 
 def _put_back(run: Run, reason: str, server: Server) -> None:
+    """Schedule the run again, or crash it where that was tried for a quarter of an hour."""
     tried = [since(datetime.fromisoformat(state["timestamp"])) for state in server.history(run) if _is_ours(state)]
     waited = max((seconds for seconds in tried if seconds < 2 * GIVE_UP_SECONDS), default=0.0)
     if waited < GIVE_UP_SECONDS:

@@ -32,30 +32,30 @@ class Cluster:
     release: str
 
     def run_pods(self) -> list[Object]:
-        """The pods of flow runs, without those that ended well."""
+        """List the pods of flow runs, without those that ended well."""
         return self._list(self._core("pods"), f"{FLOW_RUN},{self._of('flow-run')}", "status.phase!=Succeeded")
 
     def run_jobs(self) -> list[Object]:
-        """The Jobs of flow runs, without those that ended well."""
+        """List the Jobs of flow runs, without those that ended well."""
         return self._list(self._jobs(), f"{FLOW_RUN},{self._of('flow-run')}", "status.successful=0")
 
     def worker_pods(self) -> list[Object]:
-        """The worker's pods: two while one replaces another."""
+        """List the worker's pods: two while one replaces another."""
         return self._list(self._core("pods"), self._of("worker"))
 
     def registrations(self) -> list[Object]:
-        """The Jobs that register, be they Helm's or ours."""
+        """List the Jobs that register, be they Helm's or ours."""
         return self._list(self._jobs(), self._of("register"))
 
     def newest_event(self, kind: str, name: str, reason: str = "") -> str:
-        """The text of the newest warning about an object; empty where there is none."""
+        """Read the newest warning about an object; empty where there is none."""
         fields = f"involvedObject.kind={kind},involvedObject.name={name},type=Warning"
         events = self._list(self._core("events"), "", f"{fields},reason={reason}" if reason else fields)
         newest = max(events, key=_event_time, default=None)
         return str(newest.get("message") or "").strip() if newest else ""
 
     def last_lines(self, job: str) -> str:
-        """The end of the log of a Job's newest pod; empty where there is none to read."""
+        """Read the end of the log of a Job's newest pod; empty where there is none to read."""
         pods = self._list(self._core("pods"), f"batch.kubernetes.io/job-name={job}")
         if not pods:
             return ""
@@ -64,12 +64,12 @@ class Cluster:
         return answer.text.strip() if answer.is_success else ""
 
     def create_job(self, manifest: Object) -> str:
-        """Create a Job; its name."""
+        """Create a Job and return its name."""
         created = self.http.post(self._jobs(), json=manifest).raise_for_status().json()
         return str(created["metadata"]["name"])
 
     def delete_job(self, name: str) -> None:
-        """Delete a Job and its pods; one that is gone already is as well."""
+        """Delete a Job and its pods; that it is gone already is no error."""
         answer = self.http.delete(f"{self._jobs()}/{name}", params={"propagationPolicy": "Background"})
         if answer.status_code != httpx.codes.NOT_FOUND:
             answer.raise_for_status()
@@ -90,17 +90,17 @@ class Cluster:
 
 
 def job_of(pod: Object) -> str:
-    """The name of the Job that made this pod."""
+    """Return the name of the Job that made this pod; empty where none did."""
     return str(pod["metadata"].get("labels", {}).get("batch.kubernetes.io/job-name", ""))
 
 
 def run_of(item: Object) -> str:
-    """The id of the flow run that this Job or pod is for."""
+    """Return the id of the flow run that this Job or pod is for."""
     return str(item["metadata"]["labels"][FLOW_RUN])
 
 
 def is_live(job: Object) -> bool:
-    """Whether the Job has not ended and is not being removed."""
+    """Return whether the Job has not ended and is not being removed."""
     conditions = job.get("status", {}).get("conditions") or []
     ended = any(each["type"] in ("Complete", "Failed") and each["status"] == "True" for each in conditions)
     return not ended and "deletionTimestamp" not in job["metadata"]

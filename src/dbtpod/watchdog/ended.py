@@ -10,7 +10,7 @@ LOST_WITH_NODE = 255
 
 
 def failed_at(job: Mapping[str, Any], reason: str = "") -> datetime | None:
-    """When this Job failed, for that reason if one is given; None where it did not."""
+    """Return when this Job failed, for that reason if one is given; None where it did not."""
     for condition in job.get("status", {}).get("conditions") or []:
         failed = condition["type"] == "Failed" and condition["status"] == "True"
         if failed and reason in ("", condition.get("reason", "")):
@@ -19,7 +19,7 @@ def failed_at(job: Mapping[str, Any], reason: str = "") -> datetime | None:
 
 
 def reason_of_end(job: Mapping[str, Any], pods: Iterable[Mapping[str, Any]]) -> str:
-    """One sentence on why the run's pod ended, with the value to raise where there is one; empty if not known."""
+    """Say in a sentence why the run's pod ended, with the value to raise where there is one; empty if not known."""
     if failed_at(job, DEADLINE):
         seconds = job["spec"].get("activeDeadlineSeconds")
         return (
@@ -30,7 +30,12 @@ def reason_of_end(job: Mapping[str, Any], pods: Iterable[Mapping[str, Any]]) -> 
 
 
 def reason_of_pod(pod: Mapping[str, Any]) -> str:
-    """One sentence on why this pod ended; empty if Kubernetes has no more to say than that it did."""
+    """Say in a sentence why this pod ended; empty if Kubernetes has no more to say than that it did.
+
+    >>> ended = {"state": {"terminated": {"reason": "OOMKilled", "exitCode": 137}}}
+    >>> reason_of_pod({"metadata": {"name": "able-otter"}, "status": {"containerStatuses": [ended]}})
+    'The pod able-otter needed more memory than its limit (OOMKilled). Raise jobs.resources.limits.memory.'
+    """
     status, name = pod.get("status", {}), pod["metadata"]["name"]
     if reason := status.get("reason"):  # Evicted, NodeLost, NodeShutdown, …: the kubelet's or the node controller's
         return f"The pod {name} was ended by Kubernetes: {reason}: {status.get('message', '').strip()}".rstrip(" :")

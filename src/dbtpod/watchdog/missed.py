@@ -16,7 +16,7 @@ logger = logging.getLogger("dbtpod.watchdog")
 
 
 def too_late(runs: Iterable[Run], kept: int) -> list[Run]:
-    """The runs to be skipped: of each deployment's runs that are due, all but the newest `kept`, once they are late.
+    """Return the runs to be skipped: of each deployment's due runs all but the newest `kept`, once they are late.
 
     A run that was started by hand, began once, or waits for its retry is no missed run. One that is about to start
     can no longer be skipped, so it is one of those that are kept.

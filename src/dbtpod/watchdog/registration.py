@@ -35,7 +35,7 @@ class Registration:
     worker: str
 
     def missing(self) -> str:
-        """Why the server is not as this release registers it, and what is done; empty where it is, or may soon be."""
+        """Say what is missing on the server of what this release registers, and what is done; empty for nothing."""
         pool = self.server.work_pool()
         description = str(pool.get("description") or "") if pool else ""
         if self.digest in description or self.watch.seconds("not registered") < PATIENCE_SECONDS:

@@ -80,6 +80,7 @@ class Watchdog:
         return True
 
     def _tend(self, sight: Sight, live: list[Run], crashed: list[Run]) -> None:
+        """Look at each run, pod and Job by itself: what goes wrong with one does not hold up the others."""
         for run in live:
             self._try(f"Flow run {run.name}", partial(self._tend_run, sight, run))
         for run in crashed:

@@ -31,7 +31,7 @@ class Run:
 
     @classmethod
     def read(cls, answer: Mapping[str, Any]) -> "Run":
-        """Take what is needed from the API's answer."""
+        """Read what is needed from the API's answer."""
         state = answer.get("state") or {}
         created = answer["created"]
         return cls(
@@ -57,26 +57,26 @@ class Server:
     pool: str
 
     def live_runs(self) -> list[Run]:
-        """The pool's runs that have not ended and are due."""
+        """Read the pool's runs that have not ended and are due."""
         soon = (datetime.now(UTC) + SOON).isoformat()
         return self._runs(state={"type": {"any_": list(LIVE)}}, expected_start_time={"before_": soon})
 
     def crashed_runs(self, within: timedelta) -> list[Run]:
-        """The pool's runs that crashed in that time."""
+        """Read the pool's runs that crashed in that time."""
         after = (datetime.now(UTC) - within).isoformat()
         return self._runs(state={"type": {"any_": ["CRASHED"]}}, end_time={"after_": after})
 
     def runs(self, ids: list[str]) -> list[Run]:
-        """These runs, whatever their state and pool."""
+        """Read these runs, whatever their state and pool."""
         return [Run.read(each) for each in self._post("flow_runs/filter", flow_runs={"id": {"any_": ids}}, limit=PAGE)]
 
     def history(self, run: Run) -> list[Mapping[str, Any]]:
-        """All states that the run had."""
+        """Read all states that the run had."""
         answer = self.http.get("flow_run_states/", params={"flow_run_id": run.id}).raise_for_status().json()
         return list(answer)
 
     def set_state(self, run: Run, type_: str, name: str, message: str, *, force: bool = False, **details: str) -> bool:
-        """Propose a state; False where the server did not take it because the run has gone on meanwhile."""
+        """Propose a state; False where the server did not take it, as the run has another one meanwhile."""
         state = {"type": type_, "name": name, "message": message, "state_details": details}
         answer = self.http.post(f"flow_runs/{run.id}/set_state", json={"state": state, "force": force})
         return bool(answer.raise_for_status().json()["status"] == "ACCEPT")
@@ -88,7 +88,7 @@ class Server:
         self.http.post("logs/", json=[line]).raise_for_status()
 
     def work_pool(self) -> Mapping[str, Any] | None:
-        """The pool; None where there is none."""
+        """Read the pool; None where there is none."""
         answer = self.http.get(f"work_pools/{self.pool}")
         if answer.status_code == httpx.codes.NOT_FOUND:
             return None
@@ -96,7 +96,7 @@ class Server:
         return found
 
     def serves(self, worker: str) -> bool:
-        """Whether the pool has this worker online; False while there is no such pool."""
+        """Return whether the pool has this worker online; False while there is no such pool."""
         online = {"workers": {"status": {"any_": ["ONLINE"]}}}
         answer = self.http.post(f"work_pools/{self.pool}/workers/filter", json=online)
         if answer.status_code == httpx.codes.NOT_FOUND:

@@ -25,16 +25,16 @@ class Sight:
         return cls({run.id: run for run in runs}, _by_run(jobs), _by_run(pods), cluster.worker_pods())
 
     def live_jobs(self, run: str) -> list[Object]:
-        """The run's Jobs that have not ended."""
+        """Return the run's Jobs that have not ended."""
         return [job for job in self.jobs.get(run, []) if is_live(job)]
 
     def live_pods(self, run: str) -> list[Object]:
-        """The run's pods that have not ended; one that is being removed may still work."""
+        """Return the run's pods that have not ended; one that is being removed may still work."""
         return [pod for pod in self.pods.get(run, []) if pod.get("status", {}).get("phase") in ("Pending", "Running")]
 
 
 def running_since(pod: Object, container: str = "") -> datetime | None:
-    """When the pod's container started that runs now; None where none does."""
+    """Return when the pod's container started that runs now; None where none does."""
     for status in pod.get("status", {}).get("containerStatuses") or []:
         running = status.get("state", {}).get("running")
         if running and container in ("", status["name"]):
@@ -43,18 +43,18 @@ def running_since(pod: Object, container: str = "") -> datetime | None:
 
 
 def has_started(pod: Object) -> bool:
-    """Whether a container of the pod ran, ever."""
+    """Return whether a container of the pod ran at any time."""
     statuses: list[Any] = pod.get("status", {}).get("containerStatuses") or []
     return any(key in status.get("state", {}) for status in statuses for key in ("running", "terminated"))
 
 
 def age(item: Object) -> float:
-    """Seconds since Kubernetes made the object."""
+    """Return the seconds since Kubernetes made the object."""
     return since(_time(item["metadata"]["creationTimestamp"]))
 
 
 def since(moment: datetime) -> float:
-    """Seconds that have passed since then."""
+    """Return the seconds that have passed since then."""
     return (datetime.now(UTC) - moment).total_seconds()
 
 

@@ -84,5 +84,5 @@ class Starting:
 
 
 def is_for(item: Object, sight: Sight) -> Run | None:
-    """The live run that a Job or a pod is for."""
+    """Return the live run that a Job or a pod is for."""
     return sight.runs.get(run_of(item))

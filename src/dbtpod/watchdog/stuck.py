@@ -48,7 +48,13 @@ class Obstacle:
 
 
 def obstacle_of_pod(pod: Mapping[str, Any]) -> Obstacle | None:
-    """What keeps this pod from starting; None when it has started, has ended, or is being removed."""
+    """Find what keeps this pod from starting; None when it has started, has ended, or is being removed.
+
+    >>> waiting = {"state": {"waiting": {"reason": "ImagePullBackOff", "message": "not found"}}}
+    >>> found = obstacle_of_pod({"status": {"phase": "Pending", "containerStatuses": [waiting]}})
+    >>> found.reason, found.detail, found.advice == IMAGE, found.is_misconfiguration
+    ('ImagePullBackOff', 'not found', True, True)
+    """
     status = pod.get("status", {})
     if status.get("phase") != "Pending" or "deletionTimestamp" in pod.get("metadata", {}):
         return None
@@ -56,14 +62,14 @@ def obstacle_of_pod(pod: Mapping[str, Any]) -> Obstacle | None:
 
 
 def has_no_pod(job: Mapping[str, Any]) -> bool:
-    """Whether Kubernetes made no pod for this Job so far; False when it has ended or is being removed."""
+    """Return whether Kubernetes made no pod for this Job so far; False when it has ended or is being removed."""
     status = job.get("status", {})
     had = any(status.get(key) for key in ("active", "terminating", "succeeded", "failed", "conditions"))
     return not had and "deletionTimestamp" not in job["metadata"]
 
 
 def obstacle_of_job(event: str) -> Obstacle:
-    """Why a Job has no pod, from the text of its newest FailedCreate event; empty where there is none yet."""
+    """Say why a Job has no pod, by the text of its newest FailedCreate event, empty where there is none yet."""
     if not event:
         return Obstacle("FailedCreate", "Kubernetes made no pod, and says no reason.", CONTROLLER, False)
     waits = MAY_PASS.search(event)

@@ -16,7 +16,16 @@ class Watch:
         self._seen: set[str] = set()
 
     def seconds(self, key: str) -> float:
-        """Say that it is so in this round too; for how long it has been."""
+        """Note that it is so in this round too, and return for how long it has been.
+
+        >>> now = iter([0.0, 5.0, 10.0])
+        >>> watch = Watch(lambda: next(now))
+        >>> for _ in range(2):
+        ...     before = watch.seconds("pod is pending")
+        ...     watch.end_round()
+        >>> watch.seconds("pod is pending")
+        5.0
+        """
         self._seen.add(key)
         return self._seconds.get(key, 0.0)
 
