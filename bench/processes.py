@@ -15,7 +15,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-PAUSE_SECONDS = 0.02
+PAUSE_SECONDS = 0.1
 # The first that a command line contains; a process that was forked and not executed has its parent's.
 NAMES = {
     "resource_tracker": "multiprocessing's helper",
