@@ -15,7 +15,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-PAUSE_SECONDS = 0.02
+PAUSE_SECONDS = 0.1
 # The first that a command line contains; a process that was forked and not executed has its parent's.
 NAMES = {
     "resource_tracker": "multiprocessing's helper",
@@ -39,7 +39,7 @@ def main(argv: list[str]) -> int:
         found = _look(process.pid)
         total = sum(each["pss"] for each in found.values())
         if total > float(str(peak["total"])):
-            peak = {"total": total, "processes": found, **_cgroup()}
+            peak = {"total": total, "processes": found}
         time.sleep(PAUSE_SECONDS)
     print(f"memory {json.dumps(peak)}", flush=True)
     return process.returncode
@@ -74,15 +74,6 @@ def _tree(root: int) -> list[tuple[int, int]]:
                 children = Path(f"/proc/{pid}/task/{task}/children").read_text().split()
                 left += [(int(child), pid) for child in children]
     return found
-
-
-def _cgroup() -> dict[str, dict[str, float]]:
-    """What the pod's cgroup holds beside that, in MiB."""
-    for path in ("/sys/fs/cgroup/memory.stat", "/sys/fs/cgroup/memory/memory.stat"):
-        with suppress(OSError, ValueError):
-            pairs = (line.split() for line in Path(path).read_text().splitlines())
-            return {"cgroup": {key: int(number) / 2**20 for key, number in pairs if int(number) >= 2**20}}
-    return {}
 
 
 if __name__ == "__main__":

@@ -86,9 +86,7 @@ def test_the_exit_code_is_dbts_own(project: Project, target: Path, args: list[st
 
 def test_leaving_early_interrupts_dbt_which_then_writes_its_results(project: Project, target: Path) -> None:
     with process.start(ENDLESS, project, target) as dbt:
-        for line in dbt.lines():
-            if '"LogStartLine"' in line:
-                break
+        small.read_until_a_query_runs(dbt.lines())
         left = time.monotonic()
 
     assert time.monotonic() - left < process.STOP_SECONDS

@@ -99,9 +99,7 @@ def test_a_command_that_is_left_is_interrupted_and_its_process_not_used_again(
     target = small.target_dir(project, tmp_path / "left")
 
     with process.start(["run", "--select", "endless"], project, target) as dbt:
-        for line in dbt.lines():
-            if '"LogStartLine"' in line:
-                break
+        small.read_until_a_query_runs(dbt.lines())
 
     assert dbt.wait() == 2
     assert (target / "run_results.json").is_file()

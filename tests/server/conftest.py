@@ -45,6 +45,12 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return project
 
 
+@pytest.fixture
+def published(tmp_path: Path) -> Path:
+    """Where the flows of that project publish."""
+    return tmp_path / "volume" / "published" / "current" / "warehouse.duckdb"
+
+
 @pytest.fixture(scope="session")
 def prefect(server: Server) -> Api:
     return Api(server.url)

@@ -32,7 +32,6 @@ def getaddrinfo(host, *rest, **options):
     return resolve(host, *rest, **options)
 socket.getaddrinfo = getaddrinfo
 """
-_SLOW_WAY = "import sys\nsys.modules['dbtpod.faststart.supervise'] = None\n"
 
 
 @pytest.fixture(scope="module")
@@ -94,9 +93,8 @@ def test_a_pod_that_starts_while_dns_is_away_waits_for_it(
     assert prefect.state(pod.run) == "Completed"
 
 
-def test_the_slow_way_waits_for_the_api_too(prefect: Api, start: Start, gate: ApiGate, tmp_path: Path) -> None:
-    (tmp_path / "sitecustomize.py").write_text(_SLOW_WAY)
-    pod = start("no_command", started=False, PREFECT_API_URL=gate.url, PYTHONPATH=str(tmp_path))
+def test_the_slow_way_waits_for_the_api_too(prefect: Api, start: Start, gate: ApiGate) -> None:
+    pod = start("no_command", started=False, PREFECT_API_URL=gate.url, DBTPOD_FASTSTART_WITHOUT="supervisor")
 
     with gate.away():
         pod.start()

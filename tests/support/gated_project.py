@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,10 @@ small:
     "models/plain_too.sql": "select 2 as id",
     "models/failing.sql": "select * from nowhere",
     # Interruptible: DuckDB stops a query when dbt asks it to.
-    "models/endless.sql": "select count(*) as n from range(1000000) a, range(1000000) b where a.range * b.range = 7",
+    "models/endless.sql": """
+{{ config(materialized='table') }}
+select count(*) as n from range(1000000) a, range(1000000) b where a.range * b.range = 7
+""",
     # Tells what it sees, then waits for the file at GATE; SIGINT does not end it.
     "models/gate.py": """
 import json, os, time
@@ -86,6 +90,24 @@ def is_alive(pid: int) -> bool:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def read_until_a_query_runs(lines: Iterable[str]) -> None:
+    """Read dbt's lines until the query of the first node runs: dbt loses an interrupt that comes before.
+
+    It would then have to be killed.
+
+    By the CPU time that dbt has had since it began the node: compiling it takes a fraction of that.
+    """
+    start = next(line for line in lines if '"LogStartLine"' in line)
+    pid = json.loads(start)["info"]["pid"]
+    began = _cpu_seconds(pid)
+    until(lambda: _cpu_seconds(pid) > began + 2, seconds=60)
+
+
+def _cpu_seconds(pid: int) -> float:
+    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def node_statuses(folder: Path) -> dict[str, str]:

@@ -11,6 +11,10 @@ shop:
     prod: *writer
     reader: {type: duckdb, path: "{{ env_var('DBTPOD_READABLE_PATH') }}", config_options: {access_mode: read_only}}
 """
+ORDERS = {
+    "models/orders.sql": "select 1 as id, now() - interval 1 second as loaded_at",
+    "models/totals.sql": "select count(*) as n from {{ ref('orders') }}",
+}
 PROJECT = "name: shop\nprofile: shop\nmodels: {+materialized: table}\n"
 
 

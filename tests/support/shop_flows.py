@@ -4,6 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 from prefect import State, flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.objects import TaskRun
 
 from dbtpod import run_dbt
 
@@ -21,3 +24,12 @@ def checking_freshness() -> State[Any]:
 def run(function: Callable[..., State[Any]], *args: Any, **kwargs: Any) -> State[Any]:
     """Run a flow; its last state, also where that is a failure."""
     return function(*args, return_state=True, **kwargs)
+
+
+def commands_of(state: State[Any]) -> list[TaskRun]:
+    """The task runs of the run's dbt commands."""
+    flow_run = state.state_details.flow_run_id
+    assert flow_run is not None
+    with get_client(sync_client=True) as client:
+        this_run = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run]))
+        return [run for run in client.read_task_runs(flow_run_filter=this_run) if run.name.startswith("dbt ")]

@@ -1,0 +1,102 @@
+"""Freshness checks as flow runs: they read what is published, whatever a writer does: real dbt, a real Prefect API."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from dbtpod.errors import WarehouseUnusable
+from shop import ORDERS, write
+from shop_flows import building, checking_freshness, commands_of, run
+
+SOURCES = """
+sources:
+  - name: raw
+    schema: main
+    tables:
+      - name: orders
+        config:
+          loaded_at_field: loaded_at
+          freshness: {warn_after: {count: 1, period: hour}, error_after: {count: 2, period: hour}}
+"""
+
+HOLD_UNTIL_AN_ATTEMPT_FAILED = """
+import duckdb, pathlib, sys, time
+connection = duckdb.connect(sys.argv[1])
+print(flush=True)
+for _ in range(600):
+    if any("exit_code" in p.read_text() for p in pathlib.Path(sys.argv[2]).glob("*/1-source/attempt-1/attempt.json")):
+        break
+    time.sleep(0.1)
+"""
+
+
+pytestmark = pytest.mark.usefixtures("api")
+
+
+@pytest.fixture
+def project(project: Path) -> Path:
+    write(project, ORDERS | {"models/sources.yml": SOURCES})
+    return project
+
+
+def test_freshness_reads_what_is_published_while_a_writer_has_the_working_copy_open(
+    project: Path, published: Path, tmp_path: Path
+) -> None:
+    run(building)
+
+    with duckdb.connect(tmp_path / "volume" / "work" / "warehouse.duckdb"):
+        state = run(checking_freshness)
+
+    assert state.is_completed()
+
+
+def test_a_freshness_warning_is_in_the_state_of_a_run_that_completes(project: Path) -> None:
+    (project / "models" / "orders.sql").write_text("select 1 as id, now() - interval 90 minute as loaded_at")
+    run(building)
+
+    state = run(checking_freshness)
+
+    assert state.is_completed()
+    assert "1 warn" in str(state.message)
+    assert "raw.orders" in str(state.message)
+
+
+def test_a_hook_that_writes_fails_a_freshness_check_unless_the_project_leaves_hooks_out(project: Path) -> None:
+    run(building)
+    with (project / "dbt_project.yml").open("a") as file:
+        file.write('on-run-end: ["create table said as select 1 as n"]\n')
+
+    failed = run(checking_freshness)
+    with (project / "dbt_project.yml").open("a") as file:
+        file.write("flags: {source_freshness_run_project_hooks: false}\n")
+    completed = run(checking_freshness)
+
+    assert failed.is_failed()
+    assert "read-only mode" in str(failed.message)
+    assert completed.is_completed(), completed.message
+
+
+def test_freshness_before_the_first_build_says_what_to_run(project: Path) -> None:
+    state = run(checking_freshness)
+
+    assert isinstance(state.result(raise_on_failure=False), WarehouseUnusable)
+    assert "run dbt-build or dbt-smoke first" in str(state.message)
+
+
+def test_a_database_that_is_locked_is_tried_again_until_it_is_free(project: Path, published: Path) -> None:
+    run(building)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD_UNTIL_AN_ATTEMPT_FAILED, published, published.parents[2] / "runs"],
+        stdout=subprocess.PIPE,
+    )
+    assert holder.stdout is not None
+    holder.stdout.readline()
+
+    state = run(checking_freshness)
+
+    holder.wait(timeout=30)
+    assert state.is_completed()
+    assert [command.run_count > 1 for command in commands_of(state)] == [True]
