@@ -144,17 +144,6 @@ def test_no_state_of_prefect_is_taken_for_a_pod_that_vanished() -> None:
     assert constructors - {"Running", "Retrying"} <= set(heartbeat.QUIET_STATES)
 
 
-def test_the_readme_names_only_commands_and_files_that_there_are() -> None:
-    readme = (ROOT / "README.md").read_text()
-    makefile = (ROOT / "Makefile").read_text()
-
-    commands = set(re.findall(r"\bmake ([a-z]+)", readme))
-    assert {"run", "test", "up", "down", "bench", "image"} <= commands
-    assert [command for command in commands if f".PHONY: {command}" not in makefile] == []
-    links = re.findall(r"\]\((?!http)([^)#]+)\)", readme)
-    assert links and all((ROOT / link).exists() for link in links), links
-
-
 def test_nothing_of_one_machine_is_in_the_repository() -> None:
     lock = (ROOT / "uv.lock").read_text()
 
