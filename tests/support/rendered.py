@@ -3,6 +3,7 @@
 import asyncio
 import json
 from typing import Any
+from uuid import uuid4
 
 from rendering import Manifest, Render
 
@@ -25,8 +26,8 @@ def flow_run_job(manifests: list[Manifest], **job_variables: Any) -> Manifest:
         configuration = asyncio.run(
             KubernetesWorkerJobConfiguration.from_template_and_values(job_template(manifests), job_variables)
         )
-    configuration.prepare_for_flow_run(FlowRun(flow_id="11111111-1111-1111-1111-111111111111", name="able-otter"))
-    return configuration.job_manifest
+    configuration.prepare_for_flow_run(FlowRun(flow_id=uuid4(), name="able-otter"))
+    return dict(configuration.job_manifest)
 
 
 def flow_run_container(manifests: list[Manifest], **job_variables: Any) -> Manifest:

@@ -28,6 +28,8 @@ def run(function: Callable[..., State[Any]], *args: Any, **kwargs: Any) -> State
 
 def commands_of(state: State[Any]) -> list[TaskRun]:
     """The task runs of the run's dbt commands."""
+    flow_run = state.state_details.flow_run_id
+    assert flow_run
     with get_client(sync_client=True) as client:
-        this_run = FlowRunFilter(id=FlowRunFilterId(any_=[state.state_details.flow_run_id]))
+        this_run = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run]))
         return [run for run in client.read_task_runs(flow_run_filter=this_run) if run.name.startswith("dbt ")]

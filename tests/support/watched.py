@@ -1,7 +1,7 @@
 """What the watchdog looks at: a work pool on a real Prefect server, and Kubernetes' objects as its API gives them."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -116,6 +116,6 @@ def pod(run: str, phase: str, **status: Any) -> dict[str, Any]:
 
 
 def sight(run: Run, *items: dict[str, Any], workers: tuple[dict[str, Any], ...] = ()) -> Sight:
-    jobs = [each for each in items if "spec" in each]
-    pods = [each for each in items if "spec" not in each]
+    jobs: list[Mapping[str, Any]] = [each for each in items if "spec" in each]
+    pods: list[Mapping[str, Any]] = [each for each in items if "spec" not in each]
     return Sight({run.id: run}, {run.id: jobs}, {run.id: pods}, list(workers))
