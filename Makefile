@@ -43,7 +43,7 @@ lint: $(UV)
 
 .PHONY: check
 check: lint ## lint, types, imports and the unit tests: no server, no cluster
-	$(UV) run --no-sync pytest tests/unit --numprocesses 2
+	$(UV) run --no-sync pytest tests/unit --numprocesses 2 --dist loadgroup
 
 .PHONY: test
 test: lint ## every check: those, and with real dbt, a Prefect server, a cluster

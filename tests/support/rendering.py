@@ -35,7 +35,7 @@ def helm_template(values: Mapping[str, Any], *options: str) -> subprocess.Comple
 
 @functools.cache
 def _rendered(values: str, options: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
-    """One process for each set of values: most tests look at the same few."""
+    """One process for each set of values: most tests look at the same few, and run in one process (xdist_group)."""
     command = ["helm", "template", "dbtpod", str(CHART), "--namespace", "dbtpod", "--kube-version", "1.34.0"]
     command += ["--values", "-", *options]
     return subprocess.run(command, input=values, capture_output=True, text=True, check=False)

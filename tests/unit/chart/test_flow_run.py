@@ -1,7 +1,11 @@
 """The Job of a flow run: each value where it belongs, and a deployment's own over it."""
 
+import pytest
+
 from rendered import environment, flow_run_container, flow_run_job, job_template, pod_specs
 from rendering import Render
+
+pytestmark = pytest.mark.xdist_group("chart")
 
 
 def test_a_flow_run_is_one_try_of_one_pod_that_stays_a_day_for_its_log(render: Render) -> None:

@@ -12,6 +12,8 @@ import yaml
 from rendered import flow_run_job, pod_specs, server_container
 from rendering import CHART, ROOT, Manifest, Render, helm_template, need
 
+pytestmark = pytest.mark.xdist_group("chart")
+
 GOLDEN = Path(__file__).parent / "default.yaml"
 KUBERNETES = "1.34"
 CASES = sorted((CHART / "ci").glob("*.yaml"))

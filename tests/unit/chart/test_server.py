@@ -1,9 +1,12 @@
 """The server, here or elsewhere, and who may reach it."""
 
+import pytest
 import yaml
 
 from rendered import environment, server_container, worker_container
 from rendering import CHART, Render
+
+pytestmark = pytest.mark.xdist_group("chart")
 
 
 def test_the_password_is_asked_for_and_never_stands_in_a_manifest(render: Render) -> None:

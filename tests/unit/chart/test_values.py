@@ -10,6 +10,8 @@ import yaml
 
 from rendering import CHART, helm_template
 
+pytestmark = pytest.mark.xdist_group("chart")
+
 
 def leaves(values: dict[str, Any], path: str = "") -> Iterator[str]:
     for key, value in values.items():

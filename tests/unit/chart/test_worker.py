@@ -2,8 +2,12 @@
 
 import json
 
+import pytest
+
 from rendered import digest_of, environment, job_template, pod_specs, server_container, worker_container, worker_spec
 from rendering import Render
+
+pytestmark = pytest.mark.xdist_group("chart")
 
 
 def test_one_image_is_everywhere(render: Render) -> None:
