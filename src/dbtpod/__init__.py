@@ -14,7 +14,8 @@ what a flow calls
     outcome          how an attempt ended: the error that says what failed, and why
     complete         the one place that says that a run is complete
     resume           the beginning of a run, or its going on after a pod that died
-    settings, errors the only reader of the environment; what can go wrong, and whether trying again can help
+    settings, errors what a user sets; what can go wrong, and whether trying again can help
+    environment      the only reader of the environment
     tables           a table of text
     cli              the command `dbtpod`
 what the command `dbtpod` does (cli)

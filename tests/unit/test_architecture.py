@@ -9,7 +9,7 @@ DOC = Path(__file__).parents[2] / "docs" / "architecture.md"
 # One box for the modules that are the story of a run.
 STORY = {"run", "command", "attempts", "plan", "complete", "outcome", "resume"}
 # What everything imports says nothing.
-LEFT_OUT = {"errors", "settings", "tables"}
+LEFT_OUT = {"environment", "errors", "settings", "tables"}
 
 
 def drawn() -> list[str]:

@@ -12,10 +12,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from dbtpod.dbt.project import MADE
+
 
 def path(project_dir: Path) -> Path:
     """Return where the file lies in the project's folder."""
-    return project_dir / "target" / "precompiled.marshal"
+    return project_dir / MADE / "precompiled.marshal"
 
 
 def bake(file: Path, args: list[str]) -> int:

@@ -105,7 +105,7 @@ def _warm_up(wire: socket.socket) -> None:
         ours, target_dir = project(from_environment()), Path(folder)
         if not _has_time(wire, parse_state.size(ours)):
             return
-        parse_state.give(ours, parse_state.WRITER, target_dir)
+        parse_state.give(ours, (), target_dir)
         environment = process.environment(ours, target_dir)
         _run(["build", "--exclude", "*"], environment, str(ours.folder), signal.SIG_DFL)
 
