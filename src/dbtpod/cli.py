@@ -35,11 +35,10 @@ def execute(flow_run_id: UUID) -> int:
 
 @dbtpod.command()
 def bake() -> None:
-    """Have dbt parse the project while the image is built: pods then begin without parsing."""
+    """Make the profile that runs use, and have dbt parse the project: in an image, so that pods need not."""
     from dbtpod import bake, settings
-    from dbtpod.warehouse import warehouse
 
-    bake.bake(warehouse.project(settings.from_environment()))
+    bake.bake(settings.environment(), click.echo)
 
 
 @dbtpod.command()

@@ -22,8 +22,7 @@ _MOST_NAMED = 10
 # Commands without a plan that write to the database all the same.
 WRITING = ("run-operation", "clone", "retry")
 _ELSEWHERE = (
-    "Give the profile's target `path: \"{{ env_var('DUCKDB_PATH') }}\"`, or for another database than DuckDB set "
-    "warehouse.publish to false."
+    "Leave --profiles-dir out of the command, or for another database than DuckDB set warehouse.publish to false."
 )
 
 

@@ -20,7 +20,7 @@ class Settings:
 
     # The file that runs build on; every path of the volume is derived from it (warehouse.volume).
     duckdb_path: Path
-    # Holds dbt_project.yml and profiles.yml.
+    # Holds dbt_project.yml.
     project_dir: Path
     # False: build in place, for files too large to copy; readers then wait for writers.
     publish: bool = True

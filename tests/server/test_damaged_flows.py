@@ -15,13 +15,9 @@ from dbtpod.errors import SettingsError, WarehouseUnusable
 
 PROFILE = """
 shop:
-  target: writer
+  target: dev
   outputs:
-    writer: {type: duckdb, path: "{{ env_var('DUCKDB_PATH') }}", threads: 1}
-    reader:
-      type: duckdb
-      path: "{{ env_var('DBTPOD_READABLE_PATH') }}"
-      config_options: {access_mode: read_only}
+    dev: {type: duckdb, path: warehouse.duckdb, threads: 1}
 """
 # Each build adds a row, which no rebuild brings back.
 HISTORY = """

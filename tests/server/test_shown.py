@@ -26,13 +26,9 @@ DAYS = ("--event-time-start", "2026-01-01", "--event-time-end", "2026-01-04")
 
 PROFILE = """
 shop:
-  target: writer
+  target: dev
   outputs:
-    writer: {type: duckdb, path: "{{ env_var('DUCKDB_PATH') }}", threads: 2}
-    reader:
-      type: duckdb
-      path: "{{ env_var('DBTPOD_READABLE_PATH') }}"
-      config_options: {access_mode: read_only}
+    dev: {type: duckdb, path: warehouse.duckdb, threads: 2}
 """
 # Every kind of node that dbt has, and all of them pass or warn.
 ALL_KINDS = {

@@ -12,7 +12,7 @@ import duckdb
 import warehouse
 from dbtpod import attempts, complete, resume
 from dbtpod.attempts import Attempts
-from dbtpod.dbt import parse_state, process
+from dbtpod.dbt import effective_profile, process
 from dbtpod.dbt.events import Event
 from dbtpod.dbt.project import Project
 from dbtpod.dbt.results import RunReport
@@ -27,9 +27,8 @@ PROFILE = """
 shop:
   target: dev
   outputs:
-    dev: &dev {type: duckdb, path: "{{ env_var('DUCKDB_PATH') }}", threads: 1}
+    dev: &dev {type: duckdb, path: warehouse.duckdb, threads: 1}
     prod: *dev
-    reader: {type: duckdb, path: "{{ env_var('DBTPOD_READABLE_PATH') }}", config_options: {access_mode: read_only}}
 """
 PROJECT = "name: shop\nprofile: shop\nmodels: {+materialized: table}\n"
 
@@ -62,6 +61,7 @@ def project(folder: Path, files: dict[str, str], profile: str = PROFILE, project
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     (folder / "volume").mkdir(exist_ok=True)
+    effective_profile.write(folder / "project", {})
     return warehouse.project(folder / "volume", folder / "project")
 
 
@@ -98,7 +98,7 @@ class Pod:
         """Do what `command.Dbt` does, with its retries at once."""
         number = len(self.done) + 1
         folder = self.run_dir / f"{number}-{args[0]}"
-        command = Attempts(self.shop, folder, args, parse_state.WRITER, self.copy, LOG)
+        command = Attempts(self.shop, folder, args, self.copy, LOG)
         command.check_connection()
         self.reports += command.reports
         while not command.has_ended_well:

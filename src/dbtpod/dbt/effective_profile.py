@@ -177,10 +177,16 @@ def _late_in(items: Any, *keys: str) -> list[dict[str, Any]]:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes what an anchor stands for in each place."""
+    """Writes what an anchor stands for in each place, and Jinja in double quotes, so that its own stay single."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style='"' if "'" in data else None)
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
 
 
 def _dump(document: Mapping[str, Any]) -> str:

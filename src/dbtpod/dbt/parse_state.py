@@ -45,10 +45,7 @@ def give(project: Project, args: Sequence[str], target_dir: Path) -> None:
 
 def _baked(project: Project, args: Sequence[str] = ()) -> Path | None:
     known = facts(project.folder)
-    if known is None:
-        return None
-    try:
-        found = baked_path(project, known.chosen(environment(), arguments.parse(args)))
-    except Exception:  # whatever a template of the user may raise; dbt reports it
-        return None
-    return found if found.is_file() else None
+    named = arguments.parse(args).last("--target")
+    target = named or (known and known.default(environment()))
+    found = baked_path(project, target) if target else None
+    return found if found and found.is_file() else None

@@ -9,7 +9,7 @@ import yaml
 
 from dbtpod.dbt import arguments, profile
 from dbtpod.dbt.project import CATALOG, DUCKDB, MADE
-from dbtpod.dbt.rendering import Renderer, VariableMissing
+from dbtpod.dbt.rendering import Renderer, VariableMissing, variable
 
 # The key of profiles.yml that is no profile.
 CONFIG = "config"
@@ -105,7 +105,7 @@ def _name(
     try:
         return Renderer(environment)(text)
     except VariableMissing as missing:
-        if len(there) == 1:
+        if len(there) == 1 and variable(text):
             return there[0]
         raise Unusable(
             f"{folder / 'dbt_project.yml'}: its profile is {text!r}, and {missing} has no value here. Set {missing}, "

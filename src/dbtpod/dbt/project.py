@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from dbtpod.dbt import arguments
-from dbtpod.dbt.arguments import Arguments
 from dbtpod.dbt.rendering import Renderer
 from dbtpod.errors import SettingsError
 
@@ -51,11 +50,12 @@ class Facts:
     # The files that it was made from, by their path beside the project's folder, with a digest of each.
     sources: Mapping[str, str]
 
-    def chosen(self, environment: Mapping[str, str], given: Arguments | None = None) -> str:
-        """Return the target of a command, or of one that names none itself."""
-        named = given and given.last("--target")
-        # A template may raise whatever it likes; dbt says it.
-        return named or arguments.variable(environment, "TARGET") or Renderer(environment)(self.target or "default")
+    def default(self, environment: Mapping[str, str]) -> str | None:
+        """Return the target of a command that names none; None where only a pod can tell."""
+        try:
+            return arguments.variable(environment, "TARGET") or Renderer(environment)(self.target or "default")
+        except Exception:  # whatever a template of the user may raise
+            return next(iter(self.targets)) if len(self.targets) == 1 else None
 
     def text(self) -> str:
         """Give it as the file has it."""
@@ -123,10 +123,8 @@ def catalog(folder: Path, environment: Mapping[str, str]) -> str | None:
     known = facts(folder)
     if known is None:
         return None
-    try:
-        return known.targets[known.chosen(environment)].catalog
-    except Exception:  # no such target, or a template that cannot be rendered: dbt reports it
-        return CATALOG
+    # Where there is no such target, dbt says so.
+    return known.targets.get(known.default(environment) or "", Target(DUCKDB)).catalog
 
 
 def _below(folder: Path, depth: int) -> Iterator[Path]:

@@ -10,6 +10,16 @@ LATE = "{# dbtpod #}"
 _VARIABLE = re.compile(r"\s*\{\{\s*env_var\(\s*(['\"])(\w+)\1\s*(?:,\s*(['\"])([^'\"\\{}]*)\3\s*)?\)\s*\}\}\s*")
 
 
+def variable(value: Any) -> str | None:
+    """Return the name of the variable that a value consists of; None where it is anything else.
+
+    >>> variable("{{ env_var('STAGE', 'dev') }}")
+    'STAGE'
+    """
+    found = _VARIABLE.fullmatch(str(value))
+    return found and found[2]
+
+
 class VariableMissing(Exception):
     """A variable of the environment has no value and no default; the text is its name."""
 

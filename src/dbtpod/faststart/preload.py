@@ -37,6 +37,9 @@ def serve(wire: socket.socket) -> None:
     threading.Thread(target=_die_with_flow, args=(wire.fileno(),), daemon=True).start()
     # What an import makes is there to stay: looking through it for garbage costs a tenth of the time.
     gc.disable()
+    from dbtpod.dbt.project import find
+    from dbtpod.environment import environment
+    from dbtpod.errors import SettingsError
     from dbtpod.faststart import patches, precompiled
 
     patches.apply_before_import()
@@ -45,8 +48,8 @@ def serve(wire: socket.socket) -> None:
     import dbt.task.build  # noqa: F401
 
     patches.apply()
-    if project := os.environ.get("DBT_PROJECT_DIR"):
-        precompiled.use(precompiled.path(Path(project)))
+    with suppress(SettingsError):
+        precompiled.use(precompiled.path(find(environment(), Path.cwd())))
     gc.freeze()
     gc.enable()
     _silence()

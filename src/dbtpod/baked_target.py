@@ -1,0 +1,182 @@
+"""A target of the profile, parsed by dbt for one kind of run, and then looked at as a pod will.
+
+A variable that has no value while an image is built stands in with a placeholder, and so does each one whose name says
+that it is a secret: what dbt parses holds the values that it has read. The look afterwards gives every placeholder
+another value, as a pod would, and says which of them is part of what was parsed.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dbtpod.dbt import process, profile
+from dbtpod.dbt.parse_state import FILE, baked_path
+from dbtpod.dbt.project import Project
+from dbtpod.errors import DbtUnusable
+
+_SCRIPT = Path(__file__).with_name("parse_process.py")
+_MISSING = re.compile(r"Env var required but not provided: '(\w+)'")
+_READ = re.compile(r"""env_var\(\s*(['"])(\w+)\1\s*\)""")
+_IS_SECRET = re.compile(
+    r"^DBT_ENV_SECRET_|(^|_)(KEY|PASS|PASSWD|PASSWORD|SECRETS?|TOKEN|CREDENTIALS?)(_|$)", re.IGNORECASE
+)
+# For the parse, and for the look: a text that is a number, then one that is none. A secret is one that dbt may take out
+# of its log wherever it stands.
+_PLACEHOLDERS = (("1", "2"), ("true", "false"))
+_SECRET_PLACEHOLDER = ("dbtpod-placeholder", "dbtpod-other-placeholder")
+# What the chart gives to each pod, and may differ.
+_OF_POD = {
+    "DBTPOD_MEMORY_LIMIT": "123MB",
+    "DBTPOD_TEMP_DIRECTORY": "/tmp/duckdb",  # noqa: S108
+    "DBTPOD_TEMP_LIMIT": "456MB",
+}
+_ARGS = ("parse", "--target")
+
+
+@dataclass
+class BakedTarget:
+    """One target for runs that write, or for those that only read."""
+
+    project: Project
+    name: str
+    environment: Mapping[str, str]
+    # Where what dbt compiles is kept; None: nowhere.
+    precompiled: Path | None = None
+    _missing: set[str] = field(default_factory=set)
+    _kind: int = 0
+
+    def bake(self) -> list[str]:
+        """Parse the project, keep what dbt parsed, and return what a user should know of it.
+
+        DbtUnusable has dbt's own lines where it cannot parse.
+        """
+        self._missing = self._read_without_value()
+        with tempfile.TemporaryDirectory() as folder:
+            state, said = self._parse(Path(folder))
+            baked = baked_path(self.project, self.name)
+            baked.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(state, baked)
+            reason = _reason(said)
+            return self._explained(Path(folder), reason) if reason else []
+
+    def _read_without_value(self) -> set[str]:
+        files = [self.project.folder / "dbt_project.yml", self.project.profiles_dir / "profiles.yml"]
+        texts = [text for file in files for text in _texts(profile.load(file))]
+        read = {found[1] for text in texts for found in _READ.findall(text)}
+        return read - self._known().keys() - {"DUCKDB_PATH", "DBTPOD_READABLE_PATH"}
+
+    def _known(self) -> dict[str, str]:
+        return {name: value for name, value in self.environment.items() if not _IS_SECRET.search(name)}
+
+    def _parse(self, folder: Path) -> tuple[Path, list[dict[str, Any]]]:
+        """Parse, and parse again as a pod; the file that the first has left, and the events of the second."""
+        first, second = folder / "first", folder / "second"
+        runs = [self._run(first, ()), self._run(second, self._missing, first)]
+        code = _start(runs, self.precompiled)
+        said = _events(first)
+        if not _has_ended_well(said):
+            self._give_placeholders(said)
+            return self._parse(folder)
+        if code == 0 and not _events(second):
+            # The process has become the plain dbt, as `precompiled.bake` says.
+            code = _start(runs[1:], None)
+        return first / FILE, _events(second)
+
+    def _give_placeholders(self, said: Iterable[dict[str, Any]]) -> None:
+        """Have another try with one more placeholder, or with others; DbtUnusable where that is of no use."""
+        lines = [event["info"]["msg"] for event in said if event["info"]["level"] == "error"]
+        missing = {name for line in lines for name in _MISSING.findall(line)}
+        if missing - self._missing:
+            self._missing |= missing
+        elif self._missing and self._kind + 1 < len(_PLACEHOLDERS):
+            self._kind += 1
+        else:
+            hint = f" These variables have no value here: {', '.join(sorted(self._missing))}." if self._missing else ""
+            text = "\n".join(lines)
+            raise DbtUnusable(f"dbt cannot parse {self.project.folder} for the target `{self.name}`.{hint}\n{text}")
+
+    def _explained(self, folder: Path, reason: str) -> list[str]:
+        """Say why a pod parses what was parsed here, by trying each variable alone."""
+        state = folder / "first"
+        names = ["", *sorted(self._missing)]
+        runs = [self._run(folder / f"of-{name}", {name}, state) for name in names]
+        _start(runs, None)
+        reasons = {name: found for name in names if (found := _reason(_events(folder / f"of-{name}")))}
+        if "" in reasons or not reasons:
+            return [f"Target `{self.name}`: each pod parses again what was parsed here: {reasons.get('', reason)}."]
+        return [
+            f"Target `{self.name}`: the value of {name} is part of what was parsed, so a pod with another one parses "
+            f"again: {found}. If it is no secret, set it where `dbtpod bake` runs."
+            for name, found in reasons.items()
+        ]
+
+    def _run(self, target_dir: Path, others: Iterable[str], state: Path | None = None) -> dict[str, Any]:
+        """A parse with the placeholders, `others` among them with their other value; of what `state` has, as a pod."""
+        inherited = self._known() | {name: self._placeholder(name, name in others) for name in self._missing}
+        environment = process.environment(self.project, target_dir, inherited)
+        return {
+            "args": [*_ARGS, self.name],
+            "environment": environment | (_OF_POD if state else {}),
+            "output": str(target_dir / "output.jsonl"),
+            "state": str(state / FILE) if state else None,
+        }
+
+    def _placeholder(self, name: str, is_other: bool) -> str:
+        return (_SECRET_PLACEHOLDER if _IS_SECRET.search(name) else _PLACEHOLDERS[self._kind])[is_other]
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list):
+        for each in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(each)
+
+
+def _start(runs: Sequence[Mapping[str, Any]], precompiled: Path | None) -> int:
+    for run in runs:
+        folder = Path(run["environment"]["DBT_TARGET_PATH"])
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+    given = json.dumps({"runs": list(runs), "precompiled": str(precompiled) if precompiled else None})
+    folder = runs[0]["environment"]["DBT_PROJECT_DIR"]
+    return subprocess.run([sys.executable, "-P", _SCRIPT], input=given, text=True, cwd=folder, check=False).returncode
+
+
+def _events(target_dir: Path) -> list[dict[str, Any]]:
+    """What dbt said; a line that is no event of it, such as a traceback, is an error."""
+    file = target_dir / "output.jsonl"
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else []
+    return [_event(line) for line in lines if line.strip()]
+
+
+def _event(line: str) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+        if isinstance(found["info"]["name"], str):
+            return found  # type: ignore[no-any-return]
+    except (ValueError, KeyError, TypeError):
+        pass
+    return {"info": {"name": "", "level": "error", "msg": line}, "data": {}}
+
+
+def _has_ended_well(said: Iterable[dict[str, Any]]) -> bool:
+    return any(event["info"]["name"] == "CommandCompleted" and event["data"].get("success") for event in said)
+
+
+def _reason(said: Sequence[dict[str, Any]]) -> str:
+    """Why dbt parsed, in its own words; empty where it parsed nothing."""
+    messages = {event["info"]["name"]: event["info"]["msg"] for event in said}
+    if "PartialParsingSkipParsing" in messages:
+        return ""
+    for name in ("UnableToPartialParse", "PartialParsingNotEnabled", "PartialParsingEnabled"):
+        if name in messages:
+            return str(messages[name]).rstrip(".")
+    return "dbt does not say why"
