@@ -17,7 +17,7 @@ from dbt.adapters.events.logging import AdapterLogger
 from dbt.config.renderer import ProfileRenderer
 from dbt.flags import get_flags
 
-from dbtpod.dbt.rendering import LATE
+from dbtpod.dbt.rendering import template
 from dbtpod.environment import environment
 
 _LIMITS = {
@@ -79,9 +79,8 @@ class _Late:
             return {key: self(each) for key, each in value.items()}
         if isinstance(value, list):
             return [self(each) for each in value]
-        if isinstance(value, str) and value.startswith(LATE):
-            return self._renderer.render_value(value)
-        return value
+        text = template(value)
+        return value if text is None else self._renderer.render_value(text)
 
 
 def _name(key: str) -> str:

@@ -28,7 +28,7 @@ import yaml
 from dbtpod.dbt import profile_source, profile_targets, project
 from dbtpod.dbt.profile_source import Source, Unusable
 from dbtpod.dbt.project import DUCKDB, MADE, Facts, Target
-from dbtpod.dbt.rendering import LATE
+from dbtpod.dbt.rendering import deferred
 from dbtpod.environment import environment as read_environment
 from dbtpod.errors import SettingsError
 
@@ -117,7 +117,7 @@ def late(value: Any) -> Any:
     if isinstance(value, list):
         return [late(each) for each in value]
     if isinstance(value, str) and re.search(r"\benv_var\b", value) and not re.search(r"\b(end)?raw\b", value):
-        return f"{{% raw %}}{LATE}{value}{{% endraw %}}"
+        return deferred(value)
     return value
 
 
@@ -163,7 +163,8 @@ def _document(source: Source, targets: Mapping[str, Mapping[str, Target]], chang
 def _changed(output: Mapping[str, Any], path: str, options: Mapping[str, str]) -> dict[str, Any]:
     made = {"type": output["type"], "path": path} | {key: output[key] for key in output if key not in ("type", "path")}
     own = {key: value for key, value in (output.get("config_options") or {}).items() if key.lower() != "access_mode"}
-    made["config_options"] = late(own) | options
+    if own or options or "config_options" in output:
+        made["config_options"] = late(own) | options
     made |= {key: late(made[key]) for key in ("settings", "filesystems", "motherduck_token") if key in made}
     if "attach" in made:
         made["attach"] = _late_in(output["attach"], "path", "options")

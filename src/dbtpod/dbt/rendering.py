@@ -4,10 +4,26 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-# What the effective profile has before a value that is rendered when DuckDB connects: see `duckdb_plugin`.
-LATE = "{# dbtpod #}"
+_LATE = "{# dbtpod #}"
+# Of a text with such a name in it, which is not one that it has put there itself, dbt makes nothing at all.
+_SECRET = ("DBT_ENV_SECRET_", "DBT_ENV_(SECRET)_")
 # The usual ways to name a variable, which need no template engine.
 _VARIABLE = re.compile(r"\s*\{\{\s*env_var\(\s*(['\"])(\w+)\1\s*(?:,\s*(['\"])([^'\"\\{}]*)\3\s*)?\)\s*\}\}\s*")
+
+
+def deferred(text: str) -> str:
+    """Write a template so that dbt takes it for text as it reads the profile; `duckdb_plugin` renders it.
+
+    >>> deferred("{{ env_var('KEY') }}")
+    "{% raw %}{# dbtpod #}{{ env_var('KEY') }}{% endraw %}"
+    """
+    return f"{{% raw %}}{_LATE}{text.replace(*_SECRET)}{{% endraw %}}"
+
+
+def template(value: Any) -> str | None:
+    """Return the template of a deferred value as dbt has read it; None where it is another value."""
+    is_deferred = isinstance(value, str) and value.startswith(_LATE)
+    return value.removeprefix(_LATE).replace(*reversed(_SECRET)) if is_deferred else None
 
 
 def variable(value: Any) -> str | None:
