@@ -7,7 +7,7 @@ targets, as a run that writes and as one that only reads (`baked_target`); what 
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import product
@@ -16,7 +16,7 @@ from pathlib import Path
 from dbtpod import settings
 from dbtpod.baked_target import BakedTarget
 from dbtpod.dbt import effective_profile, profile
-from dbtpod.dbt.project import MADE, Facts, Project, find
+from dbtpod.dbt.project import CATALOG, DUCKDB, MADE, Facts, Project, find
 from dbtpod.dbt.rendering import Renderer, VariableMissing, variable
 from dbtpod.faststart import precompiled
 from dbtpod.warehouse import warehouse
@@ -29,7 +29,7 @@ def bake(environment: Mapping[str, str], say: Callable[[str], None]) -> None:
     """
     folder = find(environment, Path.cwd())
     made = effective_profile.write(folder, environment)
-    for note in made.notes:
+    for note in [*made.notes, *_other_file(made.facts, environment)]:
         say(note)
     _remove_others(folder, made.facts)
     default = made.facts.default(environment)
@@ -44,6 +44,17 @@ def bake(environment: Mapping[str, str], say: Callable[[str], None]) -> None:
     for line in dict.fromkeys(found):
         say(line)
     say(f"Baked {folder}: profile `{made.facts.profile}`, target {', '.join(made.facts.targets)}.")
+
+
+def _other_file(facts: Facts, environment: Mapping[str, str]) -> Iterator[str]:
+    """What DUCKDB_PATH means for SQL that names its catalog."""
+    given = environment.get("DUCKDB_PATH")
+    for name, target in facts.targets.items():
+        if given and target.adapter == DUCKDB and target.catalog not in (CATALOG, profile.catalog(given)):
+            yield (
+                f"DUCKDB_PATH is {given!r}, and target `{name}` builds `{target.catalog}`: SQL that names that catalog "
+                "fails. Set DBTPOD_VOLUME in place of DUCKDB_PATH, and the file has that name."
+            )
 
 
 def _of_pod(folder: Path, facts: Facts, target: str, environment: Mapping[str, str]) -> dict[str, str]:

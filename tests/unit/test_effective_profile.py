@@ -243,8 +243,8 @@ def test_a_default_target_of_an_adapter_that_is_installed_is_kept_as_it_is(
     [
         ("{type: duckdb, path: 'md:shop'}", "in MotherDuck"),
         ("{type: duckdb, path: 'motherduck:shop?token=s3cret'}", "in MotherDuck"),
-        ("{type: duckdb, path: 's3://bucket/shop.duckdb'}", "at `s3:`"),
-        ("{type: duckdb, path: 'ducklake:meta.ducklake'}", "at `ducklake:`"),
+        ("{type: duckdb, path: 's3://bucket/shop.duckdb'}", "`path: s3:…`"),
+        ("{type: duckdb, path: 'ducklake:meta.ducklake'}", "`path: ducklake:…`"),
         ("{type: duckdb, path: \"{{ env_var('FILE', 'md:') }}\"}", "in MotherDuck"),
         ("{type: duckdb, is_ducklake: true, path: shop.duckdb}", "DuckLake"),
         ("{type: duckdb, remote: {host: h, port: 1, user: u}}", "a server (`remote:`)"),

@@ -8,6 +8,7 @@ local time. What the user's profile sets itself stays.
 It runs in dbt's process, and imports dbt.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -29,13 +30,14 @@ _LIMITS = {
 _SAME = {"max_memory": "memory_limit"}
 
 
-class Plugin(BasePlugin):  # type: ignore[misc]
+class Plugin(BasePlugin):
     """One connection's."""
 
     def initialize(self, plugin_config: dict[str, Any]) -> None:
         """Render what was left for now. The plugins after this one are configured with it."""
         del plugin_config
-        creds, render = self.creds, _Late()
+        creds: Any = self.creds
+        render = _Late()
         for values in (creds.settings, creds.config_options):
             if values:
                 values.update(render(values))
@@ -92,4 +94,5 @@ def _bytes(size: str) -> float:
     found = re.fullmatch(r"([\d.]+)\s*([KMGT]?)(i?)B", size.strip(), re.IGNORECASE)
     if not found:
         return float("inf")
-    return float(found[1]) * (1024 if found[3] else 1000) ** " KMGT".index(found[2].upper() or " ")
+    unit = 1024.0 if found[3] else 1000.0
+    return float(found[1]) * math.pow(unit, " KMGT".index(found[2].upper() or " "))

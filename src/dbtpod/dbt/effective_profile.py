@@ -5,17 +5,12 @@ Of `path: shop.duckdb` it makes, in <project>/.dbtpod/ (see `project`):
     writer/profiles.yml    path: "{{ env_var('DUCKDB_PATH') }}"
     reader/profiles.yml    path: "{{ env_var('DBTPOD_READABLE_PATH') }}", and access_mode: READ_ONLY
 
-both with our plugin (`duckdb_plugin`), which gives DuckDB its limits when it connects. Everything else is the user's
-and stays as it is written: Jinja is text here, which dbt renders when it runs.
-
-dbt parses everything again when a setting of the connection is another than before. Those that say nothing about
-models (`settings`, `attach`, the configuration of plugins) and name a variable are therefore marked as text, with
-`{% raw %}`, and the plugin renders them: a password that only the pod has does not void what was parsed without it.
+both with our plugin (`run_target`). Everything else is the user's and stays as it is written: Jinja is text here, which
+dbt renders when it runs.
 """
 
 import hashlib
 import os
-import re
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -25,15 +20,12 @@ from typing import Any
 
 import yaml
 
-from dbtpod.dbt import profile_source, profile_targets, project
+from dbtpod.dbt import profile_source, profile_targets, project, run_target
 from dbtpod.dbt.profile_source import Source, Unusable
 from dbtpod.dbt.project import DUCKDB, MADE, Facts, Target
-from dbtpod.dbt.rendering import deferred
 from dbtpod.environment import environment as read_environment
 from dbtpod.errors import SettingsError
 
-PLUGIN = {"module": "dbtpod.dbt.duckdb_plugin", "alias": "dbtpod"}
-_WRITES, _READS = "{{ env_var('DUCKDB_PATH') }}", "{{ env_var('DBTPOD_READABLE_PATH') }}"
 _HEADER = "# Made by dbtpod, and written again when it changes. Its source: {source}\n"
 _PROJECT = "dbt_project.yml"
 _Change = Callable[[Mapping[str, Any]], dict[str, Any]]
@@ -96,31 +88,6 @@ def refresh(project_folder: Path, environment: Mapping[str, str] | None = None) 
     return None if known and _is_current(project_folder, known, environment) else write(project_folder, environment)
 
 
-def writing(output: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a target as a run that writes has it."""
-    return _changed(output, _WRITES, {})
-
-
-def reading(output: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a target as a run that reads the published file has it."""
-    return _changed(output, _READS, {"access_mode": "READ_ONLY"})
-
-
-def late(value: Any) -> Any:
-    """Return the value with every text in it that names a variable marked as one that the plugin renders.
-
-    >>> late({"s3_secret_access_key": "{{ env_var('KEY') }}", "s3_region": "eu"})
-    {'s3_secret_access_key': "{% raw %}{# dbtpod #}{{ env_var('KEY') }}{% endraw %}", 's3_region': 'eu'}
-    """
-    if isinstance(value, dict):
-        return {key: late(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [late(each) for each in value]
-    if isinstance(value, str) and re.search(r"\benv_var\b", value) and not re.search(r"\b(end)?raw\b", value):
-        return deferred(value)
-    return value
-
-
 def _make(folder: Path, environment: Mapping[str, str]) -> tuple[EffectiveProfile | None, list[str]]:
     try:
         source = profile_source.find(folder, environment, Path.cwd())
@@ -143,7 +110,10 @@ def _make(folder: Path, environment: Mapping[str, str]) -> tuple[EffectiveProfil
         for name, found in source.profiles.items()
         if name not in (source.name, profile_source.CONFIG)
     }
-    writer, reader = (_document(source, others | {source.name: judged.targets}, how) for how in (writing, reading))
+    writer, reader = (
+        _document(source, others | {source.name: judged.targets}, how)
+        for how in (run_target.writing, run_target.reading)
+    )
     return EffectiveProfile(facts, writer, reader, (*source.notes, *judged.notes), source.file), []
 
 
@@ -158,23 +128,6 @@ def _document(source: Source, targets: Mapping[str, Mapping[str, Target]], chang
         kept = {n: change(outputs[n]) if t.adapter == DUCKDB else outputs[n] for n, t in targets[name].items()}
         made[name] = made[name] | {"outputs": kept}
     return made
-
-
-def _changed(output: Mapping[str, Any], path: str, options: Mapping[str, str]) -> dict[str, Any]:
-    made = {"type": output["type"], "path": path} | {key: output[key] for key in output if key not in ("type", "path")}
-    own = {key: value for key, value in (output.get("config_options") or {}).items() if key.lower() != "access_mode"}
-    if own or options or "config_options" in output:
-        made["config_options"] = late(own) | options
-    made |= {key: late(made[key]) for key in ("settings", "filesystems", "motherduck_token") if key in made}
-    if "attach" in made:
-        made["attach"] = _late_in(output["attach"], "path", "options")
-    # Ours is the first: it renders what the others are configured with.
-    made["plugins"] = [PLUGIN, *_late_in(output.get("plugins"), "config")]
-    return made
-
-
-def _late_in(items: Any, *keys: str) -> list[dict[str, Any]]:
-    return [{key: late(value) if key in keys else value for key, value in item.items()} for item in items or ()]
 
 
 class _Dumper(yaml.SafeDumper):

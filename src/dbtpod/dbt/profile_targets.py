@@ -121,12 +121,14 @@ def _catalog(output: Mapping[str, Any], here: str, environment: Mapping[str, str
         )
     path = _rendered(output, "path", environment) if output.get("path") else profile.MEMORY
     if path == profile.MEMORY:
-        notes.append(f"{here} builds in memory; what it builds is in {CATALOG}.duckdb here, and is kept.")
-        # dbt-duckdb wants both to be the same.
-        return output["database"] if re.fullmatch(r"\w+", str(output.get("database"))) else CATALOG  # type: ignore
+        notes.append(f"{here} builds in memory: here it builds in a file of the volume, which is kept.")
+        # dbt-duckdb wants the two to be the same.
+        named = str(output.get("database", ""))
+        return named if re.fullmatch(r"\w+", named) else CATALOG
     if scheme := profile.scheme(path):
-        kind = "in MotherDuck" if scheme in ("md", "motherduck") else f"at `{scheme}:`"
-        raise Unusable(f"has its data {kind}, where no file can be published: `path: {output['path']}`. {_FIX}.")
+        # The rest of it may be a token.
+        place = "in MotherDuck" if scheme in ("md", "motherduck") else "elsewhere"
+        raise Unusable(f"has its data {place} (`path: {scheme}:…`), where no file can be published. {_FIX}.")
     if output.get("is_ducklake"):
         raise Unusable(f"is a DuckLake, which cannot be published yet. {_FIX}.")
     name = profile.catalog(path)
