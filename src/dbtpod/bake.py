@@ -5,16 +5,15 @@ targets, as a run that writes and as one that only reads (`baked_target`); what 
 (`dbt.parse_state`), and so does what it compiled, for the preloaded dbt (`faststart.precompiled`).
 """
 
-import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
-from itertools import product
 from pathlib import Path
 
 from dbtpod import settings
-from dbtpod.baked_target import BakedTarget
+from dbtpod.baked_target import BakedTarget, Parser
 from dbtpod.dbt import effective_profile, profile
 from dbtpod.dbt.project import CATALOG, DUCKDB, MADE, Facts, Project, find
 from dbtpod.dbt.rendering import Renderer, VariableMissing, variable
@@ -32,18 +31,27 @@ def bake(environment: Mapping[str, str], say: Callable[[str], None]) -> None:
     for note in [*made.notes, *_other_file(made.facts, environment)]:
         say(note)
     _remove_others(folder, made.facts)
-    default = made.facts.default(environment)
-    targets = []
-    for name, only_reads in product(made.facts.targets, (False, True)):
-        of_pod = _of_pod(folder, made.facts, name, environment)
-        keeps = precompiled.path(folder) if name == default and not only_reads else None
-        targets.append(BakedTarget(_project(environment, name, only_reads), name, of_pod, keeps))
-    with ThreadPoolExecutor(os.cpu_count()) as side_by_side:
-        found = [line for lines in side_by_side.map(BakedTarget.bake, targets) for line in lines]
+    with ThreadPoolExecutor() as side_by_side:
+        lanes = [_targets(folder, made.facts, environment, only_reads) for only_reads in (False, True)]
+        found = [line for lines in side_by_side.map(_bake, lanes) for line in lines]
     # Most are the same for both kinds of run.
     for line in dict.fromkeys(found):
         say(line)
     say(f"Baked {folder}: profile `{made.facts.profile}`, target {', '.join(made.facts.targets)}.")
+
+
+def _bake(targets: Iterable[BakedTarget]) -> list[str]:
+    with closing(Parser()) as parser:
+        return [line for target in targets for line in target.bake(parser)]
+
+
+def _targets(folder: Path, facts: Facts, environment: Mapping[str, str], only_reads: bool) -> Iterator[BakedTarget]:
+    """The targets, the default one first: what is compiled has to be compiled by a new process."""
+    default = facts.default(environment)
+    for name in sorted(facts.targets, key=lambda name: name != default):
+        keeps = precompiled.path(folder) if name == default and not only_reads else None
+        project = _project(environment, name, only_reads)
+        yield BakedTarget(project, name, _of_pod(folder, facts, name, environment), keeps)
 
 
 def _other_file(facts: Facts, environment: Mapping[str, str]) -> Iterator[str]:

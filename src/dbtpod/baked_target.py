@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from dbtpod.dbt.parse_state import FILE, baked_path
 from dbtpod.dbt.project import Project
 from dbtpod.errors import DbtUnusable
 
-_SCRIPT = Path(__file__).with_name("parse_process.py")
+_PROCESS = Path(__file__).with_name("parse_process.py")
 _MISSING = re.compile(r"Env var required but not provided: '(\w+)'")
 _READ = re.compile(r"""env_var\(\s*(['"])(\w+)\1\s*\)""")
 _IS_SECRET = re.compile(
@@ -37,7 +37,40 @@ _OF_POD = {
     "DBTPOD_TEMP_DIRECTORY": "/tmp/duckdb",  # noqa: S108
     "DBTPOD_TEMP_LIMIT": "456MB",
 }
-_ARGS = ("parse", "--target")
+
+
+class Parser:
+    """A process that runs dbt one time after the other, with one import of it."""
+
+    def __init__(self) -> None:
+        self._popen: subprocess.Popen[str] | None = None
+
+    def close(self) -> None:
+        """End it; the next run has a new one."""
+        if self._popen:
+            self._popen.communicate()
+            self._popen = None
+
+    def run(self, run: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Run dbt to its end, and return what it said."""
+        target_dir = Path(run["environment"]["DBT_TARGET_PATH"])
+        shutil.rmtree(target_dir, ignore_errors=True)
+        target_dir.mkdir()
+        if self._popen is None or self._popen.poll() is not None:
+            self._popen = subprocess.Popen(
+                [sys.executable, "-P", _PROCESS],
+                cwd=run["environment"]["DBT_PROJECT_DIR"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        assert self._popen.stdin and self._popen.stdout  # noqa: S101
+        self._popen.stdin.write(json.dumps(run) + "\n")
+        self._popen.stdin.flush()
+        if not self._popen.stdout.readline():
+            # It has become the plain dbt, or died: what was printed tells.
+            self._popen.wait()
+        return _events(Path(run["output"]))
 
 
 @dataclass
@@ -52,19 +85,24 @@ class BakedTarget:
     _missing: set[str] = field(default_factory=set)
     _kind: int = 0
 
-    def bake(self) -> list[str]:
+    def bake(self, parser: Parser) -> list[str]:
         """Parse the project, keep what dbt parsed, and return what a user should know of it.
 
         DbtUnusable has dbt's own lines where it cannot parse.
         """
         self._missing = self._read_without_value()
         with tempfile.TemporaryDirectory() as folder:
-            state, said = self._parse(Path(folder))
+            parsed, looked = Path(folder) / "parsed", Path(folder) / "looked"
+            while not _has_ended_well(said := parser.run(self._run(parsed))):
+                self._give_placeholders(said)
+                if self.precompiled:
+                    # Which takes what a new process compiles.
+                    parser.close()
             baked = baked_path(self.project, self.name)
             baked.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(state, baked)
-            reason = _reason(said)
-            return self._explained(Path(folder), reason) if reason else []
+            shutil.copyfile(parsed / FILE, baked)
+            reason = _reason(parser.run(self._run(looked, self._missing, baked)))
+            return self._explained(parser, looked, baked, reason) if reason else []
 
     def _read_without_value(self) -> set[str]:
         files = [self.project.folder / "dbt_project.yml", self.project.profiles_dir / "profiles.yml"]
@@ -74,20 +112,6 @@ class BakedTarget:
 
     def _known(self) -> dict[str, str]:
         return {name: value for name, value in self.environment.items() if not _IS_SECRET.search(name)}
-
-    def _parse(self, folder: Path) -> tuple[Path, list[dict[str, Any]]]:
-        """Parse, and parse again as a pod; the file that the first has left, and the events of the second."""
-        first, second = folder / "first", folder / "second"
-        runs = [self._run(first, ()), self._run(second, self._missing, first)]
-        code = _start(runs, self.precompiled)
-        said = _events(first)
-        if not _has_ended_well(said):
-            self._give_placeholders(said)
-            return self._parse(folder)
-        if code == 0 and not _events(second):
-            # The process has become the plain dbt, as `precompiled.bake` says.
-            code = _start(runs[1:], None)
-        return first / FILE, _events(second)
 
     def _give_placeholders(self, said: Iterable[dict[str, Any]]) -> None:
         """Have another try with one more placeholder, or with others; DbtUnusable where that is of no use."""
@@ -102,30 +126,28 @@ class BakedTarget:
             text = "\n".join(lines)
             raise DbtUnusable(f"dbt cannot parse {self.project.folder} for the target `{self.name}`.{hint}\n{text}")
 
-    def _explained(self, folder: Path, reason: str) -> list[str]:
+    def _explained(self, parser: Parser, folder: Path, baked: Path, reason: str) -> list[str]:
         """Say why a pod parses what was parsed here, by trying each variable alone."""
-        state = folder / "first"
-        names = ["", *sorted(self._missing)]
-        runs = [self._run(folder / f"of-{name}", {name}, state) for name in names]
-        _start(runs, None)
-        reasons = {name: found for name in names if (found := _reason(_events(folder / f"of-{name}")))}
-        if "" in reasons or not reasons:
-            return [f"Target `{self.name}`: each pod parses again what was parsed here: {reasons.get('', reason)}."]
+        if not self._missing or (found := _reason(parser.run(self._run(folder, (), baked)))):
+            return [f"Target `{self.name}`: each pod parses again what was parsed here: {found or reason}."]
+        reasons = {name: _reason(parser.run(self._run(folder, {name}, baked))) for name in sorted(self._missing)}
         return [
             f"Target `{self.name}`: the value of {name} is part of what was parsed, so a pod with another one parses "
             f"again: {found}. If it is no secret, set it where `dbtpod bake` runs."
             for name, found in reasons.items()
+            if found
         ]
 
-    def _run(self, target_dir: Path, others: Iterable[str], state: Path | None = None) -> dict[str, Any]:
+    def _run(self, target_dir: Path, others: Container[str] = (), state: Path | None = None) -> dict[str, Any]:
         """A parse with the placeholders, `others` among them with their other value; of what `state` has, as a pod."""
         inherited = self._known() | {name: self._placeholder(name, name in others) for name in self._missing}
         environment = process.environment(self.project, target_dir, inherited)
         return {
-            "args": [*_ARGS, self.name],
+            "args": ["parse", "--target", self.name],
             "environment": environment | (_OF_POD if state else {}),
             "output": str(target_dir / "output.jsonl"),
-            "state": str(state / FILE) if state else None,
+            "state": str(state) if state else None,
+            "precompiled": str(self.precompiled) if self.precompiled and not state else None,
         }
 
     def _placeholder(self, name: str, is_other: bool) -> str:
@@ -140,19 +162,8 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(each)
 
 
-def _start(runs: Sequence[Mapping[str, Any]], precompiled: Path | None) -> int:
-    for run in runs:
-        folder = Path(run["environment"]["DBT_TARGET_PATH"])
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-    given = json.dumps({"runs": list(runs), "precompiled": str(precompiled) if precompiled else None})
-    folder = runs[0]["environment"]["DBT_PROJECT_DIR"]
-    return subprocess.run([sys.executable, "-P", _SCRIPT], input=given, text=True, cwd=folder, check=False).returncode
-
-
-def _events(target_dir: Path) -> list[dict[str, Any]]:
+def _events(file: Path) -> list[dict[str, Any]]:
     """What dbt said; a line that is no event of it, such as a traceback, is an error."""
-    file = target_dir / "output.jsonl"
     lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else []
     return [_event(line) for line in lines if line.strip()]
 

@@ -1,12 +1,11 @@
-"""A process of `baked_target`: runs dbt several times with one import of it, each with its own environment and output.
+"""The process of a `Parser` (baked_target): it imports dbt once, and runs it as often as it is asked to, as if alone.
 
-`python -P parse_process.py` reads JSON from standard input:
+Run by path. A line of JSON comes for each run, and its exit code goes back as a line:
 
-    {"runs": [{"args": [...], "environment": {...}, "output": "file", "state": "file or null"}, ...],
-     "precompiled": "file or null"}
+    {"args": [...], "environment": {...}, "output": "file", "state": "file or null", "precompiled": "file or null"}
 
-`state` is what an earlier run parsed, put where this one looks for it. The first run that fails is the last, and the
-exit code is its own. With `precompiled`, what the first run compiles is kept there.
+`state` is what an earlier run parsed, put where this one looks for it. With `precompiled`, which is for the first run
+only, what dbt compiles is kept there.
 """
 
 import json
@@ -14,37 +13,25 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
 
 
-def main() -> int:
-    """Do what standard input says."""
-    given = json.load(sys.stdin)
-    for number, run in enumerate(given["runs"]):
-        code = _run(run, given["precompiled"] if number == 0 else None)
-        if code:
-            return code
-    return 0
+def main() -> None:
+    """Answer until there are no more lines."""
+    # Not inherited: where the process becomes the plain dbt, as `precompiled.bake` may decide, it is closed.
+    with os.fdopen(os.dup(1), "w") as answers:
+        for line in sys.stdin:
+            answers.write(f"{_run(**json.loads(line))}\n")
+            answers.flush()
 
 
-def _run(run: dict[str, Any], precompiled_file: str | None) -> int:
+def _run(args: list[str], environment: dict[str, str], output: str, state: str | None, precompiled: str | None) -> int:
     os.environ.clear()
-    os.environ.update(run["environment"])
-    if run["state"]:
-        shutil.copy(run["state"], run["environment"]["DBT_TARGET_PATH"])
-    output = os.open(run["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    os.close(output)
+    os.environ.update(environment)
+    if state:
+        shutil.copy(state, environment["DBT_TARGET_PATH"])
+    _print_to(output)
     try:
-        if precompiled_file:
-            from dbtpod.faststart import precompiled
-
-            return precompiled.bake(Path(precompiled_file), run["args"])
-        from dbt.cli.main import cli
-
-        cli.main(run["args"], prog_name="dbt")
-        return 0
+        return _dbt(args, precompiled)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(bool(end.code))
     finally:
@@ -52,5 +39,23 @@ def _run(run: dict[str, Any], precompiled_file: str | None) -> int:
         sys.stderr.flush()
 
 
+def _dbt(args: list[str], precompiled_file: str | None) -> int:
+    if precompiled_file:
+        from dbtpod.faststart import precompiled
+
+        return precompiled.bake(Path(precompiled_file), args)
+    from dbt.cli.main import cli
+
+    cli.main(args, prog_name="dbt")
+    return 0
+
+
+def _print_to(file: str) -> None:
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
