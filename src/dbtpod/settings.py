@@ -90,9 +90,7 @@ def _duckdb_path(environment: Mapping[str, str], folder: Path | None, problems: 
     elif folder and (catalog := project.catalog(folder, environment)):
         return Path(volume) / "work" / f"{catalog}.duckdb"
     elif folder:
-        problems.append(
-            f"The name of the DuckDB file of {folder} is not known yet: run `dbtpod bake`, or set DUCKDB_PATH."
-        )
+        problems.append(f"The DuckDB file of {folder} has no name yet: run `dbtpod bake`, or set DUCKDB_PATH.")
     return None
 
 

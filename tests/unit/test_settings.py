@@ -19,7 +19,9 @@ def environment(tmp_path: Path) -> dict[str, str]:
 def test_a_missing_duckdb_path_says_what_to_give(environment: dict[str, str]) -> None:
     del environment["DUCKDB_PATH"]
 
-    with pytest.raises(SettingsError, match=r"DUCKDB_PATH is not set: .*/data/work/warehouse\.duckdb"):
+    with pytest.raises(
+        SettingsError, match=r"DUCKDB_PATH is not set, nor is DBTPOD_VOLUME: .*/data/work/warehouse\.duckdb"
+    ):
         from_environment(environment)
 
 
