@@ -16,7 +16,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.states import Pending
 
 from bench import measure, processes
-from dbtpod import bake, settings
+from dbtpod import bake
 from dbtpod.dbt import process
 from dbtpod.faststart import boot, parts
 from prefect_server import running
@@ -44,7 +44,7 @@ def table(without: Sequence[str] = ()) -> Iterator[str]:
 
 
 def _table(folder: Path, without: Sequence[str]) -> Iterator[str]:
-    shutil.copytree("dbt_project", folder / "project", ignore=shutil.ignore_patterns("target", "logs"))
+    shutil.copytree("dbt_project", folder / "project", ignore=shutil.ignore_patterns("target", "logs", ".dbtpod"))
     shutil.copytree("flows", folder / "flows")
     (folder / "volume" / "work").mkdir(parents=True)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")} | ENVIRONMENT
@@ -55,8 +55,7 @@ def _table(folder: Path, without: Sequence[str]) -> Iterator[str]:
         "PREFECT_HOME": str(folder / "prefect"),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-    here = settings.for_project(environment)
-    bake.bake(here)
+    bake.bake(environment, print)
     yield HEADER
     bare = _bare(folder, environment)
     yield from rows("plain `dbt build`", bare)

@@ -15,9 +15,8 @@ from statistics import median
 from api_gate import ApiGate
 from bench import measure, project
 from bench.measure import Cost, ratio, spread
-from dbtpod import bake, settings
+from dbtpod import bake
 from dbtpod.dbt import process
-from dbtpod.warehouse import warehouse
 from prefect_server import Server, running
 
 SIZES = (10, 200, 1000)
@@ -115,7 +114,7 @@ class _Bench:
         project.write(folder / "project", models)
         self._folder = folder
         self._bare, self._flow = (self._environment(folder / name) for name in ("bare", "flow"))
-        bake.bake(warehouse.project(settings.from_environment(self._flow)))
+        bake.bake(self._flow, print)
         self.bare()  # dbt keeps its parse state in its target folder
 
     def _environment(self, volume: Path) -> dict[str, str]:

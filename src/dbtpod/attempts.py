@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from dbtpod import complete, outcome, plan
 from dbtpod.dbt import arguments, parse_state, process, profile, record, results, stream
 from dbtpod.dbt.events import Event, LogLine
-from dbtpod.dbt.project import Project
+from dbtpod.dbt.project import DUCKDB, Project
 from dbtpod.dbt.record import GOOD, Attempt
 from dbtpod.dbt.results import RunReport
 from dbtpod.errors import BuildIncomplete, SettingsError
@@ -59,17 +59,13 @@ class Step:
 class Attempts:
     """The attempts of the command with this folder; made where a flow calls the command."""
 
-    def __init__(
-        self, project: Project, folder: Path, args: Sequence[str], target: str, file: BuiltFile | None, log: Log
-    ) -> None:
+    def __init__(self, project: Project, folder: Path, args: Sequence[str], file: BuiltFile | None, log: Log) -> None:
         self._project = project
         self._folder = folder
         self._args = tuple(args)
-        self._target = target
         # The reader's commands have none.
         self._file = file
         self._log = log
-        self._options = parse_state.target_options(target)
         self._untouched = file is not None and file.is_untouched
         self._before = file and file.look()
         self._is_certain = False
@@ -96,18 +92,25 @@ class Attempts:
 
     def check_connection(self) -> None:
         """SettingsError where dbt would write to another file than the run's own, or read another one."""
-        given = arguments.parse([*self._args, *self._options])
-        found = profile.connection(given, process.environment(self._project, self._folder))
-        is_reader = self._target == parse_state.READER
-        file = self._project.reads if is_reader else self._project.writes
+        text = arguments.text(self._args)
+        found = profile.connection(arguments.parse(self._args), process.environment(self._project, self._folder))
+        file = self._project.reads if self._project.only_reads else self._project.writes
         self._is_certain = found is not None
-        if found and not found.is_file(file):
-            variable = "DBTPOD_READABLE_PATH" if is_reader else "DUCKDB_PATH"
-            raise SettingsError(
-                f"{arguments.text(self._args)}: the target `{found.target}` of {found.profiles_yml} "
-                f"{'reads' if is_reader else 'writes to'} {found.path}, and not {file}. Give that target "
-                f"`path: \"{{{{ env_var('{variable}') }}}}\"`."
-            )
+        if found is None or found.is_file(file):
+            return
+        if found.adapter != DUCKDB:
+            if self._file and self._file.publishes:
+                raise SettingsError(
+                    f"{text}: the target `{found.target}` of {found.profiles_yml} is of type {found.adapter}, which "
+                    "has no DuckDB file to publish. Set warehouse.publish to false (DBTPOD_PUBLISH=false)."
+                )
+            self._is_certain = False
+            return
+        raise SettingsError(
+            f"{text}: the target `{found.target}` of {found.profiles_yml} "
+            f"{'reads' if self._project.only_reads else 'writes to'} {found.path}, and not {file}. Leave "
+            f"--profiles-dir and --project-dir out: {self._project.profiles_dir} has the same profile with that path."
+        )
 
     def run(self, watcher: Watcher, log: Log) -> None:
         """Run the next attempt to its end; DbtPodError says what failed, and why."""
@@ -134,7 +137,7 @@ class Attempts:
 
     def finish(self) -> complete.Command:
         """Look whether the command, whose last attempt ended well, is complete; BuildIncomplete if it is not."""
-        done = complete.command(self._project, self._args, self._options, self._found)
+        done = complete.command(self._project, self._args, self._found)
         # Once: what a later command of the run drops is not missed when another pod comes back here.
         if self._file and not (self._folder / _DONE).exists():
             self._file.check()
@@ -159,7 +162,7 @@ class Attempts:
             if unsure:
                 reason = f"it was stopped in {', '.join(unsure)}, whose rows may be there already"
                 return Step(None, reason, is_safe=False)
-            planned = plan.of(self._project, counted[0], self._options)
+            planned = plan.of(self._project, counted[0])
         except plan.PlanUnknown as error:
             return Step(None, str(error))
         ended = record.settled(counted)
@@ -198,8 +201,8 @@ class Attempts:
         """Make the attempt's folder with what dbt needs in it; its record, and the command to run."""
         with durable.volume_errors(self._folder.parent, 0, "dbt's artifacts"):
             target_dir.mkdir(parents=True)
-            parse_state.give(self._project, self._target, target_dir)
-            command = [*self._command(step, target_dir), *self._options]
+            parse_state.give(self._project, self._args, target_dir)
+            command = self._command(step, target_dir)
             whole = step.remaining is None
             facts = {"whole": whole, "from_published": from_published}
             return record.Recorder(target_dir, self._args, command, **facts), command
@@ -239,7 +242,7 @@ class Attempts:
         return code, [event for event in kept if isinstance(event, LogLine)]
 
     def _database(self) -> str:
-        if self._target == parse_state.READER:
+        if self._project.only_reads:
             return f"{self._project.reads}, read-only"
         return f"DUCKDB_PATH={self._project.writes}"
 

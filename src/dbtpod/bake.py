@@ -1,53 +1,91 @@
-"""What `dbtpod bake` does: have dbt parse the project while the image is built, for each target of the profile.
+"""What `dbtpod bake` does while an image is built, so that its pods begin without parsing.
 
-What it parsed lies with the project (`parse_state`), and what it compiled, for the preloaded dbt (`precompiled`).
+The profile that runs use is made of the user's own (`dbt.effective_profile`). dbt parses the project for each of its
+targets, as a run that writes and as one that only reads (`baked_target`); what it parsed lies with the project
+(`dbt.parse_state`), and so does what it compiled, for the preloaded dbt (`faststart.precompiled`).
 """
 
 import shutil
-import subprocess
-import sys
-import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from importlib.util import find_spec
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
-from dbtpod.dbt import process
-from dbtpod.dbt.parse_state import FILE, READER, WRITER, baked_path, target_options
-from dbtpod.dbt.project import Project
-from dbtpod.errors import DbtUnusable
+from dbtpod import settings
+from dbtpod.baked_target import BakedTarget, Parser
+from dbtpod.dbt import effective_profile, profile
+from dbtpod.dbt.project import CATALOG, DUCKDB, MADE, Facts, Project, find
+from dbtpod.dbt.rendering import Renderer, VariableMissing, variable
 from dbtpod.faststart import precompiled
+from dbtpod.warehouse import warehouse
 
 
-def bake(project: Project) -> None:
-    """Parse the project for each target that the profile has; DbtUnusable has dbt's own lines where it cannot."""
+def bake(environment: Mapping[str, str], say: Callable[[str], None]) -> None:
+    """Make the profile and parse the project; `say` gets what a user should know.
+
+    SettingsError has all problems of the profile, DbtUnusable dbt's own lines where it cannot parse.
+    """
+    folder = find(environment, Path.cwd())
+    made = effective_profile.write(folder, environment)
+    for note in [*made.notes, *_other_file(made.facts, environment)]:
+        say(note)
+    _remove_others(folder, made.facts)
     with ThreadPoolExecutor() as side_by_side:
-        list(side_by_side.map(lambda target: _bake(project, target), (WRITER, READER)))
+        lanes = [_targets(folder, made.facts, environment, only_reads) for only_reads in (False, True)]
+        found = [line for lines in side_by_side.map(_bake, lanes) for line in lines]
+    # Most are the same for both kinds of run.
+    for line in dict.fromkeys(found):
+        say(line)
+    say(f"Baked {folder}: profile `{made.facts.profile}`, target {', '.join(made.facts.targets)}.")
 
 
-def _bake(project: Project, target: str) -> None:
-    """Parse the project for one target and keep dbt's parse state; a profile without a reader is no error."""
-    with tempfile.TemporaryDirectory() as folder:
-        args = ["--log-format", "text", "--log-level", "info", "parse", *target_options(target)]
-        done = subprocess.run(
-            [*_parser(project, target), *args],
-            cwd=project.folder,
-            env=process.environment(project, Path(folder)),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        if target == READER and "does not have a target named" in done.stdout:
-            sys.stderr.write("The profile has no target `reader`: commands that only read will fail.\n")
-            return
-        if done.returncode:
-            raise DbtUnusable(f"dbt parse for the {target} ended with exit code {done.returncode}:\n{done.stdout}")
-        baked_path(project, target).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(Path(folder) / FILE, baked_path(project, target))
+def _bake(targets: Iterable[BakedTarget]) -> list[str]:
+    with closing(Parser()) as parser:
+        return [line for target in targets for line in target.bake(parser)]
 
 
-def _parser(project: Project, target: str) -> list[str]:
-    """Return the dbt that parses: as a Python package the one that keeps what it compiles, else the executable."""
-    if target == WRITER and find_spec("dbt"):
-        return [sys.executable, "-P", precompiled.__file__, str(precompiled.path(project.folder))]
-    return [process.executable()]
+def _targets(folder: Path, facts: Facts, environment: Mapping[str, str], only_reads: bool) -> Iterator[BakedTarget]:
+    """Yield the targets, the default one first: what is compiled has to be compiled by a new process."""
+    default = facts.default(environment)
+    for name in sorted(facts.targets, key=lambda name: name != default):
+        keeps = precompiled.path(folder) if name == default and not only_reads else None
+        project = _project(environment, name, only_reads)
+        yield BakedTarget(project, name, _of_pod(folder, facts, name, environment), keeps)
+
+
+def _other_file(facts: Facts, environment: Mapping[str, str]) -> Iterator[str]:
+    """Yield what DUCKDB_PATH means for SQL that names its catalog."""
+    given = environment.get("DUCKDB_PATH")
+    for name, target in facts.targets.items():
+        if given and target.adapter == DUCKDB and target.catalog not in (CATALOG, profile.catalog(given)):
+            yield (
+                f"DUCKDB_PATH is {given!r}, and target `{name}` builds `{target.catalog}`: SQL that names that catalog "
+                "fails. Set DBTPOD_VOLUME in place of DUCKDB_PATH, and the file has that name."
+            )
+
+
+def _of_pod(folder: Path, facts: Facts, target: str, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a pod with that target: dbt_project.yml may read the variables that choose it too."""
+    chosen = dict(environment)
+    try:
+        Renderer(environment)(profile.load(folder / "dbt_project.yml").get("profile"))
+    except VariableMissing as missing:
+        chosen[str(missing)] = facts.profile
+    if target != facts.default(environment):
+        chosen[variable(facts.target) or "DBT_TARGET"] = target
+    return chosen
+
+
+def _project(environment: Mapping[str, str], target: str, only_reads: bool) -> Project:
+    """Return the project as a pod with that target has it: the DuckDB file has the name that the target gives it."""
+    given = {name: value for name, value in environment.items() if name != "DBT_ENGINE_TARGET"}
+    project = warehouse.project(settings.from_environment(given | {"DBT_TARGET": target}))
+    return replace(project, only_reads=only_reads)
+
+
+def _remove_others(folder: Path, facts: Facts) -> None:
+    """Remove the states of targets that the profile has no more."""
+    for path in (folder / MADE).glob("*/*/"):
+        if path.name not in facts.targets:
+            shutil.rmtree(path)

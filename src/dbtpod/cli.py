@@ -42,14 +42,13 @@ def execute(flow_run_id: UUID) -> int:
 
 @dbtpod.command()
 def bake() -> None:
-    """Parse the dbt project while the image is built.
+    """Make the profile that runs use, and parse the dbt project.
 
-    Pods then begin without parsing.
+    In an image, so that pods begin without parsing.
     """
     from dbtpod import bake, settings
-    from dbtpod.warehouse import warehouse
 
-    bake.bake(warehouse.project(settings.from_environment()))
+    bake.bake(settings.environment(), click.echo)
 
 
 @dbtpod.command()

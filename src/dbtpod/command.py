@@ -11,7 +11,7 @@ from prefect.tasks import Task
 
 from dbtpod import attempts, complete
 from dbtpod.attempts import Attempts
-from dbtpod.dbt import arguments, parse_state, results
+from dbtpod.dbt import arguments, results
 from dbtpod.dbt.project import Project
 from dbtpod.dbt.results import RunReport
 from dbtpod.errors import DbtPodError
@@ -65,8 +65,7 @@ class Dbt:
         self._failed.append(name)
         log = get_run_logger()
         folder = self._run_dir / f"{number}-{arguments.parse(args).verb}"
-        target = parse_state.WRITER if self._file else parse_state.READER
-        command = Attempts(self._project, folder, args, target, self._file, log)
+        command = Attempts(self._project, folder, args, self._file, log)
         command.check_connection()
         self._add(attempts.merged(command.reports))
         self.target_dir = command.target_dir

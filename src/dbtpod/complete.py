@@ -22,8 +22,7 @@ _MOST_NAMED = 10
 # Commands without a plan that write to the database all the same.
 WRITING = ("run-operation", "clone", "retry")
 _ELSEWHERE = (
-    "Give the profile's target `path: \"{{ env_var('DUCKDB_PATH') }}\"`, or for another database than DuckDB set "
-    "warehouse.publish to false."
+    "Leave --profiles-dir out of the command, or for another database than DuckDB set warehouse.publish to false."
 )
 
 
@@ -40,14 +39,14 @@ class Command:
         return bool(self.plan) if self.plan is not None else arguments.parse(self.args).verb in WRITING
 
 
-def command(project: Project, args: Sequence[str], options: list[str], attempts: Sequence[Attempt]) -> Command:
+def command(project: Project, args: Sequence[str], attempts: Sequence[Attempt]) -> Command:
     """Return the command as done; BuildIncomplete says what its attempts, the last of which ended well, left out."""
     text = arguments.text(args)
     if arguments.parse(args).verb not in arguments.KINDS:
         return Command(tuple(args), None)
     counted = record.since_whole(attempts)
     try:
-        planned = plan.of(project, counted[0], options)
+        planned = plan.of(project, counted[0])
     except plan.PlanUnknown as error:
         raise BuildIncomplete(
             f"{text} ended with success, but which nodes it was to run is not known: {error}. dbt's artifacts: "

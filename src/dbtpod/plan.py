@@ -30,17 +30,14 @@ class _Node:
     model: str | None  # that a unit test belongs to
 
 
-def of(project: Project, whole: Attempt, options: list[str]) -> frozenset[str]:
-    """Return the plan of an attempt that ran a command from its beginning, with the options that were added to it.
-
-    Raises PlanUnknown.
-    """
+def of(project: Project, whole: Attempt) -> frozenset[str]:
+    """Return the plan of an attempt that ran a command from its beginning; raises PlanUnknown."""
     file = whole.target_dir / _FILE
     known = _written(file)
     if known is None:
         known = _by_results(whole)
         if known is None:
-            known = _by_listing(project, whole, options)
+            known = _by_listing(project, whole)
         durable.write_json(file, {"nodes": sorted(known)})
     return known
 
@@ -64,11 +61,11 @@ def _by_results(whole: Attempt) -> frozenset[str] | None:
     return named if agreed and whole.seen <= named else None
 
 
-def _by_listing(project: Project, whole: Attempt, options: list[str]) -> frozenset[str]:
+def _by_listing(project: Project, whole: Attempt) -> frozenset[str]:
     if whole.total is None or whole.args is None:
         raise PlanUnknown("no node of it had begun")
     nodes = _manifest(whole.target_dir)
-    listed = frozenset(_listed(project, whole, options))
+    listed = frozenset(_listed(project, whole))
     if strange := sorted(listed - nodes.keys()):
         raise PlanUnknown(f"`dbt ls` names nodes that the attempt did not know: {_some(strange)}")
     counted = frozenset(node_id for node_id in listed if nodes[node_id].is_counted)
@@ -81,13 +78,12 @@ def _by_listing(project: Project, whole: Attempt, options: list[str]) -> frozens
     return frozenset(n for n in counted if verb != "build" or nodes[n].model is None or nodes[n].model in listed)
 
 
-def _listed(project: Project, whole: Attempt, options: list[str]) -> list[str]:
+def _listed(project: Project, whole: Attempt) -> list[str]:
     folder = whole.target_dir / "ls"
     folder.mkdir(exist_ok=True)
     environment = process.environment(project, folder)
     types = arguments.variable(environment, "RESOURCE_TYPES") or ""
-    args = [*(whole.args or ()), *options]
-    with process.start(arguments.listing(args, types.split()), project, folder) as dbt:
+    with process.start(arguments.listing(whole.args or (), types.split()), project, folder) as dbt:
         lines = list(dbt.lines())
         code = dbt.wait()
     if code:

@@ -5,14 +5,17 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 from prefect import State, get_run_logger
 from prefect.runtime import flow_run
 
 from dbtpod import resume, settings
 from dbtpod.command import NO_RETRIES, Dbt, Retries
-from dbtpod.dbt import arguments
+from dbtpod.dbt import arguments, effective_profile
+from dbtpod.dbt.project import find
 from dbtpod.errors import SettingsError
+from dbtpod.settings import Settings
 from dbtpod.ui import artifacts, mark, report
 from dbtpod.ui.lineage import read_parents
 from dbtpod.ui.node_runs import NodeRuns
@@ -57,7 +60,7 @@ def run_dbt(*commands: str | Sequence[str], retries: int = 0, retry_delay_second
 @contextmanager
 def writing(retries: Retries = NO_RETRIES) -> Iterator[Dbt]:
     """Yield a dbt that writes: alone, on a copy of the last published build, published if the block ends well."""
-    given, run_id = settings.from_environment(), _flow_run_id()
+    given, run_id = _settings(), _flow_run_id()
     kept, project, log = warehouse.of(given), warehouse.project(given), get_run_logger()
     with NodeRuns() as nodes, kept.write(Run(run_id, _holder()), LOCK_SECONDS, log) as file:
         mark.amend(kept.builds)
@@ -72,7 +75,7 @@ def writing(retries: Retries = NO_RETRIES) -> Iterator[Dbt]:
 @contextmanager
 def reading(retries: Retries = NO_RETRIES) -> Iterator[Dbt]:
     """Yield a dbt that reads the published warehouse; WarehouseUnusable where nothing was published yet."""
-    given, run_id = settings.from_environment(), _flow_run_id()
+    given, run_id = _settings(), _flow_run_id()
     kept = warehouse.of(given)
     project = warehouse.project(given, kept.read(get_run_logger()))
     run_dir = kept.volume.reader_runs() / run_id
@@ -80,6 +83,15 @@ def reading(retries: Retries = NO_RETRIES) -> Iterator[Dbt]:
         dbt = Dbt(project, run_dir, None, retries, nodes)
         with _reported(dbt):
             yield dbt
+
+
+def _settings() -> Settings:
+    """Read the settings, with the profile as the project's files are now: those of an image do not change."""
+    environment = settings.environment()
+    if made := effective_profile.refresh(find(environment, Path.cwd()), environment):
+        for note in made.notes:
+            get_run_logger().info("%s", note)
+    return settings.from_environment(environment)
 
 
 @contextmanager

@@ -1,10 +1,14 @@
 """What a user sets, read from the environment; every wrong one is named at once."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from dbtpod.dbt import project
+
+# What it is read from, for whoever reads settings.
+from dbtpod.environment import add_to_environment as add_to_environment
+from dbtpod.environment import environment as environment
 from dbtpod.errors import SettingsError
 
 # The resident memory of Prefect's and dbt's processes in a pod, measured at 120 and 190 MiB, with some room.
@@ -17,7 +21,7 @@ class Settings:
 
     # The file that runs build on; every path of the volume is derived from it (warehouse.volume).
     duckdb_path: Path
-    # Holds dbt_project.yml and profiles.yml.
+    # Holds dbt_project.yml.
     project_dir: Path
     # False: build in place, for files too large to copy; readers then wait for writers.
     publish: bool = True
@@ -29,44 +33,22 @@ class Settings:
     memory_limit: str | None = None
 
 
-def environment() -> dict[str, str]:
-    """Return a copy of the process's environment.
-
-    A copy, as it cannot change while another thread reads it. os.environ is used here, and by the watchdog, which
-    imports nothing of ours; a lint rule refuses it elsewhere.
-    """
-    return dict(os.environ)
-
-
-def add_to_environment(values: Mapping[str, str]) -> None:
-    """Give variables to this process and to what it starts; for a process that has no second thread yet."""
-    os.environ.update(values)
-
-
 def from_environment(given: Mapping[str, str] | None = None) -> Settings:
     """Read the settings of a run; SettingsError names each variable that is missing or wrong.
 
-    DUCKDB_PATH must be absolute and two folders deep (`<volume>/work/warehouse.duckdb`). DBT_PROJECT_DIR, dbt's own
-    variable, is the folder `dbt_project` here unless set.
+    The project is that of DBT_PROJECT_DIR, or the one that `project.find` finds. The DuckDB file is DUCKDB_PATH, which
+    must be absolute and two folders deep (`<volume>/work/warehouse.duckdb`), or else lies on the volume
+    DBTPOD_VOLUME, with the name that the user's profile gives it.
 
-    >>> from_environment({"DUCKDB_PATH": "/data/work/shop.duckdb"}).keep_generations
+    >>> from_environment({"DUCKDB_PATH": "/data/work/shop.duckdb", "DBT_PROJECT_DIR": "dbt_project"}).keep_generations
     3
     """
     values = environment() if given is None else given
     problems: list[str] = []
-    path = duckdb_path(values)
-    if not values.get("DUCKDB_PATH"):
-        problems.append("DUCKDB_PATH is not set: give the DuckDB file's path, such as /data/work/warehouse.duckdb.")
-    elif path is None:
-        problems.append(
-            f"DUCKDB_PATH is {values['DUCKDB_PATH']!r}: it must be absolute, such as /data/work/warehouse.duckdb."
-        )
-    project = Path(values.get("DBT_PROJECT_DIR", "dbt_project")).absolute()
-    if not (project / "dbt_project.yml").is_file():
-        problems.append(f"DBT_PROJECT_DIR is {str(project)!r}: there is no dbt_project.yml in it.")
+    folder = _project(values, problems)
     settings = Settings(
-        duckdb_path=path or Path(),
-        project_dir=project,
+        duckdb_path=_duckdb_path(values, folder, problems) or Path(),
+        project_dir=folder or Path(),
         publish=_boolean(values, "DBTPOD_PUBLISH", True, problems),
         keep_generations=_positive(values, "DBTPOD_KEEP_GENERATIONS", 3, problems),
         allow_network_filesystem=_boolean(values, "DBTPOD_ALLOW_NETWORK_FILESYSTEM", False, problems),
@@ -78,9 +60,39 @@ def from_environment(given: Mapping[str, str] | None = None) -> Settings:
 
 
 def duckdb_path(environment: Mapping[str, str]) -> Path | None:
-    """Return DUCKDB_PATH; None where it names no file on a volume."""
-    path = Path(environment.get("DUCKDB_PATH", ""))
-    return path if path.is_absolute() and len(path.parts) >= 4 else None
+    """Return the DuckDB file that runs build on; None where the settings name none on a volume."""
+    folder = None if environment.get("DUCKDB_PATH") else _project(environment, [])
+    return _duckdb_path(environment, folder, [])
+
+
+def _project(environment: Mapping[str, str], problems: list[str]) -> Path | None:
+    try:
+        return project.find(environment, Path.cwd())
+    except SettingsError as error:
+        problems.append(str(error))
+        return None
+
+
+def _duckdb_path(environment: Mapping[str, str], folder: Path | None, problems: list[str]) -> Path | None:
+    """DUCKDB_PATH, or the project's file on DBTPOD_VOLUME; None, with a problem, where it is not on a volume."""
+    given, volume = environment.get("DUCKDB_PATH"), environment.get("DBTPOD_VOLUME")
+    if given:
+        path = Path(given)
+        if path.is_absolute() and len(path.parts) >= 4:
+            return path
+        problems.append(f"DUCKDB_PATH is {given!r}: it must be absolute, such as /data/work/warehouse.duckdb.")
+    elif not volume:
+        problems.append(
+            "DUCKDB_PATH is not set, nor is DBTPOD_VOLUME: give the DuckDB file's path, such as "
+            "/data/work/warehouse.duckdb, or the folder of its volume, such as /data."
+        )
+    elif not Path(volume).is_absolute() or len(Path(volume).parts) < 2:
+        problems.append(f"DBTPOD_VOLUME is {volume!r}: it must be absolute, such as /data.")
+    elif folder and (catalog := project.catalog(folder, environment)):
+        return Path(volume) / "work" / f"{catalog}.duckdb"
+    elif folder:
+        problems.append(f"The DuckDB file of {folder} has no name yet: run `dbtpod bake`, or set DUCKDB_PATH.")
+    return None
 
 
 def _memory_limit(environment: Mapping[str, str], problems: list[str]) -> str | None:

@@ -16,6 +16,9 @@ from typing import Any
 import duckdb
 import pytest
 
+from dbtpod.dbt import effective_profile
+from dbtpod.dbt.project import MADE
+
 PROJECT = Path(__file__).parents[2] / "dbt_project"
 FULL_PARSE = "Unable to do partial parsing"
 Row = tuple[Any, ...]
@@ -61,7 +64,7 @@ class Shop:
             "TZ": "Pacific/Kiritimati",
             "DUCKDB_PATH": str(self.warehouse),
             "DBT_PROJECT_DIR": str(self.project),
-            "DBT_PROFILES_DIR": str(self.project),
+            "DBT_PROFILES_DIR": str(self.project / MADE / "writer"),
             "DBT_TARGET_PATH": str(self.root / "target"),
             "DBT_LOG_PATH": str(self.root / "logs"),
         }
@@ -101,15 +104,16 @@ class Shop:
 @pytest.fixture(scope="session")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     shop = Shop(tmp_path_factory.mktemp("shop"))
-    shutil.copytree(PROJECT, shop.project, ignore=shutil.ignore_patterns("target", "logs", "dbt_packages"))
+    shutil.copytree(PROJECT, shop.project, ignore=shutil.ignore_patterns("target", "logs", "dbt_packages", MADE))
     shop.warehouse.parent.mkdir()
+    effective_profile.write(shop.project, {})
     return shop
 
 
 @pytest.fixture(scope="session")
 def first(shop: Shop) -> Build:
     """A build on an empty volume."""
-    return shop.dbt("build", "--target", "writer", "--show-all-deprecations", keep_as="first")
+    return shop.dbt("build", "--show-all-deprecations", keep_as="first")
 
 
 @pytest.fixture(scope="session")
@@ -144,7 +148,7 @@ def second(shop: Shop, first: Build) -> Build:
     limits = "select current_setting('memory_limit') as memory, current_setting('temp_directory') as spill"
     (shop.project / "models" / "marts" / "limits.sql").write_text(limits)
     shutil.copy(first.warehouse, shop.warehouse)
-    return shop.dbt("build", "--target", "writer", keep_as="second", DBTPOD_MEMORY_LIMIT="1400MiB")
+    return shop.dbt("build", keep_as="second", DBTPOD_MEMORY_LIMIT="1400MiB")
 
 
 @pytest.fixture(scope="session")
@@ -152,7 +156,7 @@ def from_nothing(shop: Shop, second: Build) -> Build:
     """The changed seeds, built on an empty volume, with other limits."""
     shop.warehouse.unlink()
     limits = {"DBTPOD_MEMORY_LIMIT": "2GiB", "DBTPOD_TEMP_DIRECTORY": str(shop.root / "o'clock")}
-    return shop.dbt("build", "--target", "writer", keep_as="from_nothing", **limits)
+    return shop.dbt("build", keep_as="from_nothing", **limits)
 
 
 def test_a_build_passes_on_an_empty_database_without_a_warning(first: Build) -> None:
@@ -198,7 +202,7 @@ def test_late_changed_moved_and_removed_rows_give_the_table_of_a_build_from_noth
 def test_a_full_refresh_gives_the_same_orders(shop: Shop, second: Build) -> None:
     shutil.copy(second.warehouse, shop.warehouse)
 
-    refreshed = shop.dbt("run", "--select", "fct_orders", "--full-refresh", "--target", "writer", keep_as="refreshed")
+    refreshed = shop.dbt("run", "--select", "fct_orders", "--full-refresh", keep_as="refreshed")
 
     assert refreshed.table("fct_orders") == second.table("fct_orders")
 
@@ -228,9 +232,9 @@ def test_limits_for_duckdb_are_seen_by_a_model_and_a_changed_one_causes_no_full_
 
 def test_smoke_passes_on_a_volume_that_holds_only_the_seeds(shop: Shop, first: Build) -> None:
     shop.warehouse.unlink(missing_ok=True)
-    shop.dbt("seed", "--target", "writer")
+    shop.dbt("seed")
 
-    smoke = shop.dbt("build", "--selector", "smoke", "--target", "writer")
+    smoke = shop.dbt("build", "--selector", "smoke")
 
     assert {name for (name,) in smoke.rows("select view_name from duckdb_views() where not internal")} == {
         "stg_customers",
@@ -250,7 +254,7 @@ def test_freshness_reads_the_published_file_beside_a_writer_and_another_reader(s
     with duckdb.connect(shop.warehouse) as writer, duckdb.connect(published, read_only=True):
         writer.execute("begin; create table held (i int)")
         paths = {"DBTPOD_READABLE_PATH": str(published), "DBT_TARGET_PATH": str(target), "DUCKDB_PATH": ""}
-        fresh = shop.run("source", "freshness", "--target", "reader", **paths)
+        fresh = shop.run("source", "freshness", **paths, DBT_PROFILES_DIR=str(shop.project / MADE / "reader"))
 
     assert fresh.returncode == 0, fresh.stdout
     results = json.loads((target / "sources.json").read_text())["results"]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import gated_project as small
-from dbtpod import bake
+import warehouse
 from dbtpod.dbt import process
 from dbtpod.dbt.project import Project
 from dbtpod.faststart import precompiled
@@ -52,7 +52,7 @@ finally:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project = small.create(tmp_path_factory.mktemp("templates"))
-    bake.bake(project)
+    warehouse.bake(project)
     return project
 
 
@@ -172,7 +172,7 @@ def test_a_setting_that_is_wrong_is_still_dbts_own_error(project: Project, tmp_p
     with (wrong / "dbt_project.yml").open("a") as file:
         file.write("version: [1]\n")
     environment = process.environment(project, small.target_dir(project, tmp_path / "target"))
-    environment |= {"DBT_PROJECT_DIR": str(wrong), "DBT_PROFILES_DIR": str(wrong), "DBT_LOG_LEVEL": "error"}
+    environment |= {"DBT_PROJECT_DIR": str(wrong), "DBT_LOG_LEVEL": "error"}
 
     said = [
         subprocess.run(

@@ -17,7 +17,6 @@ import duckdb
 import pytest
 
 import warehouse
-from dbtpod import bake
 from dbtpod.dbt.project import Project
 from dbtpod.registration import heartbeat
 from dbtpod.warehouse.volume import Volume
@@ -45,10 +44,12 @@ CONTENT = "select count(*), sum(net_amount) from fct_orders"
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """Our own dbt project, parsed as in the image, and an empty volume."""
     folder = tmp_path_factory.mktemp("faults")
-    shutil.copytree(ROOT / "dbt_project", folder / "dbt_project", ignore=shutil.ignore_patterns("target", "logs"))
+    shutil.copytree(
+        ROOT / "dbt_project", folder / "dbt_project", ignore=shutil.ignore_patterns("target", "logs", ".dbtpod")
+    )
     (folder / "volume").mkdir()
     project = warehouse.project(folder / "volume", folder / "dbt_project")
-    bake.bake(project)
+    warehouse.bake(project)
     return project
 
 

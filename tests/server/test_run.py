@@ -76,12 +76,19 @@ def test_an_unknown_selector_is_dbts_own_word_and_no_reason_to_try_again(project
     assert "Could not find selector named smok" in str(state.message)
 
 
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [("profiles.yml", ""), ("dbt_project.yml", "name: shop\nprofile: nobody\n"), ("models/orders.sql", "{{ ref( }}")],
-)
-def test_a_project_that_dbt_cannot_read_is_told_in_its_words(project: Path, name: str, text: str) -> None:
+@pytest.mark.parametrize(("name", "text"), [("profiles.yml", ""), ("dbt_project.yml", "name: shop\nprofile: nobody\n")])
+def test_a_profile_that_cannot_be_used_is_named_before_dbt_starts(project: Path, name: str, text: str) -> None:
     (project / name).write_text(text)
+
+    state = run(building)
+
+    assert isinstance(state.result(raise_on_failure=False), SettingsError)
+    assert str(project / "profiles.yml") in str(state.message)
+    assert commands_of(state) == []
+
+
+def test_a_project_that_dbt_cannot_read_is_told_in_its_words(project: Path) -> None:
+    (project / "models" / "orders.sql").write_text("{{ ref( }}")
 
     state = run(building)
 
@@ -111,28 +118,32 @@ def test_braces_of_a_user_are_no_template(project: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["':memory:'", "dev.duckdb", "/elsewhere/warehouse.duckdb"])
-def test_a_target_that_writes_elsewhere_is_refused_before_dbt_starts(project: Path, published: Path, path: str) -> None:
-    (project / "profiles.yml").write_text(PROFILE.replace("\"{{ env_var('DUCKDB_PATH') }}\"", path))
+def test_a_command_that_writes_elsewhere_is_refused_before_dbt_starts(
+    project: Path, published: Path, path: str
+) -> None:
+    (project / "conf").mkdir()
+    (project / "conf" / "profiles.yml").write_text(PROFILE.replace("warehouse.duckdb", path))
 
-    state = run(building)
+    state = run(building, "build", "--profiles-dir", "conf")
 
     assert isinstance(state.result(raise_on_failure=False), SettingsError)
     assert path.strip("'") in str(state.message)
-    assert str(project / "profiles.yml") in str(state.message)
-    assert "env_var('DUCKDB_PATH')" in str(state.message)
+    assert str(project / "conf" / "profiles.yml") in str(state.message)
+    assert "Leave --profiles-dir" in str(state.message)
     assert not published.exists()
     assert commands_of(state) == []
 
 
 @pytest.mark.parametrize("name", ["dev.duckdb", "warehouse.duckdb"])
-def test_a_target_whose_path_only_dbt_can_tell_publishes_nothing_when_it_writes_elsewhere(
+def test_a_command_whose_path_only_dbt_can_tell_publishes_nothing_when_it_writes_elsewhere(
     project: Path, published: Path, tmp_path: Path, name: str
 ) -> None:
     run(building)
     elsewhere = f"\"{{{{ modules.re.sub('x', '', '{tmp_path / name}') }}}}\""
-    (project / "profiles.yml").write_text(PROFILE.replace("\"{{ env_var('DUCKDB_PATH') }}\"", elsewhere))
+    (project / "conf").mkdir()
+    (project / "conf" / "profiles.yml").write_text(PROFILE.replace("warehouse.duckdb", elsewhere))
 
-    state = run(building)
+    state = run(building, "build", "--profiles-dir", "conf")
 
     assert isinstance(state.result(raise_on_failure=False), BuildIncomplete)
     assert "the target writes elsewhere" in str(state.message)

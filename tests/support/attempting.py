@@ -13,7 +13,7 @@ import shop
 import warehouse
 from dbtpod import attempts, complete, resume
 from dbtpod.attempts import Attempts
-from dbtpod.dbt import parse_state, process
+from dbtpod.dbt import effective_profile, process
 from dbtpod.dbt.events import Event
 from dbtpod.dbt.project import Project
 from dbtpod.dbt.results import RunReport
@@ -51,6 +51,7 @@ def project(folder: Path, files: dict[str, str]) -> Project:
     """Write a project of these files, and make an empty volume."""
     shop.write(folder / "project", files)
     (folder / "volume").mkdir(exist_ok=True)
+    effective_profile.write(folder / "project", {})
     return warehouse.project(folder / "volume", folder / "project")
 
 
@@ -86,7 +87,7 @@ class Pod:
         """Do what `command.Dbt` does, with its retries at once."""
         number = len(self.done) + 1
         folder = self.run_dir / f"{number}-{args[0]}"
-        command = Attempts(self.project, folder, args, parse_state.WRITER, self.copy, LOG)
+        command = Attempts(self.project, folder, args, self.copy, LOG)
         command.check_connection()
         self.reports += command.reports
         while not command.has_ended_well:

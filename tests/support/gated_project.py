@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import warehouse
-from dbtpod.dbt import parse_state, process
+from dbtpod.dbt import effective_profile, parse_state, process
 from dbtpod.dbt.project import Project
 from waiting import until
 
@@ -15,10 +15,9 @@ _FILES = {
     "dbt_project.yml": "name: small\nprofile: small\n",
     "profiles.yml": """
 small:
-  target: writer
+  target: dev
   outputs:
-    writer: {type: duckdb, path: "{{ env_var('DUCKDB_PATH') }}", threads: 2}
-    reader: {type: duckdb, path: "{{ env_var('DBTPOD_READABLE_PATH') }}", threads: 2}
+    dev: {type: duckdb, path: warehouse.duckdb, threads: 2}
 """,
     "models/plain.sql": "select 1 as id",
     "models/plain_too.sql": "select 2 as id",
@@ -59,11 +58,12 @@ def create(folder: Path) -> Project:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     (folder / "volume" / "work").mkdir(parents=True)
+    effective_profile.write(folder / "project", {})
     project = warehouse.project(folder / "volume", folder / "project")
     with process.start(["parse"], project, folder) as dbt:
         lines = list(dbt.lines())
         assert dbt.wait() == 0, lines
-    baked = parse_state.baked_path(project, parse_state.WRITER)
+    baked = parse_state.baked_path(project, "dev")
     baked.parent.mkdir(parents=True)
     (folder / parse_state.FILE).rename(baked)
     return project
@@ -72,7 +72,7 @@ def create(folder: Path) -> Project:
 def target_dir(project: Project, folder: Path) -> Path:
     """Create a target folder with the parsed project in it."""
     folder.mkdir(parents=True)
-    parse_state.give(project, parse_state.WRITER, folder)
+    parse_state.give(project, (), folder)
     return folder
 
 

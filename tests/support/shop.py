@@ -5,11 +5,10 @@ from pathlib import Path
 
 PROFILE = """
 shop:
-  target: writer
+  target: dev
   outputs:
-    writer: &writer {type: duckdb, path: "{{ env_var('DUCKDB_PATH') }}", threads: 1}
-    prod: *writer
-    reader: {type: duckdb, path: "{{ env_var('DBTPOD_READABLE_PATH') }}", config_options: {access_mode: read_only}}
+    dev: &dev {type: duckdb, path: warehouse.duckdb, threads: 1}
+    prod: *dev
 """
 ORDERS = {
     "models/orders.sql": "select 1 as id, now() - interval 1 second as loaded_at",

@@ -1,6 +1,7 @@
 """A small warehouse for tests: builds of a known number of rows, and readers that look at all of it."""
 
 import logging
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import duckdb
 
+from dbtpod import bake as baking
 from dbtpod.dbt.project import Project
 from dbtpod.settings import Settings
 from dbtpod.warehouse import lock
@@ -31,6 +33,12 @@ def new(folder: Path, keep: int = 3) -> DuckDBFile:
 def project(volume: Path, folder: Path) -> Project:
     """Return the dbt project of that folder, with its warehouse on that volume."""
     return kinds.project(Settings(volume / "work" / "warehouse.duckdb", folder))
+
+
+def bake(found: Project) -> None:
+    """Bake the project as its image is."""
+    given = {"DUCKDB_PATH": str(found.writes), "DBT_PROJECT_DIR": str(found.folder)}
+    baking.bake(os.environ | given, LOG.info)
 
 
 def in_place(folder: Path) -> InPlace:

@@ -8,8 +8,10 @@ import grimp
 DOC = Path(__file__).parents[2] / "docs" / "architecture.md"
 # One box for the modules that are the story of a run.
 STORY = {"run", "command", "attempts", "plan", "complete", "outcome", "resume"}
+# And for those that bake an image.
+BAKE = {"bake", "baked_target", "parse_process"}
 # What everything imports says nothing.
-LEFT_OUT = {"errors", "settings", "tables", "timeout"}
+LEFT_OUT = {"environment", "errors", "settings", "tables", "timeout"}
 
 
 def drawn() -> list[str]:
@@ -25,7 +27,7 @@ def drawn() -> list[str]:
 
 def box(module: str) -> str:
     name = module.split(".")[1] if "." in module else ""
-    return "run" if name in STORY else name
+    return "run" if name in STORY else "bake" if name in BAKE else name
 
 
 def test_the_picture_of_the_packages_is_drawn_from_the_imports() -> None:

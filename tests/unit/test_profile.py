@@ -12,8 +12,9 @@ VOLUME = "/volume/work/warehouse.duckdb"
 
 def found(tmp_path: Path, profiles: str, args: str = "build", **environment: str) -> profile.Connection | None:
     (tmp_path / "dbt_project.yml").write_text("name: shop\nprofile: shop\n")
-    (tmp_path / "profiles.yml").write_text(profiles)
     project = Project(tmp_path, Path(VOLUME), Path(VOLUME))
+    project.profiles_dir.mkdir(parents=True)
+    (project.profiles_dir / "profiles.yml").write_text(profiles)
     given = process.environment(project, tmp_path, environment)
     return profile.connection(arguments.parse(args.split()), given)
 
@@ -36,6 +37,7 @@ def outputs(path: str, more: str = "") -> str:
         ("'md:shop'", False),
         ("'ducklake:meta.ducklake'", False),
         ("\"{{ env_var('NOT_SET', 'dev.duckdb') }}\"", False),
+        ("\"{{ env_var('NOT_SET', 'dev') }}.duckdb\"", False),
         ("/volume/work/other.duckdb", False),
     ],
 )
@@ -60,6 +62,18 @@ def test_models_that_go_to_an_attached_database_go_there(tmp_path: Path) -> None
 
     assert connection is not None
     assert connection.path == "/lake.duckdb"
+
+
+@pytest.mark.parametrize(
+    ("output", "adapter"),
+    [("{type: postgres, host: there}", "postgres"), ("{type: duckdb, remote: {host: there}}", "duckdb")],
+)
+def test_a_server_is_no_file(tmp_path: Path, output: str, adapter: str) -> None:
+    connection = found(tmp_path, f"shop: {{target: dev, outputs: {{dev: {output}}}}}")
+
+    assert connection is not None
+    assert (connection.adapter, connection.path) == (adapter, "")
+    assert not connection.is_file(Path(VOLUME))
 
 
 @pytest.mark.parametrize(
@@ -102,7 +116,6 @@ def test_the_profiles_folder_of_the_command_counts(tmp_path: Path) -> None:
         "",
         "{ not yaml",
         "other: {target: dev, outputs: {dev: {type: duckdb}}}",
-        "shop: {target: dev, outputs: {dev: {type: postgres, host: there}}}",
         outputs("\"{{ env_var('NOT_SET') }}\""),
         outputs('"{{ target.name }}"'),
         outputs('"{{ modules.datetime.now() }}"'),

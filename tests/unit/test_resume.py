@@ -10,7 +10,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 import warehouse
 from dbtpod import resume
-from dbtpod.dbt import parse_state, record
+from dbtpod.dbt import effective_profile, parse_state, record
 from dbtpod.dbt.project import Project
 from dbtpod.errors import RunGivenUp
 from dbtpod.warehouse.warehouse import DuckDBFile
@@ -67,7 +67,9 @@ def test_another_project_than_before_starts_over_and_says_so(
     kept: DuckDBFile, project: Project, caplog: pytest.LogCaptureFixture
 ) -> None:
     def another_image() -> None:
-        baked = parse_state.baked_path(project, parse_state.WRITER)
+        (project.folder / "dbt_project.yml").write_text("name: shop\nprofile: shop\n")
+        effective_profile.write(project.folder, {})
+        baked = parse_state.baked_path(project, "dev")
         baked.parent.mkdir(parents=True)
         baked.write_bytes(b"parsed from other models")
 

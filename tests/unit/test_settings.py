@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from dbtpod.dbt import effective_profile
 from dbtpod.errors import SettingsError
-from dbtpod.settings import from_environment
+from dbtpod.settings import duckdb_path, from_environment
 
 PROJECT = Path(__file__).parents[2] / "dbt_project"
 
@@ -18,7 +19,9 @@ def environment(tmp_path: Path) -> dict[str, str]:
 def test_a_missing_duckdb_path_says_what_to_give(environment: dict[str, str]) -> None:
     del environment["DUCKDB_PATH"]
 
-    with pytest.raises(SettingsError, match=r"DUCKDB_PATH is not set: .*/data/work/warehouse\.duckdb"):
+    with pytest.raises(
+        SettingsError, match=r"DUCKDB_PATH is not set, nor is DBTPOD_VOLUME: .*/data/work/warehouse\.duckdb"
+    ):
         from_environment(environment)
 
 
@@ -26,6 +29,31 @@ def test_a_missing_duckdb_path_says_what_to_give(environment: dict[str, str]) ->
 def test_a_path_that_is_relative_or_too_shallow_is_refused(environment: dict[str, str], path: str) -> None:
     with pytest.raises(SettingsError, match="must be absolute"):
         from_environment(environment | {"DUCKDB_PATH": path})
+
+
+@pytest.mark.parametrize("volume", ["data", "/"])
+def test_a_volume_that_is_relative_or_everything_is_refused(environment: dict[str, str], volume: str) -> None:
+    del environment["DUCKDB_PATH"]
+
+    with pytest.raises(SettingsError, match=f"DBTPOD_VOLUME is '{volume}': it must be absolute"):
+        from_environment(environment | {"DBTPOD_VOLUME": volume})
+
+
+def test_the_file_on_the_volume_has_the_name_that_the_profile_gives_it(tmp_path: Path) -> None:
+    (tmp_path / "dbt_project.yml").write_text("name: shop\nprofile: shop\n")
+    (tmp_path / "profiles.yml").write_text(
+        "shop: {target: dev, outputs: {dev: {type: duckdb, path: shop.db}, prod: {type: duckdb, path: all.db}}}"
+    )
+    environment = {"DBTPOD_VOLUME": "/data", "DBT_PROJECT_DIR": str(tmp_path)}
+
+    with pytest.raises(SettingsError, match="has no name yet: run `dbtpod bake`"):
+        from_environment(environment)
+    assert duckdb_path(environment) is None
+    effective_profile.write(tmp_path, {})
+
+    assert from_environment(environment).duckdb_path == duckdb_path(environment) == Path("/data/work/shop.duckdb")
+    assert duckdb_path(environment | {"DBT_TARGET": "prod"}) == Path("/data/work/all.duckdb")
+    assert duckdb_path(environment | {"DUCKDB_PATH": "/a/work/own.duckdb"}) == Path("/a/work/own.duckdb")
 
 
 def test_all_mistakes_are_told_at_once() -> None:

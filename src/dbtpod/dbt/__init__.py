@@ -6,6 +6,10 @@ profile          the file that a command will write to
 record           our own record of a command's attempts
 repeatable       which nodes may run twice
 process          the one seam to dbt: start, lines, stop (parent_death: it never outlives us)
+project          where the project is, and what was made of its profile
+profile_source   the user's own profile (profile_targets: which of its targets can be used)
+effective_profile the profile that runs use, made of that one (run_target: one target; rendering: one value)
+duckdb_plugin    the limits that DuckDB gets when it connects: loaded by dbt itself
 parse_state      what dbt parsed, baked into the image
 events           one line of dbt's JSON log -> frozen values (failures: which of them can pass)
 stream           all lines of a command -> events, each node with one end, a microbatch model's batches kept apart

@@ -1,47 +1,46 @@
 """What dbt parsed of the project, kept with it: made by `bake` for the image, given to each command before it starts.
 
-dbt throws it away, and parses everything again, when the project's path, the profile, or a variable that the profile
-reads (DUCKDB_PATH) is another than at baking time; so both go through `process.environment`.
+dbt throws it away, and parses everything again, when the path of the DuckDB file, another part of the profile's
+connection, or a variable that dbt_project.yml reads is another than at baking time. So both go through
+`process.environment`, and what differs from pod to pod is not in the profile (`duckdb_plugin`).
 """
 
 import hashlib
 import shutil
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from dbtpod.dbt.project import Project
+from dbtpod.dbt import arguments
+from dbtpod.dbt.project import Project, facts
+from dbtpod.environment import environment
 
 FILE = "partial_parse.msgpack"
-# The profile's own default target, and the one whose connection is read-only.
-WRITER, READER = "writer", "reader"
-
-
-def target_options(target: str) -> list[str]:
-    """Return the options that choose a target: none for the writer's, which is the profile's default."""
-    return ["--target", READER] if target == READER else []
 
 
 def baked_path(project: Project, target: str) -> Path:
-    """Return where a target's state lies in the project's folder."""
-    return project.folder / "target" / target / FILE
+    """Return where a target's state lies, beside the profile that it was parsed with."""
+    return project.profiles_dir / target / FILE
 
 
 def size(project: Project) -> int:
-    """Return the bytes of the writer's state; 0 where nothing was baked."""
-    baked = baked_path(project, WRITER)
-    return baked.stat().st_size if baked.is_file() else 0
+    """Return the bytes of the default target's state; 0 where nothing was baked."""
+    baked = _baked(project)
+    return baked.stat().st_size if baked else 0
 
 
 def fingerprint(project: Project) -> str:
     """Return a digest of the project as it was baked; empty where nothing was."""
-    baked = baked_path(project, WRITER)
-    return hashlib.sha256(baked.read_bytes()).hexdigest() if baked.is_file() else ""
+    baked = _baked(project)
+    return hashlib.sha256(baked.read_bytes()).hexdigest() if baked else ""
 
 
-def give(project: Project, target: str, target_dir: Path) -> None:
-    """Put the baked state where dbt looks for it; without one dbt parses everything, and nothing else changes."""
-    baked = baked_path(project, target)
-    if baked.is_file():
+def give(project: Project, args: Sequence[str], target_dir: Path) -> None:
+    """Put the state of the command's target where dbt looks for it.
+
+    Without one dbt parses everything, and nothing else changes.
+    """
+    if baked := _baked(project, args):
         shutil.copyfile(baked, target_dir / FILE)
 
 
@@ -50,3 +49,11 @@ def take_away(target_dir: Path) -> None:
     # The error that ended the command must not be hidden by one here.
     with suppress(OSError):
         (target_dir / FILE).unlink()
+
+
+def _baked(project: Project, args: Sequence[str] = ()) -> Path | None:
+    known = facts(project.folder)
+    named = arguments.parse(args).last("--target")
+    target = named or (known and known.default(environment()))
+    found = baked_path(project, target) if target else None
+    return found if found and found.is_file() else None

@@ -21,9 +21,9 @@ from pathlib import Path
 from shutil import which
 from typing import IO, Protocol
 
-from dbtpod import settings
-from dbtpod.dbt import parent_death
-from dbtpod.dbt.project import Project
+from dbtpod.dbt import arguments, parent_death
+from dbtpod.dbt.project import Project, facts
+from dbtpod.environment import environment as read_environment
 from dbtpod.errors import SettingsError
 from dbtpod.timeout import Timeout
 
@@ -163,11 +163,10 @@ def environment(project: Project, target_dir: Path, inherited: Mapping[str, str]
     With a PYTHONPATH, dbt would take every module there whose name begins with `dbt_` for a plugin and run it. By what
     dbt prints and writes we know what it does, so how it does that is not a user's choice.
     """
-    inherited = settings.environment() if inherited is None else inherited
-    profiles_dir = inherited.get("DBT_ENGINE_PROFILES_DIR") or inherited.get("DBT_PROFILES_DIR")
+    inherited = read_environment() if inherited is None else inherited
     own = {
         "DBT_PROJECT_DIR": str(project.folder),
-        "DBT_PROFILES_DIR": profiles_dir or str(project.folder),
+        "DBT_PROFILES_DIR": str(project.profiles_dir),
         "DBT_TARGET_PATH": str(target_dir),
         "DBT_LOG_PATH": str(target_dir),
         "DBT_LOG_FORMAT": "json",
@@ -180,7 +179,16 @@ def environment(project: Project, target_dir: Path, inherited: Mapping[str, str]
         "DUCKDB_PATH": str(project.writes),
         "DBTPOD_READABLE_PATH": str(project.reads),
         **({"DBTPOD_MEMORY_LIMIT": project.memory_limit} if project.memory_limit else {}),
+        **_profile_name(project, inherited),
     }
     # dbt looks for the newer name of a variable first.
     hidden = {"PYTHONPATH", *(name.replace("DBT_", "DBT_ENGINE_", 1) for name in own)}
     return {k: v for k, v in inherited.items() if k not in hidden and not k.startswith("PREFECT_")} | own
+
+
+def _profile_name(project: Project, inherited: Mapping[str, str]) -> dict[str, str]:
+    """Return the profile's name, where dbt_project.yml has none and dbt would refuse it."""
+    known = facts(project.folder)
+    if known is None or known.is_named or arguments.variable(inherited, "PROFILE"):
+        return {}
+    return {"DBT_PROFILE": known.profile}

@@ -1,18 +1,143 @@
-"""The dbt project, and the files that its targets open: what each dbt command is started with."""
+"""A dbt project: where it is, what `dbtpod bake` made of its profile, and what each dbt command is started with.
 
-from dataclasses import dataclass
+<project>/.dbtpod/              made by us; a `.gitignore` keeps it out of the user's repository
+├── project.json                Facts
+├── writer/profiles.yml         the effective profile of a run that writes (`effective_profile`)
+├── writer/<target>/            what dbt parsed with it, for each target (`parse_state`)
+└── reader/                     the same, of a run that only reads
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from dbtpod.dbt import arguments
+from dbtpod.dbt.rendering import Renderer
+from dbtpod.errors import SettingsError
+
+MADE = ".dbtpod"
+# The DuckDB file's name where the user's profile names none.
+CATALOG = "warehouse"
+DUCKDB = "duckdb"
+_YAML = "dbt_project.yml"
+_NO_PROJECTS = {"dbt_packages", "dbt_modules", "target", "node_modules"}
+_DEPTH = 3
+# Of what is in .dbtpod: what another version made is made again.
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Target:
+    """A target of the effective profile."""
+
+    adapter: str
+    # The catalog that its models are in, which is the name of its DuckDB file.
+    catalog: str = CATALOG
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a project since its effective profile was made."""
+
+    profile: str
+    # As the profile has it, so it may be Jinja; None where it names no target, which is dbt's `default`.
+    target: str | None
+    targets: Mapping[str, Target]
+    # Whether dbt_project.yml names the profile; else dbt is given its name.
+    is_named: bool
+    # The files that it was made from, by their path beside the project's folder, with a digest of each.
+    sources: Mapping[str, str]
+
+    def default(self, environment: Mapping[str, str]) -> str | None:
+        """Return the target of a command that names none; None where only a pod can tell."""
+        try:
+            return arguments.variable(environment, "TARGET") or Renderer(environment)(self.target or "default")
+        except Exception:  # whatever a template of the user may raise
+            return next(iter(self.targets)) if len(self.targets) == 1 else None
+
+    def text(self) -> str:
+        """Give it as the file has it."""
+        return json.dumps({"format": _FORMAT, **asdict(self)}, indent=2) + "\n"
 
 
 @dataclass(frozen=True)
 class Project:
-    """A dbt project of this image or machine."""
+    """A dbt project of this image or machine, as a dbt command sees it."""
 
-    # Holds dbt_project.yml and profiles.yml.
+    # Holds dbt_project.yml.
     folder: Path
-    # The file that the profile's default target writes to: DUCKDB_PATH.
+    # The file that a run builds on: DUCKDB_PATH.
     writes: Path
-    # The file that its target `reader` opens: DBTPOD_READABLE_PATH.
+    # The file that a reading run opens: DBTPOD_READABLE_PATH.
     reads: Path
     # What DuckDB may use, as it writes it ("1400MB"); None leaves it to DuckDB.
     memory_limit: str | None = None
+    # Whether its commands open `reads`, and that read-only.
+    only_reads: bool = False
+
+    @property
+    def profiles_dir(self) -> Path:
+        """The folder of the effective profile, and of what was parsed with it."""
+        return self.folder / MADE / ("reader" if self.only_reads else "writer")
+
+
+def find(environment: Mapping[str, str], here: Path) -> Path:
+    """Return the folder of the dbt project: DBT_PROJECT_DIR, or the one in `here` or in one of its subfolders.
+
+    SettingsError where there is none or more than one.
+    """
+    given = arguments.variable(environment, "PROJECT_DIR")
+    if given:
+        folder = Path(os.path.normpath(here / given))
+        if not (folder / _YAML).is_file():
+            raise SettingsError(f"DBT_PROJECT_DIR is {str(folder)!r}: there is no {_YAML} in it.")
+        return folder
+    found = sorted(_below(here, _DEPTH))
+    if not found:
+        raise SettingsError(
+            f"There is no dbt project in {here}, nor in a folder of it: no {_YAML} was found. Go to the repository of "
+            "your project, or set DBT_PROJECT_DIR to the project's folder."
+        )
+    if len(found) > 1:
+        listed = ", ".join(str(folder.relative_to(here)) for folder in found)
+        raise SettingsError(f"There are several dbt projects in {here}: {listed}. Set DBT_PROJECT_DIR to one of them.")
+    return found[0]
+
+
+def facts(folder: Path) -> Facts | None:
+    """Read what is known of the project; None where its effective profile was not made, or by another version."""
+    try:
+        found = json.loads((folder / MADE / "project.json").read_text())
+        if found.pop("format") != _FORMAT:
+            return None
+        targets = {name: Target(**target) for name, target in found.pop("targets").items()}
+        return Facts(**found, targets=targets)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def catalog(folder: Path, environment: Mapping[str, str]) -> str | None:
+    """Return the name of the DuckDB file without its suffix; None where the effective profile was not made."""
+    known = facts(folder)
+    if known is None:
+        return None
+    # Where there is no such target, dbt says so.
+    return known.targets.get(known.default(environment) or "", Target(DUCKDB)).catalog
+
+
+def _below(folder: Path, depth: int) -> Iterator[Path]:
+    """Yield the projects in the folder; what is inside of one belongs to it."""
+    if (folder / _YAML).is_file():
+        yield folder
+    elif depth:
+        for path in folder.iterdir():
+            if _may_hold_one(path):
+                yield from _below(path, depth - 1)
+
+
+def _may_hold_one(path: Path) -> bool:
+    is_left_out = path.name.startswith(".") or path.name in _NO_PROJECTS
+    # A virtual environment has dbt's own projects.
+    return not is_left_out and path.is_dir() and not (path / "pyvenv.cfg").exists()

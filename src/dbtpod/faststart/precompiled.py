@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dbtpod import settings
+from dbtpod.dbt.project import MADE
 from dbtpod.faststart import parts
 
 # Beside dbt's own packages, its adapters among them: what makes Python of a template, and a schema of a class.
@@ -23,7 +24,7 @@ _COMPILERS = {"jinja2", "mashumaro"}
 
 def path(project_dir: Path) -> Path:
     """Return where the file lies in the project's folder."""
-    return project_dir / "target" / "precompiled.marshal"
+    return project_dir / MADE / "precompiled.marshal"
 
 
 def bake(file: Path, args: list[str]) -> int:

@@ -40,7 +40,9 @@ def serve(wire: socket.socket) -> None:
     threading.Thread(target=_die_with_flow, args=(wire.fileno(),), daemon=True).start()
     # What an import makes is there to stay: looking through it for garbage costs a tenth of the time.
     gc.disable()
-    from dbtpod import settings
+    from dbtpod.dbt.project import find
+    from dbtpod.environment import environment
+    from dbtpod.errors import SettingsError
     from dbtpod.faststart import parts, patches, precompiled
 
     patches.apply_before_import()
@@ -50,8 +52,8 @@ def serve(wire: socket.socket) -> None:
     import dbt.task.build  # noqa: F401
 
     patches.apply()
-    if project := settings.environment().get("DBT_PROJECT_DIR"):
-        precompiled.use(precompiled.path(Path(project)))
+    with suppress(SettingsError):
+        precompiled.use(precompiled.path(find(environment(), Path.cwd())))
     warms_up = parts.WARM_UP.is_usable()
     gc.freeze()
     gc.enable()
@@ -112,7 +114,7 @@ def _warm_up(wire: socket.socket) -> None:
         ours, target_dir = project(from_environment()), Path(folder)
         if not _has_time(wire, parse_state.size(ours)):
             return
-        parse_state.give(ours, parse_state.WRITER, target_dir)
+        parse_state.give(ours, (), target_dir)
         environment = process.environment(ours, target_dir)
         _run(["build", "--exclude", "*"], environment, str(ours.folder), signal.SIG_DFL)
 

@@ -114,7 +114,7 @@ def scratch(environment: Mapping[str, str]) -> Scratch | None:
 
 
 def for_duckdb(scratch: Scratch | None) -> dict[str, str]:
-    """Return the variable that the macro limit_duckdb reads: DuckDB's own error is better than an eviction."""
+    """Return the variable that our plugin of dbt-duckdb reads: DuckDB's own error is better than an eviction."""
     return {"DBTPOD_TEMP_LIMIT": f"{scratch.bytes * 85 // 100 // 10**6}MB"} if scratch else {}
 
 

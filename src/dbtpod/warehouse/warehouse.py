@@ -162,9 +162,15 @@ def of(settings: Settings) -> DuckDBFile | InPlace:
 
 
 def project(settings: Settings, reads: Path | None = None) -> Project:
-    """Return what dbt is started with; `reads` is the file for readers where it is not the warehouse's own."""
+    """Return what dbt is started with; `reads` is the file that a run which only reads opens."""
     kept = of(settings)
-    return Project(settings.project_dir, kept.volume.database, reads or kept.readable, settings.memory_limit)
+    return Project(
+        settings.project_dir,
+        kept.volume.database,
+        reads or kept.readable,
+        settings.memory_limit,
+        only_reads=reads is not None,
+    )
 
 
 @contextmanager
