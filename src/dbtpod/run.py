@@ -1,6 +1,5 @@
 """What a flow calls to run dbt: the story of a run, from the lock to the published generation."""
 
-import shlex
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,10 +23,6 @@ from dbtpod.warehouse.working_copy import BuiltFile
 LOCK_SECONDS = 600.0
 
 
-# They write nothing, and so read what is published, whatever a writer does meanwhile.
-_READING = {"compile", "docs", "list", "ls", "parse", "show", "source"}
-
-
 def run_dbt(*commands: str | Sequence[str], retries: int = 0, retry_delay_seconds: float = 0) -> State[None]:
     """Run dbt commands in a flow, one after the other, and return the flow run's state.
 
@@ -44,10 +39,10 @@ def run_dbt(*commands: str | Sequence[str], retries: int = 0, retry_delay_second
     WarehouseUnusable, VolumeFull or RunGivenUp where dbt cannot start; DbtFailed, DbtUnusable, DbtKilled or
     ConnectionLost where it did not end well; BuildIncomplete where it did and yet something is missing.
     """
-    given = [shlex.split(command) if isinstance(command, str) else list(command) for command in commands]
+    given = [arguments.split(command) for command in commands]
     if not given or not all(given):
         raise SettingsError('run_dbt() needs a dbt command, such as run_dbt("build").')
-    only_reads = all(arguments.parse(words).verb in _READING for words in given)
+    only_reads = all(arguments.parse(words).verb in arguments.READING for words in given)
     with (reading if only_reads else writing)(Retries(retries, retry_delay_seconds)) as dbt:
         for words in given:
             dbt(*words)
