@@ -14,10 +14,12 @@ what a flow calls
     outcome          how an attempt ended: the error that says what failed, and why
     complete         the one place that says that a run is complete
     resume           the beginning of a run, or its going on after a pod that died
+    flows            `commands`, the ready flow: a deployment gives it dbt commands, and needs no Python
     settings, errors the only reader of the environment; what can go wrong, and whether trying again can help
     tables           a table of text
     cli              the command `dbtpod`
 what the command `dbtpod` does (cli)
+    check            what is wrong in a repository, all of it, before anything is built or registered
     bake             when the image is built: what dbt parses and compiles
     register         the chart's hook, and by hand: makes a Prefect server equal to prefect.yaml
     watchdog         beside the worker: compares what Prefect says of runs with what Kubernetes has of them

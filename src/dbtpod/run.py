@@ -30,10 +30,10 @@ def run_dbt(*commands: str | Sequence[str], retries: int = 0, retry_delay_second
         def smoke() -> State:
             return run_dbt("seed", "build --selector smoke", retries=2, retry_delay_seconds=30)
 
-    A command is written as a shell has it, or given as a list of words that are passed on as they are. One that fails
-    ends the run, and nothing is published. Commands that only read (`source freshness`, `show`, `docs generate`) see
-    the published warehouse; if one of them builds, all run on a copy of it, alone, and the copy is published when all
-    of them ended well. `retries` count for each command, after a lock or a connection error only.
+    A command is written as a shell has it, with `dbt` or without, or given as a list of words, passed on as they are.
+    One that fails ends the run, and nothing is published. Commands that only read (`source freshness`, `show`, `docs
+    generate`) see the published warehouse; if one of them builds, all run on a copy of it, alone, and the copy is
+    published when all of them ended well. `retries` count for each command, after a lock or a connection error only.
 
     The state is Completed, with the counts of all nodes as its message. Raises SettingsError, WarehouseBusy,
     WarehouseUnusable, VolumeFull or RunGivenUp where dbt cannot start; DbtFailed, DbtUnusable, DbtKilled or

@@ -1,7 +1,7 @@
 """The checks of a repository, and what is printed of them. dbt takes the longest, and runs beside all others."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -21,7 +21,11 @@ _PREFECT_YAML = Path("prefect.yaml")
 
 def run(folder: Path, *, strict: bool) -> tuple[list[str], int]:
     """Check a repository: what to print, and the exit code; `strict` has warnings fail too."""
-    found, looked_at = check(folder.absolute())
+    return report(*check(folder.absolute()), strict=strict)
+
+
+def report(found: Sequence[Finding], looked_at: str, *, strict: bool) -> tuple[list[str], int]:
+    """Give what to print of these findings, and the exit code."""
     warnings = sum(finding.is_warning for finding in found)
     problems = len(found) - warnings
     lines = [line for finding in found for line in finding.lines()]
@@ -65,7 +69,7 @@ def _in_yaml(written: Draft | Mistake) -> Iterator[Use]:
     if isinstance(written, Draft):
         for command in written.commands:
             line = written.file.line(command.place)
-            yield Use(command.words, _PREFECT_YAML, line, written.subject(command.place))
+            yield Use(command.words, _PREFECT_YAML, line, f"{written.subject(command.place)} is")
 
 
 def _of_yaml(written: Draft | Mistake, answers: Answers, folder: Path) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from dbtpod.check.finding import Finding
 from dbtpod.dbt.inspection import Parse
 from dbtpod.dbt.project import Project
 
-_FILE = re.compile(r"[\w./ -]+\.(?:sql|ya?ml|py|csv|md)\b")
+_FILE = re.compile(r"[\w./-]+\.(?:sql|ya?ml|py|csv|md)\b")
 _LINE = re.compile(r"\bline (\d+)")
 
 
@@ -53,7 +53,7 @@ def _plain(text: str) -> str:
 def _place(text: str, project: Path, folder: Path) -> tuple[Path | None, int | None]:
     """Find the file and the line that dbt names."""
     for name in reversed(_FILE.findall(text)):
-        if (file := project / name.strip()).is_file():
+        if (file := project / name).is_file():
             line = _LINE.search(text)
             return _beside(file, folder), int(line[1]) if line else None
     return None, None

@@ -59,7 +59,7 @@ def _read(call: ast.Call, file: Path) -> Iterator[Use | Finding]:
             yield Finding(file, argument.lineno, f"{_RUN}(): {error}")
             continue
         if words:
-            yield Use(tuple(words), file, argument.lineno, _RUN)
+            yield Use(tuple(words), file, argument.lineno, f"{_RUN} is given")
         else:
             yield Finding(file, argument.lineno, f'{_RUN}(): a command is empty; write one such as "build"')
 

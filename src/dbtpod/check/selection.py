@@ -19,12 +19,12 @@ class Use:
     words: tuple[str, ...]
     file: Path
     line: int
-    # Who gives it, such as `deployment 'daily': parameters.commands[0]`.
+    # Who gives it, such as `deployment 'daily': parameters.commands[0] is`.
     subject: str
 
     def finding(self, text: str, *, is_warning: bool = False) -> Finding:
         """Say something about it."""
-        return Finding(self.file, self.line, f"{self.subject} is {commands.shown(self.words)!r}: {text}", is_warning)
+        return Finding(self.file, self.line, f"{self.subject} {commands.shown(self.words)!r}: {text}", is_warning)
 
 
 def findings(uses: Iterable[Use], answers: Answers) -> Iterator[Finding]:
@@ -44,15 +44,16 @@ def findings(uses: Iterable[Use], answers: Answers) -> Iterator[Finding]:
 
 
 def _unknown(use: Use, parse: Parse) -> str | None:
+    """Name the selector or the macro that the project does not have."""
     given = arguments.parse(use.words)
     if (selector := given.last("--selector")) and selector not in parse.names["selectors"]:
         return f"selectors.yml has no selector {selector!r}{did_you_mean(selector, parse.names['selectors'])}"
     if given.verb == "run-operation":
-        [_, *macros] = [word.values[0] for word in given.words if not word.name]
-        known = parse.names["macros"]
-        return next(
-            (f"there is no macro {name!r}{did_you_mean(name, known)}" for name in macros if name not in known), None
-        )
+        macro = given.places[1] if len(given.places) > 1 else None
+        if macro is None:
+            return "it needs the name of a macro"
+        if macro not in parse.names["macros"]:
+            return f"there is no macro {macro!r}{did_you_mean(macro, parse.names['macros'])}"
     return None
 
 

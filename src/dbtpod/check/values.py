@@ -11,7 +11,7 @@ from dbtpod.check.finding import Finding
 from dbtpod.registration import schema, yaml_file
 from dbtpod.registration.yaml_file import Mistake, Place
 
-_FILES = "values*.y*ml"
+_FILES = ("values.y*ml", "values-*.y*ml")
 # The chart's default.
 _POOL = "dbtpod"
 
@@ -19,7 +19,7 @@ _POOL = "dbtpod"
 def findings(folder: Path) -> Iterator[Finding]:
     """Yield what is wrong with values.yaml, values-prod.yaml and the like in the folder."""
     rules = json.loads(files("dbtpod.check").joinpath("values.schema.json").read_text())
-    for path in sorted(folder.glob(_FILES)):
+    for path in sorted(path for pattern in _FILES for path in folder.glob(pattern)):
         shown = path.relative_to(folder)
         file = yaml_file.read(path)
         if isinstance(file, Mistake):

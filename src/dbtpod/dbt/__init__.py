@@ -4,6 +4,7 @@ arguments        dbt's command line: its options, and the same command for other
 profile          the file that a command will write to
 record           our own record of a command's attempts
 repeatable       which nodes may run twice
+inspection       what dbt says of commands and of a project that it does not run (inspector: the process that is asked)
 process          the one seam to dbt: start, lines, stop (parent_death: it never outlives us)
 parse_state      what dbt parsed, baked into the image
 events           one line of dbt's JSON log -> frozen values (failures: which of them can pass)

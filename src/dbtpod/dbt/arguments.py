@@ -136,9 +136,14 @@ class Arguments:
     words: tuple[Word, ...]
 
     @property
+    def places(self) -> list[str]:
+        """The words that are no options: `["source", "freshness"]`."""
+        return [word.values[0] for word in self.words if not word.name]
+
+    @property
     def verb(self) -> str:
         """`build`, `source`; empty where there is none."""
-        return next((word.values[0] for word in self.words if not word.name), "")
+        return next(iter(self.places), "")
 
     def last(self, name: str) -> str | None:
         """Return the value that counts where an option is given several times; None where it is not given."""

@@ -36,11 +36,8 @@ def _refusal(words: list[str]) -> str | None:
         return f"{printing} prints a text and builds nothing; leave it out"
     try:
         Flags(args_to_context(list(words)))
-    except IndexError:  # a command such as `source`, that is nothing without a second word
-        group = cli.commands[next(word for word in words if word in cli.commands)]
-        return f"it needs a second word: {' or '.join(group.commands)}"  # type: ignore[attr-defined]
-    except click.exceptions.NoArgsIsHelpError:
-        return "it has no command, such as build"
+    except (IndexError, click.exceptions.NoArgsIsHelpError):
+        return _too_short(words)
     except click.UsageError as error:
         return _said(error) + _advice(error)
     except DbtUsageException as error:
@@ -50,12 +47,19 @@ def _refusal(words: list[str]) -> str | None:
     return None
 
 
+def _too_short(words: list[str]) -> str:
+    """Say what is missing: a command at all, or what `source` is nothing without."""
+    groups = [cli.commands[word] for word in words if isinstance(cli.commands.get(word), click.Group)]
+    seconds = [name for group in groups for name in group.commands]  # type: ignore[attr-defined]
+    return f"it needs a second word: {' or '.join(seconds)}" if seconds else "it has no command, such as build"
+
+
 def _said(error: click.UsageError) -> str:
     return " ".join(error.format_message().split())
 
 
 def _advice(error: click.UsageError) -> str:
-    before_verb = isinstance(error, click.NoSuchOption) and error.ctx is not None and error.ctx.parent is None
+    before_verb = isinstance(error, click.NoSuchOption) and error.ctx is not None and error.ctx.command is cli
     return " Write it after the command, such as build." if before_verb else ""
 
 
@@ -93,7 +97,8 @@ def _parse(options: list[str], lookups: dict[str, list[str]], refusals: Collecti
 
 
 def _names(manifest: Any) -> Iterator[tuple[str, list[str]]]:
-    nodes = [*manifest.nodes.values(), *manifest.unit_tests.values()]
+    nodes = [each for each in manifest.nodes.values() if each.resource_type != "operation"]
+    nodes += manifest.unit_tests.values()
     yield "nodes", sorted({node.name for node in nodes})
     yield "sources", sorted({source.search_name for source in manifest.sources.values()})
     yield "fresh", sorted(source_selector(each) for each in manifest.sources.values() if each.has_freshness)

@@ -43,8 +43,8 @@ def refused(commands: Sequence[Command], refusals: Mapping[tuple[str, ...], str]
 
 def out_of_place(words: Sequence[str]) -> str | None:
     """Say why a run is no place for a command that dbt takes; None for the usual ones."""
-    verbs = [word.values[0] for word in arguments.parse(words).words if not word.name]
-    return _OUT_OF_PLACE.get(" ".join(verbs[:2])) or _OUT_OF_PLACE.get(verbs[0] if verbs else "")
+    places = arguments.parse(words).places
+    return _OUT_OF_PLACE.get(" ".join(places[:2])) or _OUT_OF_PLACE.get(" ".join(places[:1]))
 
 
 _OUT_OF_PLACE = {
