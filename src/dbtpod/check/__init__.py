@@ -2,6 +2,7 @@
 
 main             the checks, and what is printed
 finding          one thing that is wrong, with its place
+prefect_yaml     prefect.yaml, as registration will read it
 python_flows     the dbt commands in the Python of flows, where they are written out
 selection        what commands select in the parsed project, and what they do not
 project          what dbt and dbtpod say of the project and its profile

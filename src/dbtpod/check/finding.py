@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+PREFECT_YAML = Path("prefect.yaml")
+
 
 @dataclass(frozen=True)
 class Finding:

@@ -1,22 +1,17 @@
 """The checks of a repository, and what is printed of them. dbt takes the longest, and runs beside all others."""
 
-import json
 from collections.abc import Iterator, Sequence
-from importlib.resources import files
 from pathlib import Path
 
 from dbtpod import settings
 from dbtpod.check import project, python_flows, selection, values
-from dbtpod.check.finding import Finding
+from dbtpod.check.finding import PREFECT_YAML, Finding
 from dbtpod.check.selection import Use
-from dbtpod.dbt import arguments, inspection
+from dbtpod.dbt import inspection
 from dbtpod.dbt.inspection import Answers
 from dbtpod.registration import commands, draft
 from dbtpod.registration.draft import Draft
-from dbtpod.registration.entrypoints import READY
 from dbtpod.registration.yaml_file import Mistake
-
-_PREFECT_YAML = Path("prefect.yaml")
 
 
 def run(folder: Path, *, strict: bool) -> tuple[list[str], int]:
@@ -36,7 +31,7 @@ def report(found: Sequence[Finding], looked_at: str, *, strict: bool) -> tuple[l
 def check(folder: Path) -> tuple[list[Finding], str]:
     """Find everything that is wrong, in the order of files and lines; and say what there was to look at."""
     environment = settings.environment()
-    written = draft.read(folder / _PREFECT_YAML, environment)
+    written = draft.read(folder / PREFECT_YAML, environment)
     in_python = list(python_flows.read(_entrypoints(written), folder))
     uses = [*_in_yaml(written), *(each for each in in_python if isinstance(each, Use))]
     words = [use.words for use in uses]
@@ -49,13 +44,14 @@ def check(folder: Path) -> tuple[list[Finding], str]:
     with asking as asked:
         found = [*values.findings(folder), *(each for each in in_python if isinstance(each, Finding))]
         found += [place] if isinstance(place, Finding) else project.profile_findings(place)
-        # Prefect's import takes a second.
-        from dbtpod.registration import deployments  # noqa: F401
+        # It imports Prefect, which takes a second.
+        from dbtpod.check import prefect_yaml
 
         answers = asked.wait()
     if not isinstance(place, Finding):
         found += project.findings(answers.parses[()], place, folder)
-    found += [*_of_yaml(written, answers, folder), *_of_python(uses, answers), *selection.findings(uses, answers)]
+    found += prefect_yaml.findings(written, answers.refusals, folder)
+    found += [*_of_python(uses, answers), *selection.findings(uses, answers)]
     return sorted(found, key=_order), _looked_at(written, uses, answers)
 
 
@@ -69,46 +65,12 @@ def _in_yaml(written: Draft | Mistake) -> Iterator[Use]:
     if isinstance(written, Draft):
         for command in written.commands:
             line = written.file.line(command.place)
-            yield Use(command.words, _PREFECT_YAML, line, f"{written.subject(command.place)} is")
-
-
-def _of_yaml(written: Draft | Mistake, answers: Answers, folder: Path) -> Iterator[Finding]:
-    from dbtpod.registration import deployments
-
-    if not (folder / _PREFECT_YAML).exists():
-        yield Finding(_PREFECT_YAML, None, "there is none; `dbtpod init` writes one")
-    elif isinstance(written, Mistake):
-        yield Finding(_PREFECT_YAML, written.line, written.text)
-    else:
-        template = json.loads(files("dbtpod.check").joinpath("job_template.json").read_text())
-        pool = values.pool(folder) or deployments.first_pool(written)
-        checked = deployments.check(written, pool, answers.refusals, template)
-        yield from (Finding(_PREFECT_YAML, each.line, each.text) for each in checked if isinstance(each, Mistake))
-        yield from _writers_among_readers(written)
-
-
-def _writers_among_readers(written: Draft) -> Iterator[Finding]:
-    for index, entry in enumerate(written.deployments):
-        pool = entry.get("work_pool") if isinstance(entry, dict) and entry.get("entrypoint") == READY else None
-        if isinstance(pool, dict) and pool.get("work_queue_name") == "duckdb-reader":
-            of_this = [command for command in written.commands if command.place[1] == index]
-            writing = [each for each in of_this if arguments.parse(each.words).verb not in arguments.READING]
-            if writing:
-                place = ("deployments", index, "work_pool", "work_queue_name")
-                yield Finding(
-                    _PREFECT_YAML,
-                    written.file.line(place),
-                    f"{written.subject(place)} is 'duckdb-reader', but {commands.shown(writing[0].words)!r} writes: "
-                    "two such runs would start together, and one wait in its pod; write duckdb-writer",
-                    is_warning=True,
-                )
+            yield Use(command.words, PREFECT_YAML, line, f"{written.subject(command.place)} is")
 
 
 def _of_python(uses: list[Use], answers: Answers) -> Iterator[Finding]:
     for use in uses:
-        if use.file != _PREFECT_YAML and (
-            reason := answers.refusals.get(use.words) or commands.out_of_place(use.words)
-        ):
+        if use.file != PREFECT_YAML and (reason := answers.refusals.get(use.words) or commands.out_of_place(use.words)):
             yield use.finding(reason)
 
 

@@ -29,14 +29,14 @@ class Use:
 
 def findings(uses: Iterable[Use], answers: Answers) -> Iterator[Finding]:
     """Yield what is wrong with the commands that dbt's command line takes."""
+    if not answers.parses or answers.parses[()].errors:
+        return
     for use in uses:
-        parse = answers.parses.get(use.words)
-        if use.words in answers.refusals or parse is None:
+        parse = answers.parses[use.words]
+        if use.words in answers.refusals:
             continue
         if parse.errors:
-            # Those of the project as it is are told once, for the project.
-            if parse.options:
-                yield use.finding(f"dbt cannot parse the project with it.\n{parse.errors[0]}")
+            yield use.finding(f"dbt cannot parse the project with it.\n{parse.errors[0]}")
         elif wrong := _unknown(use, parse):
             yield use.finding(wrong)
         elif lookup := answers.lookups.get(use.words):

@@ -99,16 +99,16 @@ def _parse(options: list[str], lookups: dict[str, list[str]], refusals: Collecti
 def _names(manifest: Any) -> Iterator[tuple[str, list[str]]]:
     nodes = [each for each in manifest.nodes.values() if each.resource_type != "operation"]
     nodes += manifest.unit_tests.values()
+    sources, macros = manifest.sources.values(), manifest.macros.values()
     yield "nodes", sorted({node.name for node in nodes})
-    yield "sources", sorted({source.search_name for source in manifest.sources.values()})
-    yield "fresh", sorted(source_selector(each) for each in manifest.sources.values() if each.has_freshness)
-    yield "tags", sorted({tag for node in (*nodes, *manifest.sources.values()) for tag in node.config.tags})
+    yield "sources", sorted({source.search_name for source in sources})
+    yield "fresh", sorted(_selector(source) for source in sources if source.has_freshness)
+    yield "tags", sorted({tag for each in (*nodes, *sources) for tag in each.config.tags})
     yield "selectors", sorted(manifest.selectors)
-    macros = manifest.macros.values()
     yield "macros", sorted({name for macro in macros for name in (macro.name, f"{macro.package_name}.{macro.name}")})
 
 
-def source_selector(source: Any) -> str:
+def _selector(source: Any) -> str:
     """Give a source as `dbt ls --output selector` does."""
     return f"source:{source.package_name}.{source.source_name}.{source.name}"
 

@@ -88,10 +88,12 @@ def _read(given: Any, at: Place, commands: list[Command], problems: list[Problem
         problems.append((at, f"is {given!r}: write a list of commands, such as [seed, build --select staging]"))
         return
     for index, each in enumerate(given):
+        if _FILLED_IN_LATER in str(each):
+            continue
         found = _command(each)
         if isinstance(found, str):
             problems.append(((*at, index), found))
-        elif not any(_FILLED_IN_LATER in word for word in found):
+        else:
             commands.append(Command((*at, index), found))
 
 
