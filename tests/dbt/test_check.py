@@ -261,7 +261,10 @@ def test_nothing_else_is_found_but_what_dbt_itself_warns_of(shop: Path, found: l
 
 
 def test_a_project_that_dbt_cannot_parse_is_said_in_its_words_beside_all_else(tmp_path: Path) -> None:
-    broken = SHOP | {"models/orders.sql": "select * from {{ ref('stg_odrers') }}"}
+    broken = SHOP | {
+        "models/orders.sql": "select * from {{ ref('stg_odrers') }}",
+        "dbt_project.yml": "name: shop\nprofile: shop\n",
+    }
     commands = ["biuld", "build -s orders"]
     write(
         tmp_path,

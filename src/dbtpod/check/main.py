@@ -37,7 +37,7 @@ def check(folder: Path) -> tuple[list[Finding], str]:
     words = [use.words for use in uses]
     place = project.find(folder, environment.get("DBT_PROJECT_DIR"))
     asking = (
-        inspection.of_commands(words, folder)
+        inspection.of_commands(words, folder, environment)
         if isinstance(place, Finding)
         else inspection.of_project(project.project(place, environment), words)
     )

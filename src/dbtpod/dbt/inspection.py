@@ -1,6 +1,6 @@
 """What dbt itself says of commands and of a project, without running them: the way to the process of `inspector`.
 
-inspection.refusals([("build", "--selecter", "x")], folder)   # {(…): "No such option '--selecter'. …"}
+inspection.refusals([("build", "--selecter", "x")], folder, environment)   # {(…): "No such option '--selecter'. …"}
 
 with inspection.of_project(project, commands) as asked:
     ...                                                        # dbt takes seconds
@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dbtpod import settings
 from dbtpod.dbt import arguments, process
 from dbtpod.dbt.project import Project
 from dbtpod.errors import DbtUnusable
@@ -90,18 +89,17 @@ class Asked:
         )
 
 
-def refusals(commands: Iterable[Words], folder: Path) -> Mapping[Words, str]:
+def refusals(commands: Iterable[Words], folder: Path, environment: Mapping[str, str]) -> Mapping[Words, str]:
     """Return the commands that dbt's command line does not take, and why."""
-    with of_commands(commands, folder) as asked:
+    with of_commands(commands, folder, environment) as asked:
         return asked.wait().refusals
 
 
 @contextmanager
-def of_commands(commands: Iterable[Words], folder: Path) -> Iterator[Asked]:
+def of_commands(commands: Iterable[Words], folder: Path, environment: Mapping[str, str]) -> Iterator[Asked]:
     """Ask dbt about commands alone, which are to run in the folder."""
-    hidden = ("PREFECT_", "PYTHONPATH")
-    environment = {name: value for name, value in settings.environment().items() if not name.startswith(hidden)}
-    with _asked(list(dict.fromkeys(commands)), [], environment, folder) as asked:
+    own = {name: value for name, value in environment.items() if not name.startswith(("PREFECT_", "PYTHONPATH"))}
+    with _asked(list(dict.fromkeys(commands)), [], own, folder) as asked:
         yield asked
 
 

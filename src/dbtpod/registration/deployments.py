@@ -39,10 +39,11 @@ def read(
 
     `pool` is the work pool that all deployments must name; without it, the one that the first names.
     """
-    found = draft.read(path, settings.environment() if environment is None else environment)
+    own = settings.environment()
+    found = draft.read(path, own if environment is None else environment)
     if isinstance(found, Mistake):
         raise DeploymentsInvalid(f"{path} {found.text} (line {found.line}).")
-    refusals = inspection.refusals((command.words for command in found.commands), path.absolute().parent)
+    refusals = inspection.refusals((command.words for command in found.commands), path.absolute().parent, own)
     pool = pool or first_pool(found)
     checked = check(found, pool, refusals, job_template)
     if isinstance(checked, list):
