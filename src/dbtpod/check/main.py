@@ -35,21 +35,18 @@ def check(folder: Path) -> tuple[list[Finding], str]:
     in_python = list(python_flows.read(_entrypoints(written), folder))
     uses = [*_in_yaml(written), *(each for each in in_python if isinstance(each, Use))]
     words = [use.words for use in uses]
-    place = project.find(folder, environment.get("DBT_PROJECT_DIR"))
-    asking = (
-        inspection.of_commands(words, folder, environment)
-        if isinstance(place, Finding)
-        else inspection.of_project(project.project(place, environment), words)
-    )
+    found = [each for each in in_python if isinstance(each, Finding)]
+    parsed, wrong = project.prepare(folder, environment)
+    found += wrong
+    asking = inspection.of_project(parsed, words) if parsed else inspection.of_commands(words, folder, environment)
     with asking as asked:
-        found = [*values.findings(folder), *(each for each in in_python if isinstance(each, Finding))]
-        found += [place] if isinstance(place, Finding) else project.profile_findings(place)
+        found += values.findings(folder)
         # It imports Prefect, which takes a second.
         from dbtpod.check import prefect_yaml
 
         answers = asked.wait()
-    if not isinstance(place, Finding):
-        found += project.findings(answers.parses[()], place, folder)
+    if parsed:
+        found += project.findings(answers.parses[()], parsed.folder, folder)
     found += prefect_yaml.findings(written, answers.refusals, folder)
     found += [*_of_python(uses, answers), *selection.findings(uses, answers)]
     return sorted(found, key=_order), _looked_at(written, uses, answers)

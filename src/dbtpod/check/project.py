@@ -15,7 +15,18 @@ _FILE = re.compile(r"[\w./-]+\.(?:sql|ya?ml|py|csv|md)\b")
 _LINE = re.compile(r"\bline (\d+)")
 
 
-def find(folder: Path, chosen: str | None) -> Path | Finding:
+def prepare(folder: Path, environment: Mapping[str, str]) -> tuple[Project | None, list[Finding]]:
+    """Find the project of the repository in the folder, ready to be parsed; or what keeps it from that."""
+    place = _find(folder, environment.get("DBT_PROJECT_DIR"))
+    if isinstance(place, Finding):
+        return None, [place]
+    wrong = list(_profile_findings(place))
+    # Runs only open the files that it names.
+    file = settings.duckdb_path(environment) or Path("/data/work/warehouse.duckdb")
+    return None if wrong else Project(place, file, file), wrong
+
+
+def _find(folder: Path, chosen: str | None) -> Path | Finding:
     """Find the folder with dbt_project.yml: `chosen`, which is DBT_PROJECT_DIR, or the folder, or one in it."""
     if chosen:
         return folder / chosen
@@ -25,13 +36,7 @@ def find(folder: Path, chosen: str | None) -> Path | Finding:
     return found[0]
 
 
-def project(folder: Path, environment: Mapping[str, str]) -> Project:
-    """Return the project as dbt parses it; the files that it names are opened by runs only."""
-    file = settings.duckdb_path(environment) or Path("/data/work/warehouse.duckdb")
-    return Project(folder, file, file)
-
-
-def profile_findings(project: Path) -> Iterator[Finding]:
+def _profile_findings(project: Path) -> Iterator[Finding]:
     """Yield what keeps dbtpod from using the profile."""
     if find_spec("dbtpod.dbt.effective_profile"):
         for text in import_module("dbtpod.dbt.effective_profile").problems(project):
