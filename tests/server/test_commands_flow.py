@@ -25,7 +25,7 @@ PROJECT = {
     "models/orders.sql": "select 1 as id",
     "models/totals.sql": "select count(*) as n from {{ ref('orders') }}",
 }
-TEMPLATE = {"job_configuration": {}, "variables": {"type": "object", "properties": {}}}
+TEMPLATE = {"job_configuration": {"image": "{{ image }}"}, "variables": {"type": "object", "properties": {"image": {}}}}
 DEPLOYMENT: dict[str, Any] = {
     "name": "orders",
     "entrypoint": "dbtpod.flows.commands",
