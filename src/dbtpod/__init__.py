@@ -14,11 +14,13 @@ what a flow calls
     outcome          how an attempt ended: the error that says what failed, and why
     complete         the one place that says that a run is complete
     resume           the beginning of a run, or its resuming after a pod that died
+    flows            `commands`, the ready flow: a deployment gives it dbt commands, and needs no Python
     settings, errors what a user sets; what can go wrong, and whether trying again can help
     environment      the only reader of the environment
     tables, timeout  a table of text; a bounded wait
     cli              the command `dbtpod`
 what the command `dbtpod` does (cli)
+    check            what is wrong in a repository, all of it, before anything is built or registered
     bake             when the image is built: the profile of runs, and what dbt parses and compiles
     baked_target     one target of it, parsed and looked at as a pod will (parse_process: dbt's process for it)
     register         the chart's hook, and by hand: makes a Prefect server equal to prefect.yaml

@@ -51,6 +51,23 @@ def bake() -> None:
     bake.bake(settings.environment(), click.echo)
 
 
+@dbtpod.command("check")
+@click.argument("folder", metavar="[DIR]", type=click.Path(exists=True, file_okay=False, path_type=Path), default=".")
+@click.option("--strict", is_flag=True, help="Exit code 1 for warnings too.")
+def check_(folder: Path, strict: bool) -> int:
+    """Check a repository: prefect.yaml, flows, dbt commands, the dbt project, values.yaml.
+
+    Every problem is printed with its file, its line and what to do. It needs no cluster, no Docker and no server, and
+    changes nothing. The exit code is 1 where there is a problem.
+    """
+    from dbtpod.check import main as check
+
+    lines, code = check.run(folder, strict=strict)
+    for line in lines:
+        click.echo(line)
+    return code
+
+
 @dbtpod.command()
 @click.option("--file", type=Path, default=Path("prefect.yaml"), show_default=True, help="What is registered.")
 @click.option("--pool", help="The work pool; the one that the file names unless given.")

@@ -32,8 +32,8 @@ def from_file(
     """Register what prefect.yaml says, and print what changed; see `register`. DbtPodError says what is wrong."""
     log.handlers, log.propagate = [logging.StreamHandler(sys.stdout)], False
     log.setLevel(logging.INFO)
-    file = deployments.read(path, pool)
     template = work_pool.read_template(base_job_template) if base_job_template else None
+    file = deployments.read(path, pool, template)
     if not PREFECT_API_URL.value():
         raise SettingsError("PREFECT_API_URL is not set: give the server's, such as http://127.0.0.1:4200/api.")
     try:
@@ -54,7 +54,8 @@ async def register(
     """
     async with get_client() as client:
         await _wait_for_api(client, wait_seconds)
-        await _check_job_variables(client, file, template)
+        if not template:  # else it was checked with all the rest
+            await _check_job_variables(client, file)
         await work_pool.ensure(client, file.pool, template)
         await work_pool.ensure_queues(client, file.pool)
         before = await _registered(client, file.pool)
@@ -118,10 +119,9 @@ def _interruption(error: httpx.TransportError) -> str:
     )
 
 
-async def _check_job_variables(client: PrefectClient, file: PrefectFile, template: dict[str, Any] | None) -> None:
-    pool = await work_pool.find(client, file.pool)
-    if template or pool:  # else work_pool.ensure says what is missing
-        deployments.check_job_variables(file, template or (pool.base_job_template if pool else {}))
+async def _check_job_variables(client: PrefectClient, file: PrefectFile) -> None:
+    if pool := await work_pool.find(client, file.pool):  # else work_pool.ensure says what is missing
+        deployments.check_job_variables(file, pool.base_job_template)
 
 
 async def _registered(client: PrefectClient, pool: str) -> dict[str, DeploymentResponse]:

@@ -1,6 +1,5 @@
 """What a flow calls to run dbt: the story of a run, from the lock to the published generation."""
 
-import shlex
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,10 +26,6 @@ from dbtpod.warehouse.working_copy import BuiltFile
 LOCK_SECONDS = 600.0
 
 
-# They write nothing, and so read what is published, whatever a writer does meanwhile.
-_READING = {"compile", "docs", "list", "ls", "parse", "show", "source"}
-
-
 def run_dbt(*commands: str | Sequence[str], retries: int = 0, retry_delay_seconds: float = 0) -> State[None]:
     """Run dbt commands in a flow, one after the other, and return the flow run's state.
 
@@ -38,19 +33,19 @@ def run_dbt(*commands: str | Sequence[str], retries: int = 0, retry_delay_second
         def smoke() -> State:
             return run_dbt("seed", "build --selector smoke", retries=2, retry_delay_seconds=30)
 
-    A command is written as a shell has it, or given as a list of words that are passed on as they are. One that fails
-    ends the run, and nothing is published. Commands that only read (`source freshness`, `show`, `docs generate`) see
-    the published warehouse; if one of them builds, all run on a copy of it, alone, and the copy is published when all
-    of them ended well. `retries` count for each command, after a lock or a connection error only.
+    A command is written as a shell has it, with `dbt` or without, or given as a list of words, passed on as they are.
+    One that fails ends the run, and nothing is published. Commands that only read (`source freshness`, `show`, `docs
+    generate`) see the published warehouse; if one of them builds, all run on a copy of it, alone, and the copy is
+    published when all of them ended well. `retries` count for each command, after a lock or a connection error only.
 
     The state is Completed, with the counts of all nodes as its message. Raises SettingsError, WarehouseBusy,
     WarehouseUnusable, VolumeFull or RunGivenUp where dbt cannot start; DbtFailed, DbtUnusable, DbtKilled or
     ConnectionLost where it did not end well; BuildIncomplete where it did and yet something is missing.
     """
-    given = [shlex.split(command) if isinstance(command, str) else list(command) for command in commands]
+    given = [arguments.split(command) for command in commands]
     if not given or not all(given):
         raise SettingsError('run_dbt() needs a dbt command, such as run_dbt("build").')
-    only_reads = all(arguments.parse(words).verb in _READING for words in given)
+    only_reads = all(arguments.parse(words).verb in arguments.READING for words in given)
     with (reading if only_reads else writing)(Retries(retries, retry_delay_seconds)) as dbt:
         for words in given:
             dbt(*words)

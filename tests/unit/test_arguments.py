@@ -1,8 +1,11 @@
 """dbt's command line, read as dbt reads it: by hand here, and against the options of the dbt that is installed."""
 
+import shlex
+
 import pytest
 
 from dbtpod.dbt import arguments
+from dbtpod.errors import SettingsError
 
 
 @pytest.mark.parametrize(
@@ -58,6 +61,34 @@ def test_the_listing_of_a_command_selects_what_the_command_does(args: list[str],
     found = " ".join(arguments.listing(args, types))
 
     assert found.replace("--output-keys unique_id --output json --quiet --log-format text", "OUT") == listed
+
+
+@pytest.mark.parametrize(
+    ("args", "listed"),
+    [
+        (["seed", "-s", "a", "b", "--show"], "ls --select a b --output selector --resource-type seed"),
+        (["build", "-x", "--resource-type", "model"], "ls --output selector --resource-type model"),
+        (["test", "--exclude-resource-type", "unit_test"], "--exclude-resource-type unit_test"),
+        (["source", "freshness", "--select", "source:raw"], "ls --select source:raw --output selector"),
+        (["--warn-error", "docs", "generate", "--no-compile"], "ls --output selector --resource-type all"),
+        (["run", "--vars", "{a: 1}", "-t", "prod", "--threads", "2"], "ls --vars '{a: 1}' --target prod --output"),
+        (["build", "-s", "state:modified", "--state", "prod"], "None"),
+        (["show", "--inline", "select 1"], "None"),
+        (["run-operation", "grant", "--args", "{a: 1}"], "None"),
+        (["debug"], "None"),
+    ],
+)
+def test_a_command_of_any_verb_is_looked_up_by_what_it_selects_and_how_it_parses(args: list[str], listed: str) -> None:
+    found = arguments.lookup(args, {})
+
+    assert listed in (shlex.join(found) if found else "None")
+
+
+def test_a_command_is_written_as_in_a_shell_or_as_a_list_with_dbt_or_without() -> None:
+    assert arguments.split("build -s 'a b'") == arguments.split(["dbt", "build", "-s", "a b"]) == ["build", "-s", "a b"]
+    assert arguments.split("dbt") == []
+    with pytest.raises(SettingsError, match="No closing quotation"):
+        arguments.split("build --vars '{a: 1}")
 
 
 def test_how_dbt_prints_is_not_the_users_choice_and_all_else_is_passed_on_as_it_is() -> None:

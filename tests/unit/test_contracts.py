@@ -75,7 +75,7 @@ def test_the_selector_that_the_smoke_flow_names_exists() -> None:
 @pytest.mark.parametrize(
     ("module", "allowed"),
     [
-        ("dbt", {"preload.py", "precompiled.py", "parse_process.py", "duckdb_plugin.py"}),
+        ("dbt", {"inspector.py", "preload.py", "precompiled.py", "parse_process.py", "duckdb_plugin.py"}),
         ("duckdb", {"database.py"}),
         ("prefect._internal", {"engine.py"}),
         ("prefect.runner", {"supervise.py", "supervisor.py", "forked.py"}),

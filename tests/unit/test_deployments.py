@@ -28,6 +28,10 @@ def helper():
     pass
 
 made_later = flow(helper)
+
+@flow
+def shop_weekly(week: int, *, day: str = "monday"):
+    pass
 """
 
 
@@ -55,6 +59,11 @@ def schedule(**changes: Any) -> dict[str, Any]:
 
 def pool(**changes: Any) -> dict[str, Any]:
     return deployment(work_pool={"name": "dbtpod", "work_queue_name": "duckdb-writer", **changes})
+
+
+def ready(**parameters: Any) -> dict[str, Any]:
+    """A deployment of the ready flow that runs by hand. What dbt refuses of commands is tested with dbt."""
+    return deployment(entrypoint="dbtpod.flows.commands", parameters=parameters, schedules=None)
 
 
 def read(
@@ -125,7 +134,19 @@ def test_the_file_of_this_repository_states_timezones_texts_and_no_image() -> No
         pytest.param(deployment(schedules=[{"cron": "0 6 * * *"}]), r"schedules\[0\] has no slug", id="no slug"),
         pytest.param(deployment(schedules=["daily"]), r"schedules\[0\] is 'daily': a schedule is", id="no mapping"),
         pytest.param(deployment(entrypoint=None), "has no entrypoint", id="no entrypoint"),
-        pytest.param(deployment(entrypoint="flows.flows"), "write it as path/to/file.py:function", id="module"),
+        pytest.param(
+            deployment(entrypoint="dbtpod.flow.commands"),
+            "no module 'dbtpod.flow' is installed: .*did you mean 'dbtpod.flows.commands'",
+            id="module",
+        ),
+        pytest.param(
+            deployment(entrypoint="dbtpod.flows.command"),
+            "dbtpod.flows has no function 'command'; did you mean 'commands'",
+            id="function of a module",
+        ),
+        pytest.param(
+            deployment(entrypoint="dbtpod.flows:commands"), "with a dot: dbtpod.flows.commands", id="module and colon"
+        ),
         pytest.param(deployment(entrypoint="/flows/flows.py:shop_build"), "write it relative to", id="absolute"),
         pytest.param(
             deployment(entrypoint="flows/flow.py:shop_build"), "no file .*did you mean 'flows/flows.py'", id="file"
@@ -156,6 +177,35 @@ def test_the_file_of_this_repository_states_timezones_texts_and_no_image() -> No
         ),
         pytest.param(deployment(push=["x"]), r"push\[0\] is 'x': a step is a mapping", id="no step"),
         pytest.param("shop", "is 'shop': a deployment is a mapping", id="no deployment"),
+        pytest.param(
+            deployment(entrypoint="flows/flows.py:shop_weekly"),
+            r"schedules\[0\] gives no parameter 'week', which flows/flows.py:shop_weekly needs",
+            id="needed parameter",
+        ),
+        pytest.param(
+            deployment(entrypoint="dbtpod.flows.commands"),
+            "gives no parameter 'commands', which dbtpod.flows.commands needs",
+            id="no commands",
+        ),
+        pytest.param(ready(command=["build"]), r"parameters\.command is not a parameter", id="name"),
+        pytest.param(ready(commands="build"), r"commands is 'build': write a list of commands", id="no list"),
+        pytest.param(ready(commands=[]), r"commands is \[\]: write a list of commands", id="empty list"),
+        pytest.param(ready(commands=[7]), r"commands\[0\] is 7: a command is a text or a list", id="number"),
+        pytest.param(ready(commands=["dbt "]), r"commands\[0\] is empty: write a dbt command", id="empty command"),
+        pytest.param(
+            ready(commands=[["build", "--threads", 2]]), r"commands\[0\] has the word 2, .*in quotes", id="no word"
+        ),
+        pytest.param(
+            ready(commands=["build --vars '{day: 1}"]),
+            r"commands\[0\] cannot be read: .*No closing quotation",
+            id="quote",
+        ),
+        pytest.param(ready(retries=-1), r"retries is -1: it must be a whole number", id="retries"),
+        pytest.param(
+            ready(retry_delay_seconds="1m"),
+            r"retry_delay_seconds is '1m': it must be a number of seconds",
+            id="delay",
+        ),
     ],
 )
 def test_a_mistake_is_named_with_its_fix(project: Path, entry: Any, expected: str) -> None:
@@ -226,11 +276,59 @@ def test_a_file_that_is_missing_is_named(tmp_path: Path) -> None:
         deployments.read(tmp_path / "nowhere.yaml")
 
 
-def test_a_job_variable_that_the_template_does_not_have_is_refused(project: Path) -> None:
-    file = read(project, pool(job_variables={"memori": "1Gi"}))
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"memori": "1Gi"}, r"line 12: .*job_variables\.memori is not a variable .*did you mean 'memory'"),
+        ({"memory": 2}, r"line 12: .*job_variables\.memory is 2: it must be text, so put it in quotes"),
+        ({"env": {"DAYS": 7}}, r"line 13: .*job_variables\.env\.DAYS is 7: it must be text"),
+    ],
+)
+def test_a_job_variable_that_the_template_does_not_have_so_is_refused(
+    project: Path, variables: dict[str, Any], expected: str
+) -> None:
+    file = read(project, pool(job_variables=variables))
+    env = {"type": "object", "additionalProperties": {"type": "string"}}
+    template = {"variables": {"properties": {"memory": {"type": "string"}, "env": env}}}
 
-    with pytest.raises(DeploymentsInvalid, match=r"job_variables\.memori .*did you mean 'memory'"):
-        deployments.check_job_variables(file, {"variables": {"properties": {"memory": {}, "image": {}}}})
+    with pytest.raises(DeploymentsInvalid, match=expected):
+        deployments.check_job_variables(file, template)
+    with pytest.raises(DeploymentsInvalid, match=expected):
+        deployments.read(file.path, job_template=template)
+
+
+def test_a_job_variable_that_prefect_fills_in_may_become_what_it_must_be(project: Path) -> None:
+    file = read(project, pool(job_variables={"deadline": "{{ prefect.variables.deadline }}"}))
+
+    deployments.check_job_variables(file, {"variables": {"properties": {"deadline": {"type": "integer"}}}})
+
+
+def test_a_key_that_is_given_twice_is_a_mistake_though_yaml_keeps_the_last(project: Path) -> None:
+    path = project / "prefect.yaml"
+    path.write_text(yaml.safe_dump({"deployments": [deployment()]}, sort_keys=False) + "  tags: [a]\n  tags: [b]\n")
+
+    with pytest.raises(DeploymentsInvalid, match=r"line 12: .* tags is given twice, first in line 11"):
+        deployments.read(path, environment={})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("deployments:\n- name: a\n  tags: every day: at six\n", r"a text that has a colon in quotes \(line 3\)"),
+        ("deployments:\n- name: {{ $NAME }}\n", r"put a text that begins with {{ in quotes"),
+    ],
+)
+def test_what_is_no_yaml_is_said_with_its_line_and_the_usual_fix(tmp_path: Path, text: str, expected: str) -> None:
+    (tmp_path / "prefect.yaml").write_text(text)
+
+    with pytest.raises(DeploymentsInvalid, match=expected):
+        deployments.read(tmp_path / "prefect.yaml")
+
+
+def test_a_deployment_of_the_ready_flow_may_leave_its_commands_to_the_form(project: Path) -> None:
+    file = read(project, ready(retries=2))
+
+    assert [entry.flow for entry in file.deployments] == ["dbt"]
 
 
 def test_the_known_keys_are_those_of_prefects_own_models() -> None:

@@ -17,7 +17,7 @@ BOUNDED = [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["w
 def test_each_bounded_dependency_of_a_pod_has_a_row() -> None:
     names = {re.split(r"[<>=]", entry)[0] for entry in BOUNDED}
 
-    assert {name for name, _, _ in ROWS} == names - {"click", "pyyaml"}
+    assert {name for name, _, _ in ROWS} == names - {"click", "jsonschema", "pyyaml"}
 
 
 @pytest.mark.parametrize(("name", "bound", "locked"), ROWS)

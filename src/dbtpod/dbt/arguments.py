@@ -7,6 +7,8 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from dbtpod.errors import SettingsError
+
 _ALIASES = {
     "-s": "--select",
     "-m": "--select",
@@ -76,13 +78,27 @@ NOT_OF_LS = {
     "--threads",
 }
 # The verbs that run nodes, and the resource types that each of them runs: `dbt ls` would list others too.
-KINDS = {
+KINDS: Mapping[str, tuple[str, ...]] = {
     "build": ("model", "seed", "snapshot", "test", "unit_test", "saved_query", "exposure", "function"),
     "run": ("model",),
     "seed": ("seed",),
     "snapshot": ("snapshot",),
     "test": ("test", "unit_test"),
 }
+# They write nothing, and so read what is published, whatever a writer does meanwhile.
+READING = {"compile", "docs", "list", "ls", "parse", "show", "source"}
+# The verbs that select nodes and run none, and the resource types that they look at.
+_LOOKED_AT: Mapping[str, tuple[str, ...]] = {
+    "clone": ("model", "seed", "snapshot"),
+    "compile": ("all",),
+    "docs": ("all",),
+    "list": ("all",),
+    "ls": ("all",),
+    "show": ("model", "seed", "snapshot", "analysis", "test"),
+    "source": ("source",),
+}
+# What says which project is parsed, and how.
+PARSING = {"--profile", "--profiles-dir", "--project-dir", "--target", "--vars"}
 _SELECTION = {"--select", "--exclude", "--selector", "--indirect-selection", "--state"}
 # How dbt speaks to us and where it writes is this program's own matter: see `process.environment`.
 _OURS = {
@@ -120,9 +136,14 @@ class Arguments:
     words: tuple[Word, ...]
 
     @property
+    def places(self) -> list[str]:
+        """The words that are no options: `["source", "freshness"]`."""
+        return [word.values[0] for word in self.words if not word.name]
+
+    @property
     def verb(self) -> str:
         """The command's first word that is no option, such as `build`; empty where there is none."""
-        return next((word.values[0] for word in self.words if not word.name), "")
+        return next(iter(self.places), "")
 
     def last(self, name: str) -> str | None:
         """Return the value that counts where an option is given several times; None where it is not given."""
@@ -137,9 +158,29 @@ class Arguments:
         dropped = set(names)
         return Arguments(tuple(word for word in self.words if word.name not in dropped))
 
+    def only(self, names: Iterable[str]) -> "Arguments":
+        """Leave all but these options out."""
+        kept = set(names)
+        return Arguments(tuple(word for word in self.words if word.name in kept))
+
     def written(self) -> list[str]:
         """Return the command line."""
         return [text for word in self.words for text in word.written()]
+
+
+def split(command: str | Sequence[str]) -> list[str]:
+    """Give the words of a command that is written as a shell has it, or that is a list of words; `dbt` is left out.
+
+    SettingsError where a quotation has no end.
+
+    >>> split("dbt build --select 'tag:daily,stg_orders'")
+    ['build', '--select', 'tag:daily,stg_orders']
+    """
+    try:
+        words = shlex.split(command) if isinstance(command, str) else list(command)
+    except ValueError as error:
+        raise SettingsError(f"{command}: {error}. Each quotation mark needs a second one.") from error
+    return words[1:] if words[:1] == ["dbt"] else words
 
 
 def parse(args: Sequence[str]) -> Arguments:
@@ -200,10 +241,25 @@ def listing(args: Sequence[str], types: Sequence[str]) -> list[str]:
     """
     found = parse(args)
     given = found.all("--resource-type") or [*types] or ["all"]
-    chosen = dict.fromkeys(kind for name in given for kind in _expanded(name, found.verb))
+    chosen = dict.fromkeys(kind for name in given for kind in _expanded(name, KINDS[found.verb]))
     before, _, after = _around_verb(found.without(NOT_OF_LS | _OURS | {"--resource-type", "--output", "--output-keys"}))
     output = ["--output-keys", "unique_id", "--output", "json", "--quiet", "--log-format", "text"]
     return [*before, "ls", *after, *output, "--resource-type", *chosen]
+
+
+def lookup(args: Sequence[str], environment: Mapping[str, str]) -> list[str] | None:
+    """Return the `dbt ls` that lists what a command of any verb looks at, one line each.
+
+    None where it selects no nodes, or by what only its run has: the state of another one.
+    """
+    found = parse(args)
+    kinds = KINDS.get(found.verb) or _LOOKED_AT.get(found.verb)
+    is_compared = {"--state", "--defer-state", "--inline"} & {word.name for word in found.words}
+    if not kinds or is_compared or variable(environment, "STATE"):
+        return None
+    given = [kind for name in found.all("--resource-type") or ["all"] for kind in _expanded(name, kinds)]
+    chosen = found.only(_SELECTION | PARSING | {"--exclude-resource-type"})
+    return ["ls", *chosen.written(), "--output", "selector", "--resource-type", *given]
 
 
 def text(args: Sequence[str]) -> str:
@@ -215,8 +271,8 @@ def text(args: Sequence[str]) -> str:
     return shlex.join(("dbt", *args))
 
 
-def _expanded(kind: str, verb: str) -> Sequence[str]:
-    return KINDS[verb] if kind in ("all", "default") else (kind,)
+def _expanded(kind: str, kinds: Sequence[str]) -> Sequence[str]:
+    return kinds if kind in ("all", "default") else (kind,)
 
 
 def _around_verb(found: Arguments) -> tuple[list[str], str, list[str]]:

@@ -43,12 +43,12 @@ class EffectiveProfile:
     source: Path | None
 
 
-def problems(project_folder: Path) -> list[str]:
+def problems(project_folder: Path, environment: Mapping[str, str] | None = None) -> list[str]:
     """Return everything that keeps dbtpod from using the profile of the project in the folder; none: it is usable.
 
     Each text names the file, the profile, the target and the fix. Nothing is written, and dbt is not started.
     """
-    return _make(project_folder, read_environment())[1]
+    return _make(project_folder, read_environment() if environment is None else environment)[1]
 
 
 def make(project_folder: Path, environment: Mapping[str, str] | None = None) -> EffectiveProfile:

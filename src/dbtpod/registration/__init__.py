@@ -1,6 +1,8 @@
 """prefect.yaml, and the server that it is brought to.
 
-deployments      prefect.yaml, read and checked (prefect_yaml: its models; mapping, steps, entrypoints)
+deployments      prefect.yaml, read and checked (prefect_yaml: its models; mapping, steps, entrypoints, job_variables)
+draft            prefect.yaml as it is written, which needs no Prefect (yaml_file: the lines; commands: those of dbt)
+schema           what a JSON schema says, in our words
 work_pool        the pool, its job template and its queues
 schedules        what is logged of them: what the file overruled, and when each deployment runs next
 heartbeat        the automations that end a run whose pod vanished

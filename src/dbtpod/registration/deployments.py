@@ -1,126 +1,88 @@
-"""prefect.yaml, read and checked before anything is changed on a server; pure apart from reading files."""
+"""prefect.yaml, read and checked before anything is changed on a server: files are read, and dbt is asked."""
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dbtpod import settings
+from dbtpod.dbt import inspection
 from dbtpod.errors import DeploymentsInvalid
-from dbtpod.registration.entrypoints import did_you_mean
-from dbtpod.registration.mapping import Around, Place, Problem
+from dbtpod.registration import commands, draft, job_variables
+from dbtpod.registration.draft import Draft
+from dbtpod.registration.mapping import Around
 from dbtpod.registration.prefect_yaml import Deployment, parse
+from dbtpod.registration.yaml_file import Diagnostic
 
 
 @dataclass(frozen=True)
 class PrefectFile:
     """A prefect.yaml without errors."""
 
-    path: Path
+    draft: Draft
     pool: str
     deployments: tuple[Deployment, ...]
 
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        return self.draft.file.path
 
-def read(path: Path, pool: str | None = None, environment: Mapping[str, str] | None = None) -> PrefectFile:
+
+def read(
+    path: Path,
+    pool: str | None = None,
+    job_template: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> PrefectFile:
     """Read and check prefect.yaml; DeploymentsInvalid lists every error with its line, its value and the fix.
 
     `pool` is the work pool that all deployments must name; without it, the one that the first names.
     """
-    given = settings.environment() if environment is None else environment
-    content, lines = _parse(path)
-    problems: list[Problem] = []
-    content["deployments"] = _substitute(content.get("deployments") or [], given, ("deployments",), problems)
-    pool = pool or _first_pool(content["deployments"])
-    found = parse(content, Around(path.parent.absolute(), pool))
-    if isinstance(found, list):
-        unset = {place for place, _ in problems}
-        problems += [(place, text) for place, text in found if place not in unset]
-    if problems or isinstance(found, list):
-        raise DeploymentsInvalid(_message(path, content, lines, problems))
-    return PrefectFile(path, pool, found)
+    own = settings.environment()
+    found = draft.read(path, own if environment is None else environment)
+    if isinstance(found, Diagnostic):
+        raise DeploymentsInvalid(f"{path} {found.text} (line {found.line}).")
+    refusals = inspection.refusals((command.words for command in found.commands), path.absolute().parent, own)
+    pool = pool or first_pool(found)
+    checked = check(found, pool, refusals, job_template)
+    if isinstance(checked, list):
+        raise DeploymentsInvalid(_message(path, checked))
+    return PrefectFile(found, pool, checked)
 
 
-def _first_pool(entries: list[Any]) -> str:
-    pools = (entry.get("work_pool") for entry in entries if isinstance(entry, dict))
+def check(
+    found: Draft,
+    pool: str,
+    refusals: Mapping[tuple[str, ...], str],
+    job_template: Mapping[str, Any] | None = None,
+) -> tuple[Deployment, ...] | list[Diagnostic]:
+    """Return the deployments of the file; or all its errors."""
+    problems = [*commands.refused(found.commands, refusals)]
+    if job_template:
+        problems += job_variables.problems(found.deployments, job_template)
+    deployments = parse(found.content, Around(found.file.path.absolute().parent, pool))
+    if isinstance(deployments, list):
+        problems += deployments
+    errors = found.diagnostics([*found.problems, *(each for each in problems if each[0] not in found.unset)])
+    return errors or tuple(each for each in deployments if isinstance(each, Deployment))
+
+
+def first_pool(found: Draft) -> str:
+    """Return the work pool that the first deployment names."""
+    pools = (entry.get("work_pool") for entry in found.deployments if isinstance(entry, dict))
     names = (pool.get("name") for pool in pools if isinstance(pool, dict))
     return next((str(name) for name in names if name), "dbtpod")
 
 
 def check_job_variables(file: PrefectFile, job_template: Mapping[str, Any]) -> None:
-    """Raise DeploymentsInvalid where a deployment sets a job variable that the pool's job template does not have."""
-    known = job_template.get("variables", {}).get("properties", {})
-    problems = [
-        f"deployment {deployment.name!r}: job_variables.{name} is not a variable of the work pool's job template"
-        f"{did_you_mean(name, known)}"
-        for deployment in file.deployments
-        for name in sorted(deployment.job_variables - set(known))
-    ]
-    if problems:
-        raise DeploymentsInvalid("\n".join(problems))
+    """Raise DeploymentsInvalid where a deployment sets what the pool's job template lacks, or of another type."""
+    problems = job_variables.problems(file.draft.deployments, job_template)
+    if errors := file.draft.diagnostics(problems):
+        raise DeploymentsInvalid(_message(file.path, errors))
 
 
-def _parse(path: Path) -> tuple[dict[str, Any], dict[Place, int]]:
-    try:
-        text = path.read_text(encoding="utf-8")
-        node, content = yaml.compose(text, yaml.SafeLoader), yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
-        raise DeploymentsInvalid(f"{path} cannot be read: {exc}") from exc
-    if not isinstance(content, dict) or not isinstance(content.get("deployments"), list):
-        raise DeploymentsInvalid(f"{path} has no list of `deployments`: see Prefect's documentation of prefect.yaml.")
-    return content, dict(_lines(node, ()))
-
-
-def _lines(node: yaml.Node | None, at: Place) -> Iterator[tuple[Place, int]]:
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            yield (*at, key.value), key.start_mark.line + 1
-            yield from _lines(value, (*at, key.value))
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            yield (*at, index), value.start_mark.line + 1
-            yield from _lines(value, (*at, index))
-
-
-# Filled in later than at deployment: steps in the pod, triggers from their event.
-_TEMPLATED_LATER = ("build", "push", "pull", "triggers")
-_VARIABLE = re.compile(r"{{\s*\$(\w+)\s*}}")
-
-
-def _substitute(value: Any, environment: Mapping[str, str], at: Place, problems: list[Problem]) -> Any:
-    """Fill `{{ $VARIABLE }}` in from the environment; those that are not set become problems at their place."""
-    if isinstance(value, dict):
-        return {
-            key: part if key in _TEMPLATED_LATER else _substitute(part, environment, (*at, key), problems)
-            for key, part in value.items()
-        }
-    if isinstance(value, list):
-        return [_substitute(part, environment, (*at, index), problems) for index, part in enumerate(value)]
-    if not isinstance(value, str):
-        return value
-    unset = [name for name in _VARIABLE.findall(value) if not environment.get(name)]
-    problems += [(at, f"is {value!r}: the variable {name} is not set; export it or write the value") for name in unset]
-    return _VARIABLE.sub(lambda found: environment.get(found[1], ""), value)
-
-
-def _message(path: Path, content: dict[str, Any], lines: Mapping[Place, int], problems: list[Problem]) -> str:
-    count = "1 error" if len(problems) == 1 else f"{len(problems)} errors"
-    found = sorted((_line(place, lines), _with_value(place, text, content)) for place, text in problems)
-    return "\n".join([f"{path} has {count}; nothing was changed.", *(f"  line {line}: {text}" for line, text in found)])
-
-
-def _line(place: Place, lines: Mapping[Place, int]) -> int:
-    while place and place not in lines:
-        place = place[:-1]
-    return lines.get(place, 1)
-
-
-def _with_value(place: Place, text: str, content: dict[str, Any]) -> str:
-    if len(place) < 2 or place[0] != "deployments":
-        return f"{'.'.join(map(str, place))} {text}"
-    entry = content["deployments"][place[1]]
-    name = entry.get("name") if isinstance(entry, dict) else None
-    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place[2:]).removeprefix(".")
-    return f"deployment {name or place[1]!r}: {key} {text}".replace(":  ", ": ")
+def _message(path: Path, errors: Sequence[Diagnostic]) -> str:
+    count = "1 error" if len(errors) == 1 else f"{len(errors)} errors"
+    lines = (f"  line {error.line}: {error.text}" for error in errors)
+    return "\n".join([f"{path} has {count}; nothing was changed.", *lines])

@@ -9,9 +9,7 @@ from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, Validatio
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from dbtpod.registration.entrypoints import did_you_mean
-
-Place = tuple[str | int, ...]  # ("deployments", 0, "work_pool", "name")
-Problem = tuple[Place, str]
+from dbtpod.registration.yaml_file import Place, Problem
 
 # What pydantic calls a value of another type, and what we say.
 _WANTED = {

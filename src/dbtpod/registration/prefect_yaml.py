@@ -15,8 +15,9 @@ from pydantic import Discriminator, Field, PrivateAttr, Tag, TypeAdapter, Valida
 
 from dbtpod.registration import entrypoints, steps
 from dbtpod.registration.entrypoints import did_you_mean
-from dbtpod.registration.mapping import Around, Problem, StrictMapping
+from dbtpod.registration.mapping import Around, StrictMapping
 from dbtpod.registration.steps import Steps
+from dbtpod.registration.yaml_file import Place, Problem
 
 # The queues of the work pool and how many of their runs may be in a pod at once. One writer: DuckDB has no second.
 QUEUES: Mapping[str, int | None] = {"duckdb-writer": 1, "duckdb-reader": None}
@@ -208,14 +209,28 @@ def _repeated(items: Any, key: str, name: str, text: str) -> Iterator[Problem]:
 def _entrypoint_problems(given: dict[str, Any], folder: Path) -> Iterator[Problem]:
     entrypoint = given.get("entrypoint")
     if not isinstance(entrypoint, str) or not entrypoint:
-        yield (), "has no entrypoint: name its flow as flows/flows.py:function"
+        yield (), f"has no entrypoint: name its flow as flows/flows.py:function, or {entrypoints.READY}"
         return
     flow = entrypoints.find(entrypoint, folder)
-    parameters = given.get("parameters")
     if isinstance(flow, str):
         yield ("entrypoint",), f"is {entrypoint!r}: {flow}"
-    elif flow.parameters is not None and isinstance(parameters, dict):
-        for name in parameters:
-            if name not in flow.parameters:
-                near = did_you_mean(name, flow.parameters)
-                yield ("parameters", name), f"is not a parameter of {entrypoint}{near}"
+        return
+    of_all = given.get("parameters") or {}
+    if not isinstance(of_all, dict):
+        return
+    yield from _unknown_parameters(of_all, (), entrypoint, flow)
+    schedules = given.get("schedules")
+    for index, schedule in enumerate(schedules if isinstance(schedules, list) else []):
+        own = (schedule.get("parameters") or {}) if isinstance(schedule, dict) else None
+        if isinstance(own, dict):
+            at = ("schedules", index)
+            yield from _unknown_parameters(own, at, entrypoint, flow)
+            for name in sorted(flow.required - {*of_all, *own}):
+                yield at, f"gives no parameter {name!r}, which {entrypoint} needs: write it under `parameters`"
+
+
+def _unknown_parameters(given: dict[str, Any], at: Place, entrypoint: str, flow: entrypoints.Flow) -> Iterator[Problem]:
+    for name in given:
+        if flow.parameters is not None and name not in flow.parameters:
+            near = did_you_mean(name, flow.parameters)
+            yield (*at, "parameters", name), f"is not a parameter of {entrypoint}{near}"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from dbtpod.registration.entrypoints import did_you_mean
-from dbtpod.registration.mapping import Place, Problem
+from dbtpod.registration.yaml_file import Place, Problem
 
 Steps = list[Any] | dict[str, Any] | None
 

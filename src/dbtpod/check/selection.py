@@ -1,0 +1,81 @@
+"""What commands select in the project that dbt has parsed: a selector, a node or a macro that is not there is named."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dbtpod.check.finding import Finding
+from dbtpod.dbt import arguments
+from dbtpod.dbt.inspection import Answers, Lookup, Parse
+from dbtpod.registration import commands
+from dbtpod.registration.entrypoints import did_you_mean
+
+
+@dataclass(frozen=True)
+class Use:
+    """A command where it stands."""
+
+    words: tuple[str, ...]
+    file: Path
+    line: int
+    # Who gives it, such as `deployment 'daily': parameters.commands[0] is`.
+    subject: str
+
+    def finding(self, text: str, *, is_warning: bool = False) -> Finding:
+        """Say something about it."""
+        return Finding(self.file, self.line, f"{self.subject} {commands.shown(self.words)!r}: {text}", is_warning)
+
+
+def findings(uses: Iterable[Use], answers: Answers) -> Iterator[Finding]:
+    """Yield what is wrong with the commands that dbt's command line takes."""
+    if not answers.parses or answers.parses[()].errors:
+        return
+    for use in uses:
+        parse = answers.parses[use.words]
+        if use.words in answers.refusals:
+            continue
+        if parse.errors:
+            yield use.finding(f"dbt cannot parse the project with it.\n{parse.errors[0]}")
+        elif wrong := _unknown(use, parse):
+            yield use.finding(wrong)
+        elif lookup := answers.lookups.get(use.words):
+            yield from _selected(use, lookup, parse.names)
+
+
+def _unknown(use: Use, parse: Parse) -> str | None:
+    """Name the selector or the macro that the project does not have."""
+    given = arguments.parse(use.words)
+    if (selector := given.last("--selector")) and selector not in parse.names["selectors"]:
+        return f"selectors.yml has no selector {selector!r}{did_you_mean(selector, parse.names['selectors'])}"
+    if given.verb == "run-operation":
+        macro = given.places[1] if len(given.places) > 1 else None
+        if macro is None:
+            return "it needs the name of a macro"
+        if macro not in parse.names["macros"]:
+            return f"there is no macro {macro!r}{did_you_mean(macro, parse.names['macros'])}"
+    return None
+
+
+def _selected(use: Use, lookup: Lookup, names: Mapping[str, tuple[str, ...]]) -> Iterator[Finding]:
+    if lookup.errors:
+        yield use.finding(lookup.errors[0])
+        return
+    near = [did_you_mean(_plain(criterion), _candidates(criterion, names)) for criterion in lookup.unmatched]
+    if not lookup.listed:
+        yield use.finding(f"it selects nothing, and so does nothing{next(filter(None, near), '')}", is_warning=True)
+    elif arguments.parse(use.words).verb == "source" and not set(lookup.listed) & set(names["fresh"]):
+        yield use.finding("none of its sources has `freshness`, so it checks nothing", is_warning=True)
+    else:
+        for criterion, meant in zip(lookup.unmatched, near, strict=True):
+            yield use.finding(f"{criterion!r} of it matches nothing{meant}", is_warning=True)
+
+
+def _plain(criterion: str) -> str:
+    """Return the name in a criterion such as `2+tag:daily+1`."""
+    return re.sub(r"^(@|\d*\+)|\+\d*$", "", criterion).rpartition(":")[2]
+
+
+def _candidates(criterion: str, names: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    kind = re.sub(r"^(@|\d*\+)", "", criterion).rpartition(":")[0]
+    return {"": names["nodes"], "tag": names["tags"], "source": names["sources"]}.get(kind, ())
