@@ -1,0 +1,213 @@
+"""What the templates have to know of a dbt project, read from its files: it takes neither dbt nor a profile."""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import yaml
+from jinja2 import StrictUndefined, TemplateError
+from jinja2.sandbox import SandboxedEnvironment
+
+from dbtpod.dbt import project as dbt_project
+from dbtpod.errors import SettingsError
+from dbtpod.init.python_models import Imports, imports
+
+# Where dbt looks for each kind of file; a source may be described beside any of them.
+_FOLDERS = {
+    "model-paths": ("models",),
+    "seed-paths": ("seeds",),
+    "snapshot-paths": ("snapshots",),
+    "analysis-paths": ("analyses",),
+    "macro-paths": ("macros",),
+    "test-paths": ("tests",),
+}
+SMOKE = "smoke"
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A dbt project as it lies in a repository."""
+
+    name: str
+    # Its folder in the repository: "." or such as "transform".
+    folder: PurePosixPath
+    # False where the repository has several, and DBT_PROJECT_DIR said which.
+    is_only: bool
+    # What dbt writes and may leave behind, in the repository: its own target and logs.
+    leftovers: tuple[PurePosixPath, ...]
+    # Where packages are installed, if that is inside of a leftover.
+    packages: PurePosixPath | None
+    has_git_packages: bool
+    has_seeds: bool
+    has_freshness: bool
+    has_smoke_selector: bool
+    python_models: Imports
+
+
+def of(repository: Path, environment: Mapping[str, str]) -> Survey:
+    """Look at the dbt project of a repository; SettingsError says what cannot be read or would not be in an image."""
+    repository = repository.resolve()
+    folder = dbt_project.find(repository, environment).resolve()
+    if not folder.is_relative_to(repository):
+        raise SettingsError(
+            f"DBT_PROJECT_DIR is {environment['DBT_PROJECT_DIR']!r}, which lies outside of {repository}: "
+            "give `dbtpod init` the folder that holds it."
+        )
+    _check_local_packages(folder, repository)
+    settings = _read(folder / dbt_project.FILE)
+    folders = {key: _texts(settings.get(key), default) for key, default in _FOLDERS.items()}
+    models = [folder / name for name in folders["model-paths"]]
+    packages = _inside(repository, folder, _text(settings.get("packages-install-path"), "dbt_packages"))
+    leftovers = tuple(_leftovers(repository, folder, settings))
+    return Survey(
+        name=_text(settings.get("name"), ""),
+        folder=PurePosixPath(folder.relative_to(repository).as_posix()),
+        is_only=_is_only(repository, folder),
+        leftovers=leftovers,
+        packages=packages if packages and set(leftovers) & {packages, *packages.parents} else None,
+        has_git_packages=_has_git_packages(folder),
+        has_seeds=any(_files([folder / name for name in folders["seed-paths"]], ".csv")),
+        has_freshness=_has_freshness(folder, folders, settings),
+        has_smoke_selector=_has_selector(folder, SMOKE),
+        python_models=imports(_files(models, ".py")),
+    )
+
+
+def _is_only(repository: Path, folder: Path) -> bool:
+    try:
+        return dbt_project.find(repository, {}).resolve() == folder
+    except SettingsError:
+        return False
+
+
+def _check_local_packages(folder: Path, repository: Path) -> None:
+    for package in dbt_project.local_packages(folder):
+        if not package.is_relative_to(repository):
+            above = Path(os.path.commonpath([package, repository]))
+            raise SettingsError(
+                f"The dbt project takes a package from {package}, which lies outside of {repository} and so would not "
+                f"be in the image. Go to {above} and run: "
+                f"DBT_PROJECT_DIR={folder.relative_to(above).as_posix()!r} dbtpod init"
+            )
+
+
+def _has_git_packages(folder: Path) -> bool:
+    texts = (_load(folder / name) for name in ("packages.yml", "dependencies.yml") if (folder / name).is_file())
+    return any("git" in entry for text in texts for entry in _mappings(text, "packages"))
+
+
+def _has_selector(folder: Path, name: str) -> bool:
+    return any(each.get("name") == name for each in _mappings(_load(folder / "selectors.yml"), "selectors"))
+
+
+# ---- paths
+
+
+def _leftovers(repository: Path, folder: Path, settings: Mapping[str, Any]) -> Iterator[PurePosixPath]:
+    for key, default in (("target-path", "target"), ("log-path", "logs")):
+        if found := _inside(repository, folder, _text(settings.get(key), default)):
+            yield found
+
+
+def _inside(repository: Path, folder: Path, path: str) -> PurePosixPath | None:
+    """A path of dbt_project.yml in the repository; None where it lies outside, or holds the project itself."""
+    whole = Path(os.path.normpath(folder / path))
+    if not whole.is_relative_to(repository) or folder.is_relative_to(whole):
+        return None
+    return PurePosixPath(whole.relative_to(repository).as_posix())
+
+
+def _files(folders: list[Path], *endings: str) -> Iterator[Path]:
+    for folder in folders:
+        yield from (path for path in sorted(folder.rglob("*")) if path.suffix in endings and path.is_file())
+
+
+# ---- sources
+
+
+def _has_freshness(folder: Path, folders: Mapping[str, tuple[str, ...]], settings: Mapping[str, Any]) -> bool:
+    """Whether `dbt source freshness` has anything to look at."""
+    of_project = _configured(settings.get("sources"))
+    places = [folder / name for names in folders.values() for name in names]
+    for file in _files(places, ".yml", ".yaml"):
+        # Large projects have hundreds of these files, and it takes a second to parse ten.
+        if "sources" in file.read_text(encoding="utf-8", errors="replace"):
+            for source in _mappings(_load(file), "sources"):
+                tables = [table for table in _mappings(source, "tables") if _is_enabled(source) and _is_enabled(table)]
+                if any(_is_limit(_freshness(table, _freshness(source, of_project))) for table in tables):
+                    return True
+    return False
+
+
+def _freshness(described: Mapping[str, Any], default: Any) -> Any:
+    """What a source or a table says of its freshness: null takes away what stands above it."""
+    for mapping in (described, described.get("config")):
+        if isinstance(mapping, dict) and "freshness" in mapping:
+            return mapping["freshness"]
+    return default
+
+
+def _configured(settings: Any) -> Any:
+    """The freshness that dbt_project.yml gives to sources, whichever they are."""
+    if isinstance(settings, dict):
+        for key, value in settings.items():
+            found = value if key in ("freshness", "+freshness") else _configured(value)
+            if _is_limit(found):
+                return found
+    return None
+
+
+def _is_limit(freshness: Any) -> bool:
+    return isinstance(freshness, dict) and bool(freshness.get("warn_after") or freshness.get("error_after"))
+
+
+def _is_enabled(described: Mapping[str, Any]) -> bool:
+    config = described.get("config")
+    return not (isinstance(config, dict) and config.get("enabled") is False)
+
+
+# ---- YAML
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SettingsError(f"{file} cannot be read: {error}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("name"), str):
+        raise SettingsError(f"{file} has no `name`: is it the file of a dbt project?")
+    return content
+
+
+def _load(file: Path) -> Any:
+    """What a file has; None where it has no YAML or is not there: `dbtpod check` says that."""
+    try:
+        return yaml.load(file.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return None
+
+
+def _mappings(content: Any, key: str) -> list[dict[str, Any]]:
+    found = content.get(key) if isinstance(content, dict) else None
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+
+def _texts(value: Any, default: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(_text(each, ".") for each in value) if isinstance(value, list) else default
+
+
+def _text(value: Any, default: str) -> str:
+    """A value as dbt renders it without any variable set: the files that are written are the same on each machine."""
+    if not isinstance(value, str) or "{" not in value:
+        return value if isinstance(value, str) and value else default
+    template = SandboxedEnvironment(undefined=StrictUndefined).from_string(value)
+    try:
+        return template.render(env_var=_default, var=_default) or default
+    except (TemplateError, TypeError, ValueError):
+        return default
+
+
+def _default(name: str, default: str) -> str:
+    return default
