@@ -8,11 +8,12 @@ from typing import Any
 
 import yaml
 
+from dbtpod.dbt import arguments
 from dbtpod.errors import SettingsError
 
-FILE = "dbt_project.yml"
-# They hold projects that are not the user's: packages, and the starter project in dbt's own installation.
-_PASSED_OVER = {"dbt_modules", "dbt_packages", "node_modules", "site-packages", "target"}
+_YAML = "dbt_project.yml"
+_NO_PROJECTS = {"dbt_packages", "dbt_modules", "target", "node_modules"}
+_DEPTH = 3
 
 
 @dataclass(frozen=True)
@@ -29,58 +30,67 @@ class Project:
     memory_limit: str | None = None
 
 
-def find(folder: Path, environment: Mapping[str, str]) -> Path:
-    """Find the dbt project of a repository: DBT_PROJECT_DIR, else the folder itself, else the one project below it.
+def find(environment: Mapping[str, str], here: Path) -> Path:
+    """Return the folder of the dbt project: DBT_PROJECT_DIR, or the one in `here` or in one of its subfolders.
 
-    A project that another one takes as a package is not meant. SettingsError lists what was found instead.
+    A project that another one has as a package is not meant. SettingsError where there is none or more than one.
     """
-    if chosen := environment.get("DBT_PROJECT_DIR"):
-        if not (folder / chosen / FILE).is_file():
-            raise SettingsError(f"DBT_PROJECT_DIR is {chosen!r}: there is no {FILE} in {folder / chosen}.")
-        return folder / chosen
-    found = list(_projects(folder))
-    packages = {package for project in found for package in _packages(project)}
-    meant = [each for each in found if packages.isdisjoint({each.resolve(), *each.resolve().parents})] or found
+    given = arguments.variable(environment, "PROJECT_DIR")
+    if given:
+        folder = Path(os.path.normpath(here / given))
+        if not (folder / _YAML).is_file():
+            raise SettingsError(f"DBT_PROJECT_DIR is {str(folder)!r}: there is no {_YAML} in it.")
+        return folder
+    found = _without_packages(sorted(_below(here, _DEPTH)))
     if not found:
         raise SettingsError(
-            f"There is no {FILE} in {folder.absolute()} or in a folder below it. Go to the folder of your dbt project, "
-            "or set DBT_PROJECT_DIR to it."
+            f"There is no dbt project in {here}, nor in a folder of it: no {_YAML} was found. Go to the repository of "
+            "your project, or set DBT_PROJECT_DIR to the project's folder."
         )
-    if len(meant) > 1:
-        places = "\n".join(f"  {each.relative_to(folder)}" for each in meant)
-        raise SettingsError(
-            f"There are {len(meant)} dbt projects below {folder.absolute()}:\n{places}\n"
-            f"Go to the folder of one of them, or set DBT_PROJECT_DIR: DBT_PROJECT_DIR={meant[0].relative_to(folder)}"
-        )
-    return meant[0]
+    if len(found) > 1:
+        listed = ", ".join(str(folder.relative_to(here)) for folder in found)
+        raise SettingsError(f"There are several dbt projects in {here}: {listed}. Set DBT_PROJECT_DIR to one of them.")
+    return found[0]
 
 
-def local_packages(project: Path) -> Iterator[Path]:
-    """Yield the folders that packages.yml or dependencies.yml names by `local:`."""
+def local_packages(folder: Path) -> Iterator[Path]:
+    """Yield the folders that the project's packages.yml or dependencies.yml names by `local:`."""
     for name in ("packages.yml", "dependencies.yml"):
-        for entry in _mapping(project / name).get("packages") or ():
+        for entry in _mapping(folder / name).get("packages") or ():
             if isinstance(entry, dict) and isinstance(entry.get("local"), str):
-                yield (project / entry["local"]).resolve()
+                yield (folder / entry["local"]).resolve()
 
 
-def _projects(folder: Path) -> Iterator[Path]:
-    for place, names, files in os.walk(folder):
-        if FILE in files:
-            yield Path(place)
-        if FILE in files or "pyvenv.cfg" in files:
-            names.clear()
-        names[:] = sorted(name for name in names if name not in _PASSED_OVER and not name.startswith("."))
+def _below(folder: Path, depth: int) -> Iterator[Path]:
+    """The projects in the folder; what is inside of one belongs to it."""
+    if (folder / _YAML).is_file():
+        yield folder
+    elif depth:
+        for path in folder.iterdir():
+            if _may_hold_one(path):
+                yield from _below(path, depth - 1)
 
 
-def _packages(project: Path) -> Iterator[Path]:
-    installed = _mapping(project / FILE).get("packages-install-path")
-    if isinstance(installed, str):
-        yield (project / installed).resolve()
-    yield from local_packages(project)
+def _may_hold_one(path: Path) -> bool:
+    is_left_out = path.name.startswith(".") or path.name in _NO_PROJECTS
+    # A virtual environment has dbt's own projects.
+    return not is_left_out and path.is_dir() and not (path / "pyvenv.cfg").exists()
+
+
+def _without_packages(projects: list[Path]) -> list[Path]:
+    """Those that no other one has as a package, by `local:` or installed beside it; all where that leaves none."""
+    packages = {package for project in projects for package in (*local_packages(project), *_installed(project))}
+    return [one for one in projects if packages.isdisjoint((one.resolve(), *one.resolve().parents))] or projects
+
+
+def _installed(folder: Path) -> Iterator[Path]:
+    path = _mapping(folder / _YAML).get("packages-install-path")
+    if isinstance(path, str):
+        yield (folder / path).resolve()
 
 
 def _mapping(file: Path) -> dict[str, Any]:
-    """What a file has; nothing where there is no such file, or no YAML in it: dbt says that in its own words."""
+    """What a file has; nothing where it has no YAML or is not there: dbt says that in its own words."""
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):

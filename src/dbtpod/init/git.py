@@ -37,6 +37,18 @@ def main_branch(folder: Path) -> str:
     return "main"
 
 
+def leaves_out(folder: Path) -> bool:
+    """Say whether .gitignore leaves this folder out of the repository, and nothing in it was added all the same."""
+    # A pattern such as `dbt_packages/` is one for folders, which this may become.
+    ignored = ["check-ignore", "--quiet", f"{folder}/"]
+    try:
+        return (
+            _git(ignored, folder.parent).returncode == 0 and not _git(["ls-files", folder.name], folder.parent).stdout
+        )
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
 def merge(yours: str, base: str, theirs: str, names: Sequence[str]) -> Merged:
     """Bring the changes from `base` to `theirs` into `yours`; the three names stand beside the marks of a conflict.
 

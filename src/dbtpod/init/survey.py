@@ -10,8 +10,9 @@ import yaml
 from jinja2 import StrictUndefined, TemplateError
 from jinja2.sandbox import SandboxedEnvironment
 
-from dbtpod.dbt import project as dbt_project
+from dbtpod.dbt import project
 from dbtpod.errors import SettingsError
+from dbtpod.init import git
 from dbtpod.init.python_models import Imports, imports
 
 # Where dbt looks for each kind of file; a source may be described beside any of them.
@@ -35,9 +36,9 @@ class Survey:
     folder: PurePosixPath
     # False where the repository has several, and DBT_PROJECT_DIR said which.
     is_only: bool
-    # What dbt writes and may leave behind, in the repository: its own target and logs.
+    # What dbt leaves behind, by its place in the repository: target, logs, and packages that are not committed.
     leftovers: tuple[PurePosixPath, ...]
-    # Where packages are installed, if that is inside of a leftover.
+    # The folder of packages where it is committed, and inside of a leftover.
     packages: PurePosixPath | None
     has_git_packages: bool
     has_seeds: bool
@@ -49,24 +50,32 @@ class Survey:
 def of(repository: Path, environment: Mapping[str, str]) -> Survey:
     """Look at the dbt project of a repository; SettingsError says what cannot be read or would not be in an image."""
     repository = repository.resolve()
-    folder = dbt_project.find(repository, environment).resolve()
+    folder = project.find(environment, repository).resolve()
     if not folder.is_relative_to(repository):
         raise SettingsError(
-            f"DBT_PROJECT_DIR is {environment['DBT_PROJECT_DIR']!r}, which lies outside of {repository}: "
-            "give `dbtpod init` the folder that holds it."
+            f"DBT_PROJECT_DIR is {str(folder)!r}, which is not in {repository}: give `dbtpod init` a folder that "
+            "holds it."
         )
+    if not str(folder.relative_to(repository)).isprintable():
+        raise SettingsError(f"The dbt project is in {str(folder)!r}, which no Dockerfile can name: rename the folder.")
     _check_local_packages(folder, repository)
-    settings = _read(folder / dbt_project.FILE)
+    settings = _read(folder / "dbt_project.yml")
     folders = {key: _texts(settings.get(key), default) for key, default in _FOLDERS.items()}
     models = [folder / name for name in folders["model-paths"]]
+    leftovers = [
+        _inside(repository, folder, _text(settings.get(key), default))
+        for key, default in (("target-path", "target"), ("log-path", "logs"))
+    ]
     packages = _inside(repository, folder, _text(settings.get("packages-install-path"), "dbt_packages"))
-    leftovers = tuple(_leftovers(repository, folder, settings))
+    if packages and git.leaves_out(repository / packages):
+        leftovers.append(packages)
+        packages = None
     return Survey(
         name=_text(settings.get("name"), ""),
         folder=PurePosixPath(folder.relative_to(repository).as_posix()),
         is_only=_is_only(repository, folder),
-        leftovers=leftovers,
-        packages=packages if packages and set(leftovers) & {packages, *packages.parents} else None,
+        leftovers=tuple(dict.fromkeys(path for path in leftovers if path)),
+        packages=packages if packages and {packages, *packages.parents} & {*leftovers} else None,
         has_git_packages=_has_git_packages(folder),
         has_seeds=any(_files([folder / name for name in folders["seed-paths"]], ".csv")),
         has_freshness=_has_freshness(folder, folders, settings),
@@ -77,13 +86,13 @@ def of(repository: Path, environment: Mapping[str, str]) -> Survey:
 
 def _is_only(repository: Path, folder: Path) -> bool:
     try:
-        return dbt_project.find(repository, {}).resolve() == folder
+        return project.find({}, repository).resolve() == folder
     except SettingsError:
         return False
 
 
 def _check_local_packages(folder: Path, repository: Path) -> None:
-    for package in dbt_project.local_packages(folder):
+    for package in project.local_packages(folder):
         if not package.is_relative_to(repository):
             above = Path(os.path.commonpath([package, repository]))
             raise SettingsError(
@@ -103,12 +112,6 @@ def _has_selector(folder: Path, name: str) -> bool:
 
 
 # ---- paths
-
-
-def _leftovers(repository: Path, folder: Path, settings: Mapping[str, Any]) -> Iterator[PurePosixPath]:
-    for key, default in (("target-path", "target"), ("log-path", "logs")):
-        if found := _inside(repository, folder, _text(settings.get(key), default)):
-            yield found
 
 
 def _inside(repository: Path, folder: Path, path: str) -> PurePosixPath | None:
