@@ -12,8 +12,9 @@ from jinja2.sandbox import SandboxedEnvironment
 
 from dbtpod.dbt import project
 from dbtpod.errors import SettingsError
-from dbtpod.init import git
+from dbtpod.init import git, sources
 from dbtpod.init.python_models import Imports, imports
+from dbtpod.init.yaml_file import load, mappings
 
 # Where dbt looks for each kind of file; a source may be described beside any of them.
 _FOLDERS = {
@@ -62,6 +63,7 @@ def of(repository: Path, environment: Mapping[str, str]) -> Survey:
     settings = _read(folder / "dbt_project.yml")
     folders = {key: _texts(settings.get(key), default) for key, default in _FOLDERS.items()}
     models = [folder / name for name in folders["model-paths"]]
+    described = [folder / name for names in folders.values() for name in names]
     leftovers = [
         _inside(repository, folder, _text(settings.get(key), default))
         for key, default in (("target-path", "target"), ("log-path", "logs"))
@@ -78,7 +80,7 @@ def of(repository: Path, environment: Mapping[str, str]) -> Survey:
         packages=packages if packages and {packages, *packages.parents} & {*leftovers} else None,
         has_git_packages=_has_git_packages(folder),
         has_seeds=any(_files([folder / name for name in folders["seed-paths"]], ".csv")),
-        has_freshness=_has_freshness(folder, folders, settings),
+        has_freshness=sources.have_freshness(_files(described, ".yml", ".yaml"), settings),
         has_smoke_selector=_has_selector(folder, SMOKE),
         python_models=imports(_files(models, ".py")),
     )
@@ -103,12 +105,12 @@ def _check_local_packages(folder: Path, repository: Path) -> None:
 
 
 def _has_git_packages(folder: Path) -> bool:
-    texts = (_load(folder / name) for name in ("packages.yml", "dependencies.yml") if (folder / name).is_file())
-    return any("git" in entry for text in texts for entry in _mappings(text, "packages"))
+    texts = (load(folder / name) for name in ("packages.yml", "dependencies.yml") if (folder / name).is_file())
+    return any("git" in entry for text in texts for entry in mappings(text, "packages"))
 
 
 def _has_selector(folder: Path, name: str) -> bool:
-    return any(each.get("name") == name for each in _mappings(_load(folder / "selectors.yml"), "selectors"))
+    return any(each.get("name") == name for each in mappings(load(folder / "selectors.yml"), "selectors"))
 
 
 # ---- paths
@@ -127,51 +129,7 @@ def _files(folders: list[Path], *endings: str) -> Iterator[Path]:
         yield from (path for path in sorted(folder.rglob("*")) if path.suffix in endings and path.is_file())
 
 
-# ---- sources
-
-
-def _has_freshness(folder: Path, folders: Mapping[str, tuple[str, ...]], settings: Mapping[str, Any]) -> bool:
-    """Whether `dbt source freshness` has anything to look at."""
-    of_project = _configured(settings.get("sources"))
-    places = [folder / name for names in folders.values() for name in names]
-    for file in _files(places, ".yml", ".yaml"):
-        # Large projects have hundreds of these files, and it takes a second to parse ten.
-        if "sources" in file.read_text(encoding="utf-8", errors="replace"):
-            for source in _mappings(_load(file), "sources"):
-                tables = [table for table in _mappings(source, "tables") if _is_enabled(source) and _is_enabled(table)]
-                if any(_is_limit(_freshness(table, _freshness(source, of_project))) for table in tables):
-                    return True
-    return False
-
-
-def _freshness(described: Mapping[str, Any], default: Any) -> Any:
-    """What a source or a table says of its freshness: null takes away what stands above it."""
-    for mapping in (described, described.get("config")):
-        if isinstance(mapping, dict) and "freshness" in mapping:
-            return mapping["freshness"]
-    return default
-
-
-def _configured(settings: Any) -> Any:
-    """The freshness that dbt_project.yml gives to sources, whichever they are."""
-    if isinstance(settings, dict):
-        for key, value in settings.items():
-            found = value if key in ("freshness", "+freshness") else _configured(value)
-            if _is_limit(found):
-                return found
-    return None
-
-
-def _is_limit(freshness: Any) -> bool:
-    return isinstance(freshness, dict) and bool(freshness.get("warn_after") or freshness.get("error_after"))
-
-
-def _is_enabled(described: Mapping[str, Any]) -> bool:
-    config = described.get("config")
-    return not (isinstance(config, dict) and config.get("enabled") is False)
-
-
-# ---- YAML
+# ---- dbt_project.yml
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -182,19 +140,6 @@ def _read(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or not isinstance(content.get("name"), str):
         raise SettingsError(f"{file} has no `name`: is it the file of a dbt project?")
     return content
-
-
-def _load(file: Path) -> Any:
-    """What a file has; None where it has no YAML or is not there: `dbtpod check` says that."""
-    try:
-        return yaml.load(file.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return None
-
-
-def _mappings(content: Any, key: str) -> list[dict[str, Any]]:
-    found = content.get(key) if isinstance(content, dict) else None
-    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
 
 def _texts(value: Any, default: tuple[str, ...]) -> tuple[str, ...]:
