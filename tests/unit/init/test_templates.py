@@ -3,8 +3,10 @@
 import importlib.util
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -61,6 +63,16 @@ def in_image(folder: Path) -> set[str]:
     lines = (folder / "Dockerfile.dockerignore").read_text().splitlines()
     patterns = [line for line in lines if line and not line.startswith("#")]
     return {path for path in exclude_paths(str(folder), patterns) if (folder / path).is_file()}
+
+
+def test_the_wheel_has_the_templates(tmp_path: Path) -> None:
+    uv = shutil.which("uv") or str(ROOT / ".uv" / "bin" / "uv")
+
+    subprocess.run([uv, "build", "--quiet", "--wheel", "--out-dir", str(tmp_path), str(ROOT)], check=True)
+
+    [wheel] = tmp_path.glob("*.whl")
+    packed = {Path(name).name for name in zipfile.ZipFile(wheel).namelist() if "/init/files/" in name}
+    assert packed - {"files"} == {path.name for path in (ROOT / "src/dbtpod/init/files").iterdir()}
 
 
 # ---- all of them
@@ -225,11 +237,12 @@ DROPPED = (
 @pytest.mark.parametrize("folder", ["", "transform/", "my shop/[old] dbt!/", "#1/"])
 def test_the_image_has_all_of_the_project_and_nothing_of_the_machine(tmp_path: Path, folder: str) -> None:
     files = {f"{folder}{path}": "" for path in (*KEPT, *DROPPED)} | {f"{folder}dbt_project.yml": project()}
-    beside = {"flows/flows.py": "", ".env": "SECRET=1", ".git/config": "", "sub/.git": "", "target/notes.md": ""}
+    beside = {"flows/flows.py": "", "data/raw.csv": "", "target/notes.md": "", ".env": "SECRET=1", "sub/.git": ""}
+    of_runs = {f"data/{path}": "" for path in ("published/1/manifest.json", "prefect/prefect.db", "writer.lock")}
 
-    found = in_image(init(tmp_path, {**beside, **files}))
+    found = in_image(init(tmp_path, {**beside, **of_runs, **files}))
 
-    own = {f"{folder}{path}" for path in KEPT} | {"flows/flows.py"}
+    own = {f"{folder}{path}" for path in KEPT} | {"flows/flows.py", "data/raw.csv"}
     assert own <= found
     made = {"prefect.yaml", "Dockerfile", "Dockerfile.dockerignore", "values.yaml", ".dbtpod-init.yaml"}
     made |= {".github/workflows/dbtpod.yml"}
