@@ -98,7 +98,7 @@ def _of_the_image(survey: Survey) -> dict[str, str]:
     if survey.has_git_packages:
         mounts.append("--mount=type=secret,id=git-credentials")
     if packages := survey.python_models.packages:
-        mounts.append("--mount=type=cache,target=/root/.cache/pip")
+        mounts.append("--mount=type=cache,target=/tmp/.cache/pip")
         commands.insert(0, f"pip install --quiet --target .packages {' '.join(packages)}")
     folder = PurePosixPath("/opt/dbtpod") / survey.folder
     return {
