@@ -116,7 +116,7 @@ def _of_the_workflow(survey: Survey, choices: Choices, folder: PurePosixPath, fi
         "paths": f"[{_quoted(below)}, {_quoted(file)}]",
         "branches": f"[{_quoted(choices.branch)}]",
         "options": "" if survey.is_only else f"--env DBT_PROJECT_DIR={shlex.quote(str(survey.folder))} ",
-        "version_line": r"^ARG DBTPOD=.*:\(.*\)" if survey.is_only else r"^FROM dbtpod:\(.*\)-build.*",
+        "version_line": r"^ARG DBTPOD=.*:\(.*\)" if survey.is_only else r"^FROM .*:\(.*\)-build .*",
     }
 
 

@@ -201,8 +201,10 @@ def test_a_deployment_takes_the_charts_version_from_the_dockerfile(
     tmp_path: Path, files: Files, chosen: Mapping[str, str]
 ) -> None:
     folder = init(tmp_path, files, **chosen)
-    registry = (folder / "Dockerfile").read_text().replace("=dbtpod:", "=registry.example.com:5000/dbtpod:")
-    (folder / "Dockerfile").write_text(registry)
+    own_registry = re.sub(
+        r"(ARG DBTPOD=|FROM )dbtpod:", r"\1registry.example.com:5000/dbtpod:", instructions(folder)[0]
+    )
+    (folder / "Dockerfile").write_text("\n".join([own_registry, *instructions(folder)[1:]]))
 
     [line] = [line for line in workflow(folder)["jobs"]["deploy"]["steps"][-1]["run"].splitlines() if "sed" in line]
     done = subprocess.run(
