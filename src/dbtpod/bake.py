@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dbtpod import settings
 from dbtpod.baked_target import BakedTarget, Parser
-from dbtpod.dbt import effective_profile, profile
+from dbtpod.dbt import effective_profile, profile, yaml_file
 from dbtpod.dbt.project import CATALOG, DUCKDB, MADE, Facts, Project, find
 from dbtpod.dbt.rendering import Renderer, VariableMissing, variable
 from dbtpod.faststart import precompiled
@@ -69,7 +69,7 @@ def _of_pod(folder: Path, facts: Facts, target: str, environment: Mapping[str, s
     """Return the environment of a pod with that target: dbt_project.yml may read the variables that choose it too."""
     chosen = dict(environment)
     try:
-        Renderer(environment)(profile.load(folder / "dbt_project.yml").get("profile"))
+        Renderer(environment)(yaml_file.read(folder / "dbt_project.yml").get("profile"))
     except VariableMissing as missing:
         chosen[str(missing)] = facts.profile
     if target != facts.default(environment):

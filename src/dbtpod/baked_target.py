@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dbtpod.dbt import process, profile
+from dbtpod.dbt import process, yaml_file
 from dbtpod.dbt.parse_state import FILE, baked_path
 from dbtpod.dbt.project import Project
 from dbtpod.errors import DbtUnusable
@@ -106,7 +106,7 @@ class BakedTarget:
 
     def _read_without_value(self) -> set[str]:
         files = [self.project.folder / "dbt_project.yml", self.project.profiles_dir / "profiles.yml"]
-        texts = [text for file in files for text in _texts(profile.load(file))]
+        texts = [text for file in files for text in _texts(yaml_file.read(file))]
         read = {found[1] for text in texts for found in _READ.findall(text)}
         return read - self._known().keys() - {"DUCKDB_PATH", "DBTPOD_READABLE_PATH"}
 

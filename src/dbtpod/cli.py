@@ -17,6 +17,28 @@ def dbtpod() -> None:
 
 
 @dbtpod.command()
+@click.argument("folder", metavar="[DIR]", type=click.Path(exists=True, file_okay=False, path_type=Path), default=".")
+@click.option("--update", is_flag=True, help="Merge what this version of dbtpod writes into the files.")
+@click.option("--force", metavar="FILE", multiple=True, help="Overwrite this file; may be repeated.")
+@click.option("--timezone", help="That of the schedules, such as Europe/Berlin; UTC unless given.")
+def init(folder: Path, update: bool, force: tuple[str, ...], timezone: str | None) -> int:
+    """Write prefect.yaml, Dockerfile, values.yaml and a CI workflow for the dbt project in DIR.
+
+    A file that is there stays as it is. With --update your edits stay, and a conflict is marked as git marks it.
+    """
+    from dbtpod import settings
+    from dbtpod.init import repository
+
+    if update and force:
+        raise click.UsageError(
+            "--force overwrites a file, and --update keeps what you changed in it: give one of them."
+        )
+    if update:
+        return _print(repository.update(folder, settings.environment(), timezone))
+    return _print(repository.init(folder, settings.environment(), timezone, force))
+
+
+@dbtpod.command()
 def run() -> int:
     """Run the daily build on this machine.
 

@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-import yaml
-
-from dbtpod.dbt import arguments
+from dbtpod.dbt import arguments, yaml_file
 from dbtpod.dbt.arguments import Arguments
 from dbtpod.dbt.project import DUCKDB
 from dbtpod.dbt.rendering import Renderer
@@ -45,11 +43,6 @@ def connection(given: Arguments, environment: Mapping[str, str]) -> Connection |
         return None
 
 
-def load(file: Path) -> Any:
-    """Read YAML as dbt does; raises OSError, UnicodeDecodeError or yaml.YAMLError."""
-    return _load(file.read_text(encoding="utf-8"))
-
-
 def scheme(path: str) -> str:
     """Return what is before the colon of a path that is no file's, such as `md` or `s3`; else nothing."""
     found = re.match(r"(\w{2,}):", path)
@@ -77,9 +70,9 @@ def _connection(given: Arguments, environment: Mapping[str, str]) -> Connection:
     here = Path(environment["DBT_PROJECT_DIR"])
     project_dir = here / (given.last("--project-dir") or ".")
     profiles_yml = here / (given.last("--profiles-dir") or environment["DBT_PROFILES_DIR"]) / "profiles.yml"
-    render = Renderer(environment, _load(given.last("--vars") or "{}") or {})
+    render = Renderer(environment, yaml_file.parse(given.last("--vars") or "{}") or {})
     name = given.last("--profile") or arguments.variable(environment, "PROFILE")
-    profile = load(profiles_yml)[name or render(load(project_dir / "dbt_project.yml")["profile"])]
+    profile = yaml_file.read(profiles_yml)[name or render(yaml_file.read(project_dir / "dbt_project.yml")["profile"])]
     target = (
         given.last("--target") or arguments.variable(environment, "TARGET") or render(profile.get("target", "default"))
     )
@@ -91,7 +84,3 @@ def _connection(given: Arguments, environment: Mapping[str, str]) -> Connection:
     return Connection(
         adapter, "" if is_remote else render(found.get("path") or MEMORY), project_dir, profiles_yml, target
     )
-
-
-def _load(text: str) -> Any:
-    return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from dbtpod.dbt import arguments, profile
+from dbtpod.dbt import arguments, yaml_file
 from dbtpod.dbt.project import CATALOG, DUCKDB, MADE
 from dbtpod.dbt.rendering import Renderer, VariableMissing, variable
 
@@ -82,7 +82,7 @@ def _beside(folder: Path, here: Path) -> Path | None:
 
 def _mapping(file: Path) -> Mapping[str, Any]:
     try:
-        found = profile.load(file)
+        found = yaml_file.read(file)
     except FileNotFoundError:
         raise Unusable(f"{file} does not exist.") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from dbtpod.dbt import arguments
+from dbtpod.dbt import arguments, yaml_file
 from dbtpod.dbt.rendering import Renderer
 from dbtpod.errors import SettingsError
 
@@ -86,7 +86,7 @@ class Project:
 def find(environment: Mapping[str, str], here: Path) -> Path:
     """Return the folder of the dbt project: DBT_PROJECT_DIR, or the one in `here` or in one of its subfolders.
 
-    SettingsError where there is none or more than one.
+    A project that another one has as a package is left out. SettingsError where there is none or more than one.
     """
     given = arguments.variable(environment, "PROJECT_DIR")
     if given:
@@ -94,7 +94,7 @@ def find(environment: Mapping[str, str], here: Path) -> Path:
         if not (folder / _YAML).is_file():
             raise SettingsError(f"DBT_PROJECT_DIR is {str(folder)!r}: there is no {_YAML} in it.")
         return folder
-    found = sorted(_below(here, _DEPTH))
+    found = _without_packages(sorted(_below(here, _DEPTH)))
     if not found:
         raise SettingsError(
             f"There is no dbt project in {here}, nor in a folder of it: no {_YAML} was found. Go to the repository of "
@@ -127,6 +127,14 @@ def catalog(folder: Path, environment: Mapping[str, str]) -> str | None:
     return known.targets.get(known.default(environment) or "", Target(DUCKDB)).catalog
 
 
+def local_packages(folder: Path) -> Iterator[Path]:
+    """Yield the folders that the project's packages.yml or dependencies.yml names by `local:`."""
+    for name in ("packages.yml", "dependencies.yml"):
+        for entry in yaml_file.mappings(yaml_file.load(folder / name), "packages"):
+            if isinstance(entry.get("local"), str):
+                yield (folder / entry["local"]).resolve()
+
+
 def _below(folder: Path, depth: int) -> Iterator[Path]:
     """Yield the projects in the folder; what is inside of one belongs to it."""
     if (folder / _YAML).is_file():
@@ -141,3 +149,18 @@ def _may_hold_one(path: Path) -> bool:
     is_left_out = path.name.startswith(".") or path.name in _NO_PROJECTS
     # A virtual environment has dbt's own projects.
     return not is_left_out and path.is_dir() and not (path / "pyvenv.cfg").exists()
+
+
+def _without_packages(projects: list[Path]) -> list[Path]:
+    """Return those that no other one has as a package, by `local:` or installed; all where that leaves none."""
+    if len(projects) == 1:
+        return projects
+    packages = {package for project in projects for package in (*local_packages(project), *_installed(project))}
+    return [one for one in projects if packages.isdisjoint((one.resolve(), *one.resolve().parents))] or projects
+
+
+def _installed(folder: Path) -> Iterator[Path]:
+    content = yaml_file.load(folder / _YAML)
+    path = content.get("packages-install-path") if isinstance(content, dict) else None
+    if isinstance(path, str):
+        yield (folder / path).resolve()
