@@ -16,12 +16,34 @@ def dbtpod() -> None:
     """Run a dbt project on Kubernetes, scheduled by Prefect: DuckDB on a volume, one pod for each flow run."""
 
 
-@dbtpod.command()
-def run() -> int:
-    """Run the first flow on this machine, without a cluster."""
-    from dbtpod import laptop
+_FOLDER = click.option("--project-dir", type=Path, help="The repository; the working directory unless given.")
 
-    return laptop.run()
+
+@dbtpod.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@_FOLDER
+@click.argument("what", nargs=-1, type=click.UNPROCESSED)
+def run(project_dir: Path | None, what: tuple[str, ...]) -> int:
+    """Run a deployment of prefect.yaml, or a dbt command, on this machine, without a cluster.
+
+    WHAT is a deployment's name, or a command such as `build --select orders`. Without it, the first deployment runs;
+    in a project without a prefect.yaml, `build`. The data is in ./data, or where DBTPOD_VOLUME says.
+    """
+    from dbtpod.laptop import run
+
+    return run.run(what, project_dir)
+
+
+@dbtpod.command()
+@_FOLDER
+@click.option("--port", type=int, default=4200, show_default=True, help="Of the Prefect UI, on this machine only.")
+def serve(project_dir: Path | None, port: int) -> int:
+    """Run the schedules of prefect.yaml on this machine: Prefect's server, its UI and a worker, until Ctrl-C.
+
+    The data is in ./data, or where DBTPOD_VOLUME says.
+    """
+    from dbtpod.laptop import serve
+
+    return serve.serve(project_dir, port)
 
 
 @dbtpod.command()

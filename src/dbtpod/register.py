@@ -30,14 +30,27 @@ def from_file(
     path: Path, pool: str | None, base_job_template: Path | None, wait_seconds: float, digest: str | None = None
 ) -> None:
     """Register what prefect.yaml says, and print what changed; see `register`. DbtPodError says what is wrong."""
-    log.handlers, log.propagate = [logging.StreamHandler(sys.stdout)], False
-    log.setLevel(logging.INFO)
     file = deployments.read(path, pool)
     template = work_pool.read_template(base_job_template) if base_job_template else None
+    run(file, template, wait_seconds, digest)
+
+
+def run(
+    file: PrefectFile,
+    template: dict[str, Any] | None,
+    wait_seconds: float,
+    digest: str | None = None,
+    kind: str = work_pool.KIND,
+    *,
+    heartbeats: bool = True,
+) -> None:
+    """Register a file that was read, and print what changed; see `register`."""
+    log.handlers, log.propagate = [logging.StreamHandler(sys.stdout)], False
+    log.setLevel(logging.INFO)
     if not PREFECT_API_URL.value():
         raise SettingsError("PREFECT_API_URL is not set: give the server's, such as http://127.0.0.1:4200/api.")
     try:
-        asyncio.run(register(file, template, wait_seconds, digest))
+        asyncio.run(register(file, template, wait_seconds, digest, kind, heartbeats=heartbeats))
     except PrefectHTTPStatusError as error:
         raise SettingsError(_refusal(error)) from error
     except httpx.TransportError as error:  # Prefect's client has tried again by then
@@ -45,17 +58,24 @@ def from_file(
 
 
 async def register(
-    file: PrefectFile, template: dict[str, Any] | None, wait_seconds: float, digest: str | None = None
+    file: PrefectFile,
+    template: dict[str, Any] | None,
+    wait_seconds: float,
+    digest: str | None = None,
+    kind: str = work_pool.KIND,
+    *,
+    heartbeats: bool = True,
 ) -> None:
     """Bring the server's pool, queues, deployments and automations in line with the file, and log what changed.
 
     Without a job template the pool must exist, and keeps its own. Deployments of this pool that the file does not
-    have are removed: the pool belongs to the file. At the end the digest is written down on the server.
+    have are removed: the pool belongs to the file. At the end the digest is written down on the server. Where
+    `heartbeats` is true, the server ends runs of which it hears nothing.
     """
     async with get_client() as client:
         await _wait_for_api(client, wait_seconds)
-        await _check_job_variables(client, file, template)
-        await work_pool.ensure(client, file.pool, template)
+        await _check_job_variables(client, file, template, kind)
+        await work_pool.ensure(client, file.pool, template, kind)
         await work_pool.ensure_queues(client, file.pool)
         before = await _registered(client, file.pool)
         _deploy_all(file)
@@ -63,10 +83,11 @@ async def register(
         await schedules.keep_pauses(client, file, before)
         after = await _registered(client, file.pool)
         schedules.log_changes(file, before, after)
-        for automation in heartbeat.automations(file.pool, [found.id for found in after.values()]):
-            await heartbeat.ensure(client, automation)
+        if heartbeats:
+            for automation in heartbeat.automations(file.pool, [found.id for found in after.values()]):
+                await heartbeat.ensure(client, automation)
         if digest:
-            await work_pool.mark(client, file.pool, digest)
+            await work_pool.mark(client, file.pool, digest, kind)
         await schedules.log_table(client, file, after)
 
 
@@ -117,8 +138,10 @@ def _interruption(error: httpx.TransportError) -> str:
     )
 
 
-async def _check_job_variables(client: PrefectClient, file: PrefectFile, template: dict[str, Any] | None) -> None:
-    pool = await work_pool.find(client, file.pool)
+async def _check_job_variables(
+    client: PrefectClient, file: PrefectFile, template: dict[str, Any] | None, kind: str
+) -> None:
+    pool = await work_pool.find(client, file.pool, kind)
     if template or pool:  # else work_pool.ensure says what is missing
         deployments.check_job_variables(file, template or (pool.base_job_template if pool else {}))
 

@@ -38,6 +38,12 @@ def environment() -> dict[str, str]:
     return dict(os.environ)
 
 
+def change(values: Mapping[str, str], folder: Path) -> None:
+    """Set variables of this process and of those that it starts, and go to the folder: before any thread is there."""
+    os.environ.update(values)
+    os.chdir(folder)
+
+
 def from_environment(given: Mapping[str, str] | None = None) -> Settings:
     """Read the settings of a run; SettingsError names each variable that is missing or wrong.
 

@@ -22,7 +22,7 @@ def bake(file: Path, args: list[str]) -> int:
     """Run dbt in this process, which must be new, and write the file if it ends well; dbt's exit code."""
     from dbt.cli.main import cli
 
-    schemas = _record_schemas()
+    schemas = record_schemas()
     try:
         cli.main(args, prog_name="dbt")
         code = 0
@@ -88,8 +88,8 @@ def _use_schemas(schemas: dict[str, Any]) -> None:
     dbtClassMixin.json_schema = classmethod(lambda cls: schemas.get(_name(cls)) or make_anew(cls))  # type: ignore
 
 
-def _record_schemas() -> dict[str, Any]:
-    """The schemas that dbt makes from here on, by their class."""
+def record_schemas() -> dict[str, Any]:
+    """Return the schemas that dbt makes from here on, by their class."""
     schemas: dict[str, Any] = {}
     try:
         from dbt_common.dataclass_schema import dbtClassMixin

@@ -1,0 +1,81 @@
+"""Where a project is on this machine, and where its data is kept."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from dbtpod import settings
+from dbtpod.dbt import project
+from dbtpod.errors import SettingsError
+from dbtpod.warehouse.volume import Volume
+
+# Beside the repository's own files; git does not see it.
+DATA = "data"
+_VERSION = "dbtpod-prefect-version"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A user's repository, with the data of its runs."""
+
+    # Holds prefect.yaml; entrypoints are relative to it.
+    repository: Path
+    volume: Volume
+    # Of Prefect's server: its database and its settings.
+    prefect: Path
+
+    @property
+    def prefect_yaml(self) -> Path:
+        """Where the deployments are, if there are any."""
+        return self.repository / "prefect.yaml"
+
+    def shown(self, path: Path) -> str:
+        """Give a path as a person in the repository types it."""
+        return str(path.relative_to(self.repository) if path.is_relative_to(self.repository) else path)
+
+    def has_migrated(self) -> bool:
+        """Whether the database is of the Prefect that is installed: to see that by itself costs it half a second."""
+        mark = self.prefect / _VERSION
+        is_same = mark.is_file() and mark.read_text() == version("prefect")
+        return is_same and (self.prefect / "prefect.db").is_file()
+
+    def note_migrated(self) -> None:
+        """Note that a server of the installed Prefect has started on the database."""
+        (self.prefect / _VERSION).write_text(version("prefect"))
+
+
+def enter(folder: Path | None) -> Place:
+    """Find the project of the folder, make its data's folder, and have this process and its children know of both.
+
+    Call it before Prefect is imported, which reads its settings then. SettingsError where there is no project.
+    """
+    repository = Path(folder or "").absolute()
+    if not repository.is_dir():
+        raise SettingsError(f"There is no folder {repository}: give the folder of your repository.")
+    given = settings.environment()
+    variables = _variables(repository, given)
+    settings.change(variables, folder=repository)
+    path = settings.duckdb_path(variables)
+    if path is None:
+        raise SettingsError(f"DUCKDB_PATH is {variables['DUCKDB_PATH']!r}: it must be <volume>/work/<file>, absolute.")
+    place = Place(repository, Volume(path), Path(variables["PREFECT_HOME"]))
+    place.prefect.mkdir(parents=True, exist_ok=True)
+    if not (ignored := place.volume.root / ".gitignore").exists():
+        ignored.write_text("*\n")
+    return place
+
+
+def _variables(repository: Path, given: Mapping[str, str]) -> dict[str, str]:
+    volume = repository / given.get("DBTPOD_VOLUME", DATA)
+    path = given.get("DUCKDB_PATH") or str(volume / "work" / "warehouse.duckdb")
+    return {
+        "DBT_PROJECT_DIR": str(project.find(given, repository)),
+        "DBTPOD_VOLUME": str(Path(path).parent.parent),
+        "DUCKDB_PATH": path,
+        "PREFECT_HOME": given.get("PREFECT_HOME") or str(Path(path).parent.parent / "prefect"),
+        # Nothing here needs a network beyond this machine.
+        "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    }
