@@ -198,8 +198,7 @@ class Attempts:
         """Make the attempt's folder with what dbt needs in it; its record, and the command to run."""
         with durable.volume_errors(self._folder.parent, 0, "dbt's artifacts"):
             target_dir.mkdir(parents=True)
-            if not kept_state.give(self._project, self._target, self._args, target_dir):
-                parse_state.give(self._project, self._target, target_dir)
+            kept_state.give(self._project, self._target, self._args, target_dir)
             command = [*self._command(step, target_dir), *self._options]
             whole = step.remaining is None
             facts = {"whole": whole, "from_published": from_published}

@@ -1,9 +1,14 @@
 """`dbtpod run` and `dbtpod serve` before anything is started: where all is, and what is asked for."""
 
+import json
 import os
+import re
+import subprocess
 import time
 from collections.abc import Iterator
+from configparser import ConfigParser
 from pathlib import Path
+from shutil import which
 
 import pytest
 
@@ -11,10 +16,11 @@ from dbtpod.dbt import kept_state, project
 from dbtpod.dbt.parse_state import FILE, WRITER
 from dbtpod.dbt.project import Project
 from dbtpod.errors import DeploymentsInvalid, SettingsError
-from dbtpod.laptop import choice, place, served
+from dbtpod.laptop import choice, place, pool, serve, served
 from dbtpod.laptop.choice import READY, Choice
 from dbtpod.laptop.place import Place
 from dbtpod.warehouse.volume import Volume
+from rendering import ROOT, Render
 
 FLOWS = """
 from prefect import flow
@@ -212,7 +218,8 @@ def test_the_next_command_is_given_what_the_one_before_has_parsed(shop: Project,
     kept_state.prepare(shop)
     kept_state.keep(shop, WRITER, ["build"], parsed(tmp_path / "one", "all models"))
 
-    assert kept_state.give(shop, WRITER, ["run", "--select", "orders"], parsed(tmp_path / "two", ""))
+    kept_state.give(shop, WRITER, ["run", "--select", "orders"], parsed(tmp_path / "two", ""))
+
     assert (tmp_path / "two" / FILE).read_text() == "all models"
 
 
@@ -225,7 +232,8 @@ def test_options_that_void_a_parse_have_a_state_of_their_own(shop: Project, tmp_
     kept_state.give(shop, WRITER, ["test", "--vars={day: 1}"], tmp_path / "two")
 
     assert [(tmp_path / name / FILE).read_text() for name in ("one", "two")] == ["without", "with"]
-    assert not kept_state.give(shop, WRITER, ["build", "--vars", "{day: 2}"], tmp_path / "one")
+    kept_state.give(shop, WRITER, ["build", "--vars", "{day: 2}"], parsed(tmp_path / "three", "nothing"))
+    assert (tmp_path / "three" / FILE).read_text() == "nothing"
 
 
 def test_of_ever_new_options_only_some_states_are_kept(shop: Project, tmp_path: Path) -> None:
@@ -255,3 +263,37 @@ def test_a_change_of_a_model_makes_it_another_project_and_a_build_does_not(shop:
 
     (tmp_path / "models" / "orders.sql").write_text("select 1 as id")
     assert kept_state.stamp(shop) != before
+
+
+# ---- what two must both know
+
+
+def test_the_pool_takes_the_job_variables_that_the_charts_takes(render: Render) -> None:
+    [chart] = render(kind="ConfigMap", component="work-pool")
+    variables = json.loads(chart["data"]["base-job-template.json"])["variables"]["properties"]
+
+    assert set(pool.TEMPLATE["variables"]["properties"]) == set(variables)
+
+
+def test_the_documented_unit_is_one_that_systemd_takes(tmp_path: Path) -> None:
+    [unit] = re.findall(r"```ini\n(.*?)```", (ROOT / "docs" / "laptop.md").read_text(), re.DOTALL)
+    found = ConfigParser(interpolation=None)
+    found.read_string(unit)
+    service = found["Service"]
+
+    assert service["ExecStart"] == "/srv/shop/.venv/bin/dbtpod serve"
+    # Or systemd would end the server while runs are sent back to their queues, or all of it before that is done.
+    assert service["KillMode"] == "mixed"
+    assert float(service["TimeoutStopSec"]) > serve.WORKER_STOP_SECONDS + serve.SERVER_STOP_SECONDS
+    if which("systemd-analyze"):
+        program = tmp_path / ".venv" / "bin" / "dbtpod"
+        program.parent.mkdir(parents=True)
+        program.symlink_to("/bin/true")
+        (tmp_path / "dbtpod.service").write_text(unit.replace("/srv/shop", str(tmp_path)))
+        verified = subprocess.run(
+            ["systemd-analyze", "verify", "--man=no", str(tmp_path / "dbtpod.service")],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (verified.returncode, verified.stderr) == (0, "")

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from dbtpod.dbt import arguments
+from dbtpod.dbt import arguments, parse_state
 from dbtpod.dbt.parse_state import FILE
 from dbtpod.dbt.project import Project
 
@@ -35,13 +35,13 @@ def prepare(project: Project) -> Path:
     return made
 
 
-def give(project: Project, target: str, args: Sequence[str], target_dir: Path) -> bool:
-    """Put the state for a command where dbt looks for it; False where none is kept."""
+def give(project: Project, target: str, args: Sequence[str], target_dir: Path) -> None:
+    """Put the state for a command where dbt looks for it: the one that is kept, or else the baked one."""
     state = _state(project, target, args)
-    if not state.is_file():
-        return False
-    shutil.copyfile(state, target_dir / FILE)
-    return True
+    if state.is_file():
+        shutil.copyfile(state, target_dir / FILE)
+    else:
+        parse_state.give(project, target, target_dir)
 
 
 def keep(project: Project, target: str, args: Sequence[str], target_dir: Path) -> None:

@@ -5,6 +5,7 @@ import inspect
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,21 +51,27 @@ def run(words: Sequence[str], folder: Path | None) -> int:
 def _api(here: Place) -> Iterator[None]:
     """Have Prefect's API answer in the block: the user's own server, that of `dbtpod serve`, or one in this process."""
     if settings.environment().get("PREFECT_API_URL"):
+        _import("prefect.flow_engine")
         yield
-        return
-    if running := served.find(here):
+    elif running := served.find(here):
         served.wait(running)
         settings.change({"PREFECT_API_URL": running.api_url}, here.repository)
+        _import("prefect.flow_engine")
         yield
-        return
-    with embedded.listen() as listener:
-        settings.change(_own_server(here) | {"PREFECT_API_URL": embedded.api_url(listener)}, here.repository)
-        with importing.quickly():
-            import prefect.main
-            import prefect.server.api.server  # noqa: F401
-        with embedded.running(listener, here):
-            yield
-            _send_the_rest()
+    else:
+        with embedded.listen() as listener:
+            settings.change(_own_server(here) | {"PREFECT_API_URL": embedded.api_url(listener)}, here.repository)
+            _import("prefect.flow_engine", "prefect.server.api.server")
+            with embedded.running(listener, here):
+                yield
+                _send_the_rest()
+
+
+def _import(*names: str) -> None:
+    """Import Prefect, which reads its settings from the environment then."""
+    with importing.quickly():
+        for name in names:
+            import_module(name)
 
 
 def _own_server(here: Place) -> dict[str, str]:
