@@ -268,6 +268,17 @@ def test_a_change_of_a_model_makes_it_another_project_and_a_build_does_not(shop:
 # ---- what two must both know
 
 
+def test_make_run_takes_another_project_with_its_own_data() -> None:
+    def dry(*words: str) -> str:
+        return subprocess.run(["make", "--dry-run", "run", *words], cwd=ROOT, capture_output=True, text=True).stdout
+
+    assert 'dbtpod run --project-dir "../shop" build --select orders' in dry(
+        "DBT_PROJECT=../shop", "WHAT=build --select orders"
+    )
+    assert "DBTPOD_VOLUME" not in dry("DBT_PROJECT=../shop")
+    assert 'DBTPOD_VOLUME="/srv/shop"' in dry("DATA=/srv/shop")
+
+
 def test_the_pool_takes_the_job_variables_that_the_charts_takes(render: Render) -> None:
     [chart] = render(kind="ConfigMap", component="work-pool")
     variables = json.loads(chart["data"]["base-job-template.json"])["variables"]["properties"]

@@ -41,6 +41,8 @@ def main(file: Path, args: Sequence[str]) -> int:
     precompiled.use(file)
     gc.freeze()
     gc.enable()
+    # As of the `dbt` executable, whose words it notes in its artifacts.
+    sys.argv = ["dbt", *args]
     try:
         cli.main(list(args), prog_name="dbt")
         code = 0

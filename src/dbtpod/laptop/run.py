@@ -4,7 +4,7 @@ import asyncio
 import inspect
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,13 +92,15 @@ def _send_the_rest() -> None:
 
 
 def _run(chosen: Choice, kept: Warehouse) -> "State[Any]":
+    import httpx
     from prefect.context import SyncClientContext
 
     from dbtpod.laptop import dead
     from dbtpod.watchdog.server import Server, connected
 
     with SyncClientContext.get_or_create() as context:
-        with connected(settings.environment(), _REQUEST_SECONDS) as http:
+        # A server that is busy is asked by the next run.
+        with suppress(httpx.HTTPError), connected(settings.environment(), _REQUEST_SECONDS) as http:
             for line in dead.end(Server(http, ""), kept.volume.runs):
                 print(line)
         return _flow_run(context.client, _load(chosen.entrypoint), chosen, kept.volume.runs)
