@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import kube
-from kube import IMAGE, Cluster, CommandFailed, command, until
+from kube import IMAGE, Cluster, CommandFailed, command
 from release import BUILD, Release
+from waiting import until
 
 NAME = "dbtpod-bench"
 NAMESPACE = "bench"

@@ -8,8 +8,9 @@ from typing import Any
 import kube
 from bench import baselines, cluster, project, starts, trace
 from dbtpod.dbt import events
-from kube import command, until
+from kube import command
 from release import BUILD, Release
+from waiting import until
 
 MODELS = 2000
 ROUNDS = 5

@@ -6,8 +6,8 @@ from typing import Any
 
 from bench import baselines, cluster, trace
 from bench.measure import ratio, spread
-from kube import until
 from release import BUILD, Release
+from waiting import until
 
 ROUNDS = 5
 HEADER = "| | ours, s | the other, s | ratio | to reach |\n|---|---|---|---|---|"

@@ -6,8 +6,8 @@ from statistics import median
 from typing import Any
 
 from bench import cluster
-from kube import until
 from release import BUILD, Release
+from waiting import until
 
 ROUNDS = 5
 STAGES = {

@@ -130,6 +130,7 @@ class Attempts:
             kept_state.keep(self._project, self._target, self._args, target_dir)
         finally:
             self._found = [*before, record.read(target_dir)]
+            parse_state.take_away(target_dir)
         outcome.raise_for(self._args, code, errors, self.latest or RunReport("", (), 0.0), target_dir)
 
     def finish(self) -> complete.Command:

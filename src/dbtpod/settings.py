@@ -32,16 +32,15 @@ class Settings:
 def environment() -> dict[str, str]:
     """Return a copy of the process's environment.
 
-    A copy, as it cannot change while another thread reads it. os.environ is read here, and by the watchdog, which
+    A copy, as it cannot change while another thread reads it. os.environ is used here, and by the watchdog, which
     imports nothing of ours; a lint rule refuses it elsewhere.
     """
     return dict(os.environ)
 
 
-def change(values: Mapping[str, str], folder: Path) -> None:
-    """Set variables of this process and of those that it starts, and go to the folder: before any thread is there."""
+def add_to_environment(values: Mapping[str, str]) -> None:
+    """Give variables to this process and to what it starts; for a process that has no second thread yet."""
     os.environ.update(values)
-    os.chdir(folder)
 
 
 def from_environment(given: Mapping[str, str] | None = None) -> Settings:

@@ -4,8 +4,8 @@ import pytest
 
 from faults import CONTENT, Content, goes_on_by_itself, in_the_middle, is_settled, kill_dbt, open_gate, state, vanish
 from images import case
-from kube import until
 from release import BUILD, Release
+from waiting import until
 
 pytestmark = pytest.mark.cluster
 

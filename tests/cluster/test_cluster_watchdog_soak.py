@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from kube import CommandFailed, command, until
+from kube import CommandFailed, command
 from release import BUILD, SMOKE, Release
+from waiting import until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.soak, pytest.mark.timeout(1500)]
 

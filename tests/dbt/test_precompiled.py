@@ -12,8 +12,8 @@ import pytest
 import gated_project as small
 from dbtpod import bake
 from dbtpod.dbt import process
+from dbtpod.dbt.project import Project
 from dbtpod.faststart import precompiled
-from dbtpod.settings import Settings
 
 # Counts what dbt compiles in a build, with what is in argv[1] or without: templates, and schemas.
 COUNTING = """
@@ -45,19 +45,19 @@ finally:
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    settings = small.create(tmp_path_factory.mktemp("templates"))
-    bake.bake(settings)
-    return settings
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project = small.create(tmp_path_factory.mktemp("templates"))
+    bake.bake(project)
+    return project
 
 
-def build(settings: Settings, folder: Path, file: Path) -> tuple[int, int]:
+def build(project: Project, folder: Path, file: Path) -> tuple[int, int]:
     """Build in a process of its own; how many templates it compiled, and how many schemas it made."""
-    environment = process.environment(settings, small.target_dir(settings, folder))
+    environment = process.environment(project, small.target_dir(project, folder))
     done = subprocess.run(
         [sys.executable, "-c", COUNTING, str(file)],
         env=environment,
-        cwd=settings.project_dir,
+        cwd=project.folder,
         capture_output=True,
         text=True,
         check=False,
@@ -68,9 +68,9 @@ def build(settings: Settings, folder: Path, file: Path) -> tuple[int, int]:
     return int(templates), int(schemas)
 
 
-def test_dbt_compiles_next_to_nothing_and_does_the_same(settings: Settings, tmp_path: Path) -> None:
-    baked = build(settings, tmp_path / "baked", precompiled.path(settings.project_dir))
-    plain = build(settings, tmp_path / "plain", tmp_path / "no such file")
+def test_dbt_compiles_next_to_nothing_and_does_the_same(project: Project, tmp_path: Path) -> None:
+    baked = build(project, tmp_path / "baked", precompiled.path(project.folder))
+    plain = build(project, tmp_path / "plain", tmp_path / "no such file")
 
     assert min(plain) > 5
     # What is left are the words of profiles.yml and dbt_project.yml, the comment above each query, and a test's result.
@@ -80,10 +80,10 @@ def test_dbt_compiles_next_to_nothing_and_does_the_same(settings: Settings, tmp_
     assert compiled_sql(tmp_path / "baked") == compiled_sql(tmp_path / "plain")
 
 
-def test_a_template_that_changed_since_is_compiled(settings: Settings, tmp_path: Path) -> None:
+def test_a_template_that_changed_since_is_compiled(project: Project, tmp_path: Path) -> None:
     (tmp_path / "empty").write_bytes(marshal.dumps({"templates": {}, "schemas": {}}))
 
-    assert build(settings, tmp_path / "empty-target", tmp_path / "empty")[0] > 20
+    assert build(project, tmp_path / "empty-target", tmp_path / "empty")[0] > 20
 
 
 def test_a_macro_that_does_not_compile_stops_no_one_who_does_not_call_it() -> None:
@@ -94,19 +94,19 @@ def test_a_macro_that_does_not_compile_stops_no_one_who_does_not_call_it() -> No
     assert list(compiled) == ["{{ 1 }}"]
 
 
-def test_a_setting_that_is_wrong_is_still_dbts_own_error(settings: Settings, tmp_path: Path) -> None:
-    project = tmp_path / "project"
-    shutil.copytree(settings.project_dir, project)
-    with (project / "dbt_project.yml").open("a") as file:
+def test_a_setting_that_is_wrong_is_still_dbts_own_error(project: Project, tmp_path: Path) -> None:
+    wrong = tmp_path / "project"
+    shutil.copytree(project.folder, wrong)
+    with (wrong / "dbt_project.yml").open("a") as file:
         file.write("version: [1]\n")
-    environment = process.environment(settings, small.target_dir(settings, tmp_path / "target"))
-    environment |= {"DBT_PROJECT_DIR": str(project), "DBT_PROFILES_DIR": str(project), "DBT_LOG_LEVEL": "error"}
+    environment = process.environment(project, small.target_dir(project, tmp_path / "target"))
+    environment |= {"DBT_PROJECT_DIR": str(wrong), "DBT_PROFILES_DIR": str(wrong), "DBT_LOG_LEVEL": "error"}
 
     said = [
         subprocess.run(
             [sys.executable, "-c", COUNTING, file], env=environment, capture_output=True, text=True, timeout=120
         ).stdout
-        for file in (precompiled.path(project), tmp_path / "no such file")
+        for file in (precompiled.path(wrong), tmp_path / "no such file")
     ]
 
     assert "is not valid under any of the given schemas" in said[0]

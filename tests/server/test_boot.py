@@ -13,7 +13,7 @@ from prefect.states import Cancelling
 
 import gated_project as small
 from booted import Api, Pod, Start, starting
-from dbtpod.settings import Settings
+from dbtpod.dbt.project import Project
 from prefect_server import Server
 
 
@@ -23,13 +23,13 @@ def prefect(server: Server) -> Api:
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def gated(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return small.create(tmp_path_factory.mktemp("boot"))
 
 
 @pytest.fixture
-def start(prefect: Api, settings: Settings, tmp_path: Path) -> Iterator[Start]:
-    with starting(prefect, settings, tmp_path) as start:
+def start(prefect: Api, gated: Project, tmp_path: Path) -> Iterator[Start]:
+    with starting(prefect, gated, tmp_path) as start:
         yield start
 
 

@@ -16,7 +16,6 @@ from pathlib import Path
 import duckdb
 import pytest
 
-import gated_project as small
 import warehouse
 from dbtpod import bake
 from dbtpod.dbt.project import Project
@@ -24,6 +23,7 @@ from dbtpod.registration import heartbeat
 from dbtpod.warehouse.volume import Volume
 from prefect_server import Server
 from rendering import Render
+from waiting import until
 
 ROOT = Path(__file__).parents[2]
 # Each takes about 20 s on a quiet machine of two cores; 20 before a release.
@@ -173,11 +173,11 @@ def test_a_flow_that_is_killed_at_any_moment_takes_dbt_along_and_the_next_one_go
     for seconds in (0.0, 1.5, 3.0):
         with attending(server, project, "dbt_build") as [attendant]:
             attendant.begin()
-            small.until(lambda: is_held(Volume(project.writes).lock))
+            until(lambda: is_held(Volume(project.writes).lock))
             time.sleep(seconds)  # the moment is what differs, not a condition
             attendant.process.send_signal(signal.SIGKILL)
-            small.until(lambda: not is_held(Volume(project.writes).lock), 10)
-        small.until(lambda: not dbts_of(project), 10)
+            until(lambda: not is_held(Volume(project.writes).lock), 10)
+        until(lambda: not dbts_of(project), 10)
         assert content(project.reads) == whole
 
     with attending(server, project, "dbt_build") as [attendant]:

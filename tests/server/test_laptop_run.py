@@ -12,8 +12,8 @@ import pytest
 
 import gated_project as small
 from booted import Api
-from prefect_server import Server
 from repository import GATE, Repository
+from waiting import until
 
 FLOWS = """
 from pathlib import Path
@@ -46,11 +46,6 @@ deployments:
     entrypoint: flows.py:waits
     work_pool: {name: dbtpod, work_queue_name: duckdb-writer}
 """
-
-
-@pytest.fixture
-def prefect(server: Server) -> Api:
-    return Api(server.url)
 
 
 @pytest.fixture
@@ -135,7 +130,7 @@ def test_a_run_whose_process_was_killed_is_ended_by_the_next_one(prefect: Api, s
     gate, note = shop.gate, shop.gate.with_name("gate.run")
     api = {"PREFECT_API_URL": prefect.url}
     with shop.running("run", "waits", **api) as first:
-        small.until(note.exists, seconds=300)
+        until(note.exists, seconds=300)
         first.send_signal(signal.SIGKILL)
     killed = UUID(note.read_text())
     assert prefect.state(killed) == "Running"
@@ -144,10 +139,10 @@ def test_a_run_whose_process_was_killed_is_ended_by_the_next_one(prefect: Api, s
     note.unlink()
     log = shop.folder.parent / "second.log"
     with shop.running("run", "waits", log=log, **api) as second:
-        small.until(note.exists, seconds=300)
+        until(note.exists, seconds=300)
         alive = UUID(note.read_text())
         with shop.running("run", "waits", **api) as third:
-            small.until(lambda: note.read_text() not in ("", str(alive)), seconds=300)
+            until(lambda: note.read_text() not in ("", str(alive)), seconds=300)
             assert prefect.state(alive) == "Running"
             gate.touch()
             assert third.wait(300) == 0
@@ -165,11 +160,11 @@ def test_a_run_whose_process_was_killed_is_ended_by_the_next_one(prefect: Api, s
 def test_after_a_kill_of_everything_nothing_is_left_and_the_next_run_builds(tmp_path: Path) -> None:
     shop = Repository(tmp_path / "shop", GATE)
     with shop.running("run") as first:
-        small.until(shop.gate.with_name("gate.seen").exists, seconds=600)
+        until(shop.gate.with_name("gate.seen").exists, seconds=600)
         dbt = small.seen(shop.gate)["pid"]
         first.send_signal(signal.SIGKILL)
         first.wait(30)
-        small.until(lambda: not small.is_alive(dbt), seconds=60)
+        until(lambda: not small.is_alive(dbt), seconds=60)
     shop.gate.touch()
 
     done = shop.run("run")

@@ -15,8 +15,9 @@ import httpx
 import pytest
 
 import gated_project as small
-from prefect_server import eventually, free_port
+from prefect_server import free_port
 from repository import GATE, Repository
+from waiting import until
 
 FLOWS = """
 from prefect import State, flow
@@ -57,7 +58,7 @@ class Serving:
         self.http = httpx.Client(base_url=f"{self.url}/api/", timeout=60)
 
     def call(self, path: str, **body: Any) -> Any:
-        answer = eventually(lambda: self._answer(path, body), SECONDS)
+        answer = until(lambda: self._answer(path, body), SECONDS)
         assert answer.is_success, answer.text
         return answer.json()
 
@@ -92,7 +93,7 @@ class Serving:
             assert not is_other_end, f"{state}\n{self.log.read_text()[-3000:]}"
             return found if state["name"] in names else None
 
-        return eventually(reached, SECONDS)
+        return until(reached, SECONDS)
 
     def kill(self, command: str) -> None:
         """Kill the process below this one whose command ends so."""
@@ -100,10 +101,10 @@ class Serving:
         def found() -> list[int]:
             return [pid for pid in descendants(self.process.pid) if command_of(pid).endswith(command)]
 
-        os.kill(eventually(found, SECONDS)[0], signal.SIGKILL)
+        os.kill(until(found, SECONDS)[0], signal.SIGKILL)
 
     def said(self, text: str) -> None:
-        eventually(lambda: text in self.log.read_text(), SECONDS)
+        until(lambda: text in self.log.read_text(), SECONDS)
 
 
 def descendants(pid: int) -> list[int]:
@@ -129,7 +130,7 @@ def serving(shop: Repository, port: int) -> Iterator[Serving]:
             assert process.poll() is None, log.read_text()
             return "run on this machine now" in log.read_text()
 
-        eventually(is_ready, 2 * SECONDS)
+        until(is_ready, 2 * SECONDS)
         yield Serving(shop, port, process, log)
 
 
@@ -185,9 +186,9 @@ def test_a_changed_file_is_registered_again_and_one_with_mistakes_is_not(served:
     assert set(served.deployments()) == {"build", "waits"}
 
     shop.write("prefect.yaml", PREFECT_YAML.replace("name: waits", "name: waits-longer"))
-    eventually(lambda: set(served.deployments()) == {"build", "waits-longer"}, SECONDS)
+    until(lambda: set(served.deployments()) == {"build", "waits-longer"}, SECONDS)
     shop.write("prefect.yaml", PREFECT_YAML)
-    eventually(lambda: set(served.deployments()) == {"build", "waits"}, SECONDS)
+    until(lambda: set(served.deployments()) == {"build", "waits"}, SECONDS)
 
 
 def test_a_killed_run_is_crashed_with_the_reason_and_the_next_one_works(served: Serving) -> None:
@@ -246,7 +247,7 @@ def test_a_killed_serve_leaves_nothing_and_the_next_one_ends_its_run(tmp_path: P
         dbt = small.seen(shop.gate)["pid"]
         all_of_it = [*descendants(first.process.pid), dbt]
         first.process.kill()
-        eventually(lambda: not any(small.is_alive(pid) for pid in all_of_it), 60)
+        until(lambda: not any(small.is_alive(pid) for pid in all_of_it), 60)
 
     with serving(shop, port) as second:
         assert "ended without a word" in second.until(run, "Crashed")["state"]["message"]
@@ -288,7 +289,7 @@ def waiting(served: Serving) -> Iterator[str]:
     for path in (gate, seen):
         path.unlink(missing_ok=True)
     run = served.start("waits")
-    eventually(seen.exists, 2 * SECONDS)
+    until(seen.exists, 2 * SECONDS)
     try:
         yield run
     finally:

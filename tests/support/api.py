@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from kube import until
+from waiting import until
 
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 

@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from images import case
-from kube import command, until
+from kube import command
 from release import BUILD, Release
+from waiting import until
 
 CONTENT = "select count(*), sum(net_amount), max(order_id) from fct_orders"
 LOCK = """

@@ -42,3 +42,8 @@ def give(project: Project, target: str, target_dir: Path) -> None:
     baked = baked_path(project, target)
     if baked.is_file():
         shutil.copyfile(baked, target_dir / FILE)
+
+
+def take_away(target_dir: Path) -> None:
+    """Remove what dbt left of it at a command's end: megabytes in each of many runs, which nobody reads again."""
+    (target_dir / FILE).unlink(missing_ok=True)

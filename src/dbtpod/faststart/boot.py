@@ -42,11 +42,14 @@ def _execute() -> NoReturn:
 
 def _start_dbt() -> tuple[socket.socket, int]:
     """Start the process that preloads dbt; the flow's end of its socket, and its process id."""
+    from dbtpod import settings
+
     flow_end, dbts_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with dbts_end:
         dbts_end.set_inheritable(True)
         # Each command brings its whole environment; this is what the import sees.
-        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH" and not k.startswith("PREFECT_")}
+        ours = settings.environment()
+        environment = {k: v for k, v in ours.items() if k != "PYTHONPATH" and not k.startswith("PREFECT_")}
         command = [sys.executable, "-P", str(Path(__file__).with_name("preload.py")), str(dbts_end.fileno())]
         pid = os.posix_spawn(sys.executable, command, environment, setpgroup=0, setsigmask=[])
     return flow_end, pid

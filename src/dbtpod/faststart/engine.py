@@ -20,6 +20,7 @@ from prefect.states import Crashed
 from prefect.utilities.engine import propose_state_sync
 
 from dbtpod.pod import alone, contact
+from dbtpod.settings import add_to_environment
 from dbtpod.ui import artifacts
 
 _SET_WORKING_DIRECTORY = "prefect.deployments.steps.set_working_directory"
@@ -27,7 +28,8 @@ _SET_WORKING_DIRECTORY = "prefect.deployments.steps.set_working_directory"
 
 def run(flow_run_id: UUID, control: int) -> int:
     """Run the flow once the supervisor says over `control` how it will be heard; a run that fails exits by itself."""
-    os.environ["PREFECT__ENABLE_CANCELLATION_AND_CRASHED_HOOKS"] = "false"  # the supervisor runs them
+    # The supervisor runs them.
+    add_to_environment({"PREFECT__ENABLE_CANCELLATION_AND_CRASHED_HOOKS": "false"})
     with handle_engine_signals(flow_run_id), contact.opened() as client:
         # The supervisor waits for the API too, behind Prefect's websockets, which have a patience of their own.
         flow_run = contact.read(client, flow_run_id, contact.say)
@@ -40,7 +42,7 @@ def run(flow_run_id: UUID, control: int) -> int:
             received = file.read()
         if not received:  # the supervisor found that the run is not to start
             return 0
-        os.environ.update(json.loads(received))
+        add_to_environment(json.loads(received))
         configure_from_env()
         due = _due(flow_run)
         with ExitStack() as stack:
@@ -89,7 +91,7 @@ def _load_flow(client: SyncPrefectClient, flow_run: FlowRun) -> Flow[..., Any]:
     """Load the flow where it is, if pulling it means no more than entering its folder; else as Prefect does."""
     deployment = client.read_deployment(flow_run.deployment_id) if flow_run.deployment_id else None
     if deployment:
-        os.environ[artifacts.DEPLOYMENT] = deployment.name
+        add_to_environment({artifacts.DEPLOYMENT: deployment.name})
     steps = deployment and deployment.pull_steps
     if (
         not deployment

@@ -15,6 +15,7 @@ from typing import Any
 
 from dbtpod.dbt import process
 from dbtpod.faststart import patches, precompiled
+from dbtpod.settings import environment
 
 
 def launcher(folder: Path) -> Callable[[Sequence[str], Mapping[str, str], Path], process.Running]:
@@ -55,7 +56,7 @@ def main(file: Path, args: Sequence[str]) -> int:
 
 def _keep(file: Path, schemas: dict[str, Any]) -> None:
     """Write the file for the project that dbt has parsed in this process; nothing where it has not, or may not."""
-    manifest = Path(os.environ["DBT_TARGET_PATH"]) / "manifest.json"
+    manifest = Path(environment()["DBT_TARGET_PATH"]) / "manifest.json"
     if not manifest.is_file():
         return
     found = {"schemas": schemas, "templates": precompiled.compiled(manifest.read_text())}

@@ -7,10 +7,11 @@ file is good for the Python and the dbt that made it, and what is not in it is c
 
 import json
 import marshal
-import os
 import sys
 from pathlib import Path
 from typing import Any
+
+from dbtpod import settings
 
 
 def path(project_dir: Path) -> Path:
@@ -29,7 +30,7 @@ def bake(file: Path, args: list[str]) -> int:
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(bool(end.code))
     if code == 0:
-        templates = compiled((Path(os.environ["DBT_TARGET_PATH"]) / "manifest.json").read_text())
+        templates = compiled((Path(settings.environment()["DBT_TARGET_PATH"]) / "manifest.json").read_text())
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(marshal.dumps({"schemas": schemas, "templates": templates}))
     return code

@@ -37,6 +37,7 @@ def serve(wire: socket.socket) -> None:
     threading.Thread(target=_die_with_flow, args=(wire.fileno(),), daemon=True).start()
     # What an import makes is there to stay: looking through it for garbage costs a tenth of the time.
     gc.disable()
+    from dbtpod import settings
     from dbtpod.faststart import patches, precompiled
 
     patches.apply_before_import()
@@ -45,7 +46,7 @@ def serve(wire: socket.socket) -> None:
     import dbt.task.build  # noqa: F401
 
     patches.apply()
-    if project := os.environ.get("DBT_PROJECT_DIR"):
+    if project := settings.environment().get("DBT_PROJECT_DIR"):
         precompiled.use(precompiled.path(Path(project)))
     gc.freeze()
     gc.enable()
@@ -117,8 +118,9 @@ def _run(
     from dbt.adapters.duckdb.connections import DuckDBConnectionManager
     from dbt.cli.main import cli
 
-    os.environ.clear()
-    os.environ.update(environment)
+    # The process is one command's at a time, and has one thread.
+    os.environ.clear()  # noqa: TID251
+    os.environ.update(environment)  # noqa: TID251
     os.chdir(folder)
     sys.argv = ["dbt", *args]
     signal.signal(signal.SIGINT, on_interrupt)

@@ -3,7 +3,6 @@
 Whoever ends it sets the run's next state, before dbt is stopped: a pod that is evicted may have two seconds.
 """
 
-import os
 import socket
 from collections.abc import Awaitable, Callable
 
@@ -21,6 +20,7 @@ from prefect.utilities.engine import propose_state
 
 from dbtpod.faststart.forked import Dbt, Engine
 from dbtpod.pod import contact, limits
+from dbtpod.settings import environment
 
 # From the flow run's last state to the engine's end: for logs that the API does not take.
 FLUSH_SECONDS = 15.0
@@ -80,7 +80,7 @@ class Supervisor:
     async def _on_sigterm(self, terminating: anyio.Event) -> None:
         """End the run as its pod is being removed."""
         await terminating.wait()
-        intent = os.environ.get(_ON_SIGTERM, "").lower()
+        intent = environment().get(_ON_SIGTERM, "").lower()
         if found := self._limits.behind_sigterm():
             await self._end(lambda: self._fail(found))
         elif intent == "reschedule":
@@ -142,8 +142,8 @@ class Supervisor:
         state = (await self._context.client.read_flow_run(self._id)).state
         # Crashed is no end here: whoever watches the pods may have been quicker than we.
         if state is None or not state.is_final() or state.is_crashed():
-            pod = os.environ.get("POD_NAME", socket.gethostname())
-            message = os.environ.get(
+            pod = environment().get("POD_NAME", socket.gethostname())
+            message = environment().get(
                 "DBTPOD_SIGTERM_MESSAGE",
                 f"Kubernetes ended the pod {pod} (SIGTERM: an eviction, a drain or a deletion).",
             )

@@ -1,5 +1,6 @@
 """Where a project is on this machine, and where its data is kept."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -55,7 +56,8 @@ def enter(folder: Path | None) -> Place:
         raise SettingsError(f"There is no folder {repository}: give the folder of your repository.")
     given = settings.environment()
     variables = _variables(repository, given)
-    settings.change(variables, folder=repository)
+    settings.add_to_environment(variables)
+    os.chdir(repository)
     path = settings.duckdb_path(variables)
     if path is None:
         raise SettingsError(f"DUCKDB_PATH is {variables['DUCKDB_PATH']!r}: it must be <volume>/work/<file>, absolute.")

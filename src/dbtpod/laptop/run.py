@@ -55,12 +55,12 @@ def _api(here: Place) -> Iterator[None]:
         yield
     elif running := served.find(here):
         served.wait(running)
-        settings.change({"PREFECT_API_URL": running.api_url}, here.repository)
+        settings.add_to_environment({"PREFECT_API_URL": running.api_url})
         _import("prefect.flow_engine")
         yield
     else:
         with embedded.listen() as listener:
-            settings.change(_own_server(here) | {"PREFECT_API_URL": embedded.api_url(listener)}, here.repository)
+            settings.add_to_environment(_own_server(here) | {"PREFECT_API_URL": embedded.api_url(listener)})
             _import("prefect.flow_engine", "prefect.server.api.server")
             with embedded.running(listener, here):
                 yield

@@ -47,7 +47,7 @@ def serve(folder: Path | None, port: int) -> int:
     with served.hold(here, url):
         _check_port(port)
         kept_state.prepare(warehouse.project(given))
-        settings.change(_environment(here, port, url), here.repository)
+        settings.add_to_environment(_environment(here, port, url))
         return Service(here, url, kept.readable).run()
 
 
