@@ -8,7 +8,6 @@ IMAGE ?= dbtpod:$(VERSION)
 CLUSTER ?= dbtpod
 NAMESPACE ?= dbtpod
 DBT_PROJECT ?= dbt_project
-DATA ?= $(CURDIR)/data
 # uv from PATH, or else one of our own.
 UV := $(or $(shell command -v uv),.uv/bin/uv)
 export UV_PYTHON_DOWNLOADS ?= automatic
@@ -25,13 +24,15 @@ help: ## this list
 	@python3 -m venv .uv
 	@.uv/bin/pip install --quiet --disable-pip-version-check "uv==0.13.9"
 
+# The demo is part of this repository; anybody else's project has one of its own.
+IS_DEMO = $(filter dbt_project,$(DBT_PROJECT))
+DATA ?= $(if $(IS_DEMO),data)
+
 .PHONY: run
-run: $(UV) ## the daily build on this machine, without a cluster: DuckDB and Prefect in ./data
-	@mkdir -p "$(DATA)"
+run: $(UV) ## the daily build on this machine, without a cluster; DBT_PROJECT=path builds the project there, WHAT="build -s orders" a part
 	@$(UV) sync --quiet --locked --inexact
-	@DUCKDB_PATH="$(DATA)/work/warehouse.duckdb" PREFECT_HOME="$(DATA)/prefect" \
-	  PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS=120 PREFECT_SERVER_ANALYTICS_ENABLED=false \
-	  $(UV) run --no-sync dbtpod run
+	@$(if $(DATA),DBTPOD_VOLUME="$(abspath $(DATA))") $(if $(IS_DEMO),DBT_PROJECT_DIR=dbt_project) \
+	  $(UV) run --no-sync dbtpod run $(if $(IS_DEMO),,--project-dir "$(DBT_PROJECT)") $(WHAT)
 
 .PHONY: lint
 lint: $(UV)

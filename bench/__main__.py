@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import image, large, nodes, scale, starts, warehouse
+from bench import image, laptop, large, nodes, scale, starts, warehouse
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
 HEAD = """# Results
@@ -47,6 +47,12 @@ SECTIONS = {
         "The time of the flow's dbt command, with its task runs, log lines and progress in Prefect, beside a plain\n"
         "`dbt build` of the same project. The whole flow process has Prefect's own start and end in it.",
         nodes.cost,
+    ),
+    "laptop": Section(
+        "A build on a laptop",
+        "`dbtpod run` of this repository's project, 55 nodes, with no cluster and no server beside it: user CPU of\n"
+        "all its processes. Each keeps between its runs what it keeps for a user, dbt's parse state among it.",
+        laptop.table,
     ),
     "trouble": Section(
         "When Prefect's API is slow or gone",

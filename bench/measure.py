@@ -15,6 +15,7 @@ class Cost:
 
     wall: float  # seconds
     cpu: float  # seconds, of the process and the children that it waited for
+    user: float  # of these, what is not the kernel's
     memory: float  # MiB, the peak of its largest process
 
 
@@ -29,7 +30,7 @@ def command(argv: Sequence[str], environment: Mapping[str, str], output: Path, c
     if process.returncode and check:
         end = output.read_text(errors="replace")[-2000:]
         raise RuntimeError(f"{argv[0]} ended with {process.returncode}:\n{end}")
-    return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_utime, usage.ru_maxrss / 1024)
 
 
 def spread(values: Sequence[float]) -> str:

@@ -7,6 +7,7 @@
         return run_dbt("build", retries=2)
 
 what a flow calls
+    flows            the ready flow, for deployments that name dbt commands in place of Python
     run              `run_dbt`: lock -> working copy -> dbt -> report -> publish
     command          one dbt command, with its retries
     attempts         its attempts: the whole command, or the same command for what is left
@@ -26,7 +27,7 @@ what the command `dbtpod` does (cli)
     register         the chart's hook, and by hand: makes a Prefect server equal to prefect.yaml
     watchdog         beside the worker: compares what Prefect says of runs with what Kubernetes has of them
     generations      what was published, what changed, the way back; the volume checked and repaired
-    laptop           the first flow on this machine, without a cluster
+    laptop           on one machine, without a cluster: one run, or the schedules of prefect.yaml
 the packages behind them; each may import those above it and the errors and settings, none below, and nothing from here
     dbt              running dbt, and reading what it says
     warehouse        the DuckDB file and its generations

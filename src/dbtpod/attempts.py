@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from dbtpod import complete, outcome, plan
-from dbtpod.dbt import arguments, parse_state, process, profile, record, results, stream
+from dbtpod.dbt import arguments, kept_state, parse_state, process, profile, record, results, stream
 from dbtpod.dbt.events import Event, LogLine
 from dbtpod.dbt.project import DUCKDB, Project
 from dbtpod.dbt.record import GOOD, Attempt
@@ -130,6 +130,7 @@ class Attempts:
             with durable.volume_errors(target_dir, 0, "the record of what dbt said"), closing(recorder):
                 code, errors = self._dbt(watcher, command, target_dir, recorder)
                 recorder.end(code)
+            kept_state.keep(self._project, self._args, target_dir)
         finally:
             self._found = [*before, record.read(target_dir)]
             parse_state.take_away(target_dir)
@@ -201,7 +202,7 @@ class Attempts:
         """Make the attempt's folder with what dbt needs in it; its record, and the command to run."""
         with durable.volume_errors(self._folder.parent, 0, "dbt's artifacts"):
             target_dir.mkdir(parents=True)
-            parse_state.give(self._project, self._args, target_dir)
+            kept_state.give(self._project, self._args, target_dir)
             command = self._command(step, target_dir)
             whole = step.remaining is None
             facts = {"whole": whole, "from_published": from_published}

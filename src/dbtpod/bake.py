@@ -15,7 +15,7 @@ from pathlib import Path
 from dbtpod import settings
 from dbtpod.baked_target import BakedTarget, Parser
 from dbtpod.dbt import effective_profile, profile, yaml_file
-from dbtpod.dbt.project import CATALOG, DUCKDB, MADE, Facts, Project, find
+from dbtpod.dbt.project import CATALOG, DUCKDB, MADE, READER, WRITER, Facts, Project, find
 from dbtpod.dbt.rendering import Renderer, VariableMissing, variable
 from dbtpod.faststart import precompiled
 from dbtpod.warehouse import warehouse
@@ -86,6 +86,7 @@ def _project(environment: Mapping[str, str], target: str, only_reads: bool) -> P
 
 def _remove_others(folder: Path, facts: Facts) -> None:
     """Remove the states of targets that the profile has no more."""
-    for path in (folder / MADE).glob("*/*/"):
-        if path.name not in facts.targets:
-            shutil.rmtree(path)
+    for kind in (WRITER, READER):
+        for path in (folder / MADE / kind).glob("*/"):
+            if path.name not in facts.targets:
+                shutil.rmtree(path)

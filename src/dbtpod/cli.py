@@ -38,16 +38,35 @@ def init(folder: Path, update: bool, force: tuple[str, ...], timezone: str | Non
     return _print(repository.init(folder, settings.environment(), timezone, force))
 
 
-@dbtpod.command()
-def run() -> int:
-    """Run the daily build on this machine.
+_FOLDER = click.option("--project-dir", type=Path, help="The repository; the working directory unless given.")
 
-    The flow dbt_build of flows/flows.py, which says what dbt commands run: there is none to give here. It needs no
-    cluster, and DUCKDB_PATH for the file that it builds.
+
+@dbtpod.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@_FOLDER
+@click.argument("what", nargs=-1, type=click.UNPROCESSED)
+def run(project_dir: Path | None, what: tuple[str, ...]) -> int:
+    """Run a deployment of prefect.yaml, or a dbt command, on this machine, without a cluster.
+
+    WHAT is a deployment's name, or a command such as `build --select orders`. Without it, the first deployment runs;
+    in a project without a prefect.yaml, `build`. The data is in .dbtpod/data of the dbt project, or where DBTPOD_VOLUME
+    says.
     """
-    from dbtpod import laptop
+    from dbtpod.laptop import run
 
-    return laptop.run()
+    return run.run(what, project_dir)
+
+
+@dbtpod.command()
+@_FOLDER
+@click.option("--port", type=int, default=4200, show_default=True, help="Of the Prefect UI, on this machine only.")
+def serve(project_dir: Path | None, port: int) -> int:
+    """Run the schedules of prefect.yaml on this machine: Prefect's server, its UI and a worker, until Ctrl-C.
+
+    The data is in .dbtpod/data of the dbt project, or where DBTPOD_VOLUME says.
+    """
+    from dbtpod.laptop import serve
+
+    return serve.serve(project_dir, port)
 
 
 @dbtpod.command()

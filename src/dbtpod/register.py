@@ -30,14 +30,26 @@ def from_file(
     path: Path, pool: str | None, base_job_template: Path | None, wait_seconds: float, digest: str | None = None
 ) -> None:
     """Register what prefect.yaml says, and print what changed; see `register`. DbtPodError says what is wrong."""
+    template = work_pool.read_template(base_job_template) if base_job_template else None
+    run(deployments.read(path, pool, template), template, wait_seconds, digest)
+
+
+def run(
+    file: PrefectFile,
+    template: dict[str, Any] | None,
+    wait_seconds: float,
+    digest: str | None = None,
+    kind: str = work_pool.KIND,
+    *,
+    heartbeats: bool = True,
+) -> None:
+    """Register a file that was read with this template, and print what changed; see `register`."""
     log.handlers, log.propagate = [logging.StreamHandler(sys.stdout)], False
     log.setLevel(logging.INFO)
-    template = work_pool.read_template(base_job_template) if base_job_template else None
-    file = deployments.read(path, pool, template)
     if not PREFECT_API_URL.value():
         raise SettingsError("PREFECT_API_URL is not set: give the server's, such as http://127.0.0.1:4200/api.")
     try:
-        asyncio.run(register(file, template, wait_seconds, digest))
+        asyncio.run(register(file, template, wait_seconds, digest, kind, heartbeats=heartbeats))
     except PrefectHTTPStatusError as error:
         raise SettingsError(_refusal(error)) from error
     except httpx.TransportError as error:  # Prefect's client has tried again by then
@@ -45,18 +57,25 @@ def from_file(
 
 
 async def register(
-    file: PrefectFile, template: dict[str, Any] | None, wait_seconds: float, digest: str | None = None
+    file: PrefectFile,
+    template: dict[str, Any] | None,
+    wait_seconds: float,
+    digest: str | None = None,
+    kind: str = work_pool.KIND,
+    *,
+    heartbeats: bool = True,
 ) -> None:
     """Bring the server's pool, queues, deployments and automations in line with the file, and log what changed.
 
     Without a job template the pool must exist, and keeps its own. Deployments of this pool that the file does not
-    have are removed: the pool belongs to the file. At the end the digest is written down on the server.
+    have are removed: the pool belongs to the file. At the end the digest is written down on the server. Where
+    `heartbeats` is true, the server ends runs of which it hears nothing.
     """
     async with get_client() as client:
         await _wait_for_api(client, wait_seconds)
         if not template:  # else it was checked with all the rest
-            await _check_job_variables(client, file)
-        await work_pool.ensure(client, file.pool, template)
+            await _check_job_variables(client, file, kind)
+        await work_pool.ensure(client, file.pool, template, kind)
         await work_pool.ensure_queues(client, file.pool)
         before = await _registered(client, file.pool)
         _deploy_all(file)
@@ -64,10 +83,11 @@ async def register(
         await schedules.keep_pauses(client, file, before)
         after = await _registered(client, file.pool)
         schedules.log_changes(file, before, after)
-        for automation in heartbeat.automations(file.pool, [found.id for found in after.values()]):
-            await heartbeat.ensure(client, automation)
+        if heartbeats:
+            for automation in heartbeat.automations(file.pool, [found.id for found in after.values()]):
+                await heartbeat.ensure(client, automation)
         if digest:
-            await work_pool.mark(client, file.pool, digest)
+            await work_pool.mark(client, file.pool, digest, kind)
         await schedules.log_table(client, file, after)
 
 
@@ -119,8 +139,8 @@ def _interruption(error: httpx.TransportError) -> str:
     )
 
 
-async def _check_job_variables(client: PrefectClient, file: PrefectFile) -> None:
-    if pool := await work_pool.find(client, file.pool):  # else work_pool.ensure says what is missing
+async def _check_job_variables(client: PrefectClient, file: PrefectFile, kind: str) -> None:
+    if pool := await work_pool.find(client, file.pool, kind):  # else work_pool.ensure says what is missing
         deployments.check_job_variables(file, pool.base_job_template)
 
 

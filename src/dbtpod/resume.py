@@ -8,7 +8,7 @@ command is then for `attempts` to say.
 import shutil
 from pathlib import Path
 
-from dbtpod.dbt import parse_state
+from dbtpod.dbt import kept_state, parse_state
 from dbtpod.dbt.project import Project
 from dbtpod.errors import RunGivenUp
 from dbtpod.ui import deaths
@@ -25,7 +25,7 @@ def begin(file: BuiltFile, project: Project, run_id: str, starts: int, log: Log)
 
     `starts` counts this run's starts, this one included; RunGivenUp after `MOST_STARTS`.
     """
-    run_dir, fingerprint = file.volume.runs / run_id, parse_state.fingerprint(project)
+    run_dir, fingerprint = file.volume.runs / run_id, parse_state.fingerprint(project) + kept_state.stamp(project)
     if starts > MOST_STARTS:
         known = deaths.causes(run_id)
         raise RunGivenUp(f"This run was started {MOST_STARTS} times and its pod died each time; see {run_dir}.{known}")

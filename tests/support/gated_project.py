@@ -11,7 +11,7 @@ from dbtpod.dbt import effective_profile, parse_state, process
 from dbtpod.dbt.project import Project
 from waiting import until
 
-_FILES = {
+FILES = {
     "dbt_project.yml": "name: small\nprofile: small\n",
     "profiles.yml": """
 small:
@@ -53,7 +53,7 @@ def model(dbt, session):
 
 def create(folder: Path) -> Project:
     """Write the project and parse it once; its tests share the volume, as a new DUCKDB_PATH would void the parse."""
-    for name, text in _FILES.items():
+    for name, text in FILES.items():
         path = folder / "project" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)

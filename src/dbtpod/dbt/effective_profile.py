@@ -65,8 +65,8 @@ def write(project_folder: Path, environment: Mapping[str, str] | None = None) ->
     header = _HEADER.format(source=made.source or "none, as there is no profiles.yml")
     files = {
         ".gitignore": "*\n",
-        "writer/profiles.yml": header + _dump(made.writer),
-        "reader/profiles.yml": header + _dump(made.reader),
+        f"{project.WRITER}/profiles.yml": header + _dump(made.writer),
+        f"{project.READER}/profiles.yml": header + _dump(made.reader),
         # The last: what it says is there.
         "project.json": made.facts.text(),
     }

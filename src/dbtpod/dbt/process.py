@@ -53,12 +53,12 @@ class Running(Protocol):
 Launch = Callable[[Sequence[str], Mapping[str, str], Path], Running | None]
 
 
-class _Executable:
-    """The `dbt` executable, running."""
+class Program:
+    """A dbt in a process of its own: the executable, or another program that takes the same arguments."""
 
-    def __init__(self, args: Sequence[str], environment: Mapping[str, str], folder: Path) -> None:
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], folder: Path) -> None:
         self._popen = subprocess.Popen(
-            [sys.executable, "-I", "-S", parent_death.__file__, str(os.getpid()), executable(), *args],
+            [sys.executable, "-I", "-S", parent_death.__file__, str(os.getpid()), *command],
             cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -120,8 +120,8 @@ class DbtProcess:
 @contextmanager
 def start(args: Sequence[str], project: Project, target_dir: Path) -> Iterator[DbtProcess]:
     """Start `dbt *args` with its artifacts in `target_dir`; leaving the block ends it, whatever the reason."""
-    what = (args, environment(project, target_dir), project.folder)
-    dbt = DbtProcess((_launch and _launch(*what)) or _Executable(*what))
+    what = (environment(project, target_dir), project.folder)
+    dbt = DbtProcess((_launch and _launch(args, *what)) or Program([executable(), *args], *what))
     try:
         yield dbt
     finally:

@@ -4,7 +4,9 @@
 ├── project.json                Facts
 ├── writer/profiles.yml         the effective profile of a run that writes (`effective_profile`)
 ├── writer/<target>/            what dbt parsed with it, for each target (`parse_state`)
-└── reader/                     the same, of a run that only reads
+├── reader/                     the same, of a run that only reads
+├── parsed/                     what dbt parsed last on this machine (`kept_state`)
+└── data/                       the volume of runs on this machine, unless it has another one (`laptop`)
 """
 
 import json
@@ -18,6 +20,8 @@ from dbtpod.dbt.rendering import Renderer
 from dbtpod.errors import SettingsError
 
 MADE = ".dbtpod"
+# The folders in it, for runs that write and for those that only read.
+WRITER, READER = "writer", "reader"
 # The DuckDB file's name where the user's profile names none.
 CATALOG = "warehouse"
 DUCKDB = "duckdb"
@@ -80,7 +84,7 @@ class Project:
     @property
     def profiles_dir(self) -> Path:
         """The folder of the effective profile, and of what was parsed with it."""
-        return self.folder / MADE / ("reader" if self.only_reads else "writer")
+        return self.folder / MADE / (READER if self.only_reads else WRITER)
 
 
 def find(environment: Mapping[str, str], here: Path) -> Path:

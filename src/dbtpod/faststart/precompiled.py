@@ -38,7 +38,7 @@ def bake(file: Path, args: list[str]) -> int:
         os.execv(process.executable(), ["dbt", *args])  # noqa: S606
     from dbt.cli.main import cli
 
-    schemas = _record_schemas()
+    schemas = record_schemas()
     try:
         cli.main(args, prog_name="dbt")
         code = 0
@@ -110,6 +110,11 @@ def use(file: Path) -> None:
         _use_schemas(found["schemas"])
 
 
+def is_current(file: Path) -> bool:
+    """Return whether there is a file that the versions of this process made."""
+    return file.is_file() and not _others(file.read_bytes().partition(b"\n")[0])
+
+
 def _others(line: bytes) -> str:
     """Say which versions made a file with that first line, where they are not those of this process."""
     try:
@@ -141,7 +146,7 @@ def _use_schemas(schemas: dict[str, Any]) -> None:
     dbtClassMixin.json_schema = classmethod(lambda cls: schemas.get(_name(cls)) or make_anew(cls))  # type: ignore
 
 
-def _record_schemas() -> dict[str, Any]:
+def record_schemas() -> dict[str, Any]:
     """Record the schemas that dbt makes from here on, by their class."""
     from dbt_common.dataclass_schema import dbtClassMixin
 

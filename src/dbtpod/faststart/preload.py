@@ -105,7 +105,7 @@ def _warm_up(wire: socket.socket) -> None:
     says is lost, and said again by the command that follows. A command that comes in the middle waits for the end; to
     interrupt it then ends the process, which has not begun it.
     """
-    from dbtpod.dbt import parse_state, process
+    from dbtpod.dbt import kept_state, parse_state, process
     from dbtpod.errors import SettingsError
     from dbtpod.settings import from_environment
     from dbtpod.warehouse.warehouse import project
@@ -114,7 +114,7 @@ def _warm_up(wire: socket.socket) -> None:
         ours, target_dir = project(from_environment()), Path(folder)
         if not _has_time(wire, parse_state.size(ours)):
             return
-        parse_state.give(ours, (), target_dir)
+        kept_state.give(ours, (), target_dir)
         environment = process.environment(ours, target_dir)
         _run(["build", "--exclude", "*"], environment, str(ours.folder), signal.SIG_DFL)
 

@@ -143,5 +143,8 @@ class Supervisor:
         # Crashed is no end here: whoever watches the pods may have been quicker than we.
         if state is None or not state.is_final() or state.is_crashed():
             pod = environment().get("POD_NAME", socket.gethostname())
-            message = f"Kubernetes ended the pod {pod} (SIGTERM: an eviction, a drain or a deletion)."
+            message = environment().get(
+                "DBTPOD_SIGTERM_MESSAGE",
+                f"Kubernetes ended the pod {pod} (SIGTERM: an eviction, a drain or a deletion).",
+            )
             await propose_state(self._context.client, AwaitingRetry(message=message), flow_run_id=self._id)

@@ -52,7 +52,7 @@ _OUT_OF_PLACE = {
     "deps": "packages are installed when the image is built, by `dbtpod bake`; leave it out",
     "docs serve": "it never ends; write docs generate",
     "init": "it asks questions and makes a new project; leave it out",
-    "retry": "a command is tried again by `retries`, and a run that lost its pod goes on by itself; leave it out",
+    "retry": "a command is tried again by `retries`, and a run that lost its pod is resumed by itself; leave it out",
 }
 
 

@@ -31,22 +31,22 @@ def read_template(path: Path) -> dict[str, Any]:
     return template
 
 
-async def find(client: PrefectClient, name: str) -> WorkPool | None:
-    """Read the pool from the server, None where there is none; DeploymentsInvalid where its type starts no pods."""
+async def find(client: PrefectClient, name: str, kind: str = KIND) -> WorkPool | None:
+    """Read the pool from the server, None where there is none; DeploymentsInvalid where it is of another type."""
     try:
         pool = await client.read_work_pool(name)
     except ObjectNotFound:
         return None
-    if pool.type != KIND:
+    if pool.type != kind:
         raise DeploymentsInvalid(
-            f"The work pool {name!r} is of type {pool.type!r}, not {KIND!r}: remove it or rename it."
+            f"The work pool {name!r} is of type {pool.type!r}, not {kind!r}: remove it or rename it."
         )
     return pool
 
 
-async def ensure(client: PrefectClient, name: str, template: dict[str, Any] | None) -> None:
+async def ensure(client: PrefectClient, name: str, template: dict[str, Any] | None, kind: str = KIND) -> None:
     """Create the pool, or give it this template where it has another; None leaves the template as it is."""
-    pool = await find(client, name)
+    pool = await find(client, name, kind)
     if pool is None and template is None:
         raise DeploymentsInvalid(
             f"There is no work pool {name!r} on the server: install the chart, which makes it, "
@@ -54,22 +54,22 @@ async def ensure(client: PrefectClient, name: str, template: dict[str, Any] | No
         )
     if pool is None and template is not None:
         try:
-            await client.create_work_pool(WorkPoolCreate(name=name, type=KIND, base_job_template=template))
+            await client.create_work_pool(WorkPoolCreate(name=name, type=kind, base_job_template=template))
             log.info("work pool %s: created", name)
         except ObjectAlreadyExists:  # by the worker, which starts at the same time
-            pool = await find(client, name)
+            pool = await find(client, name, kind)
     if pool is not None and template is not None and pool.base_job_template != template:
         await client.update_work_pool(name, WorkPoolUpdate(base_job_template=template))
         log.info("work pool %s: job template updated", name)
 
 
-async def mark(client: PrefectClient, name: str, digest: str) -> None:
+async def mark(client: PrefectClient, name: str, digest: str, kind: str = KIND) -> None:
     """Write down in the pool what was registered last, where the watchdog looks for it.
 
     It goes with the pool: a database that was lost or replaced, or a pool that was deleted, has no such mark.
     """
     description = f"{MARK} {digest}"
-    pool = await find(client, name)
+    pool = await find(client, name, kind)
     if pool is None or pool.description != description:
         await client.update_work_pool(name, WorkPoolUpdate(description=description))
 

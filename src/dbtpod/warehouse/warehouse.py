@@ -191,4 +191,4 @@ def _alone(
 def _existing(path: Path) -> Path:
     if path.is_file():
         return path
-    raise WarehouseUnusable(f"There is no published warehouse at {path} yet: run dbt-build or dbt-smoke first.")
+    raise WarehouseUnusable(f"There is no published warehouse at {path} yet: run one that builds first.")

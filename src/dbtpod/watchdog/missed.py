@@ -33,12 +33,12 @@ def too_late(runs: Iterable[Run], kept: int) -> list[Run]:
     return skipped
 
 
-def skip(runs: Iterable[Run], kept: int, server: Server) -> None:
-    """End what is too late as Skipped, with the reason."""
+def skip(runs: Iterable[Run], kept: int, server: Server, setting: str = " (worker.lateRuns)") -> None:
+    """End what is too late as Skipped, with the reason, and where that is set."""
     for run in too_late(runs, kept):
         message = (
             f"Skipped: it was due at {run.expected:%Y-%m-%d %H:%M:%S} UTC and could not start, and a newer run of "
-            f"this deployment is due as well. Of late runs the newest {kept} still run (worker.lateRuns)."
+            f"this deployment is due as well. Of late runs the newest {kept} still run{setting}."
         )
         if server.set_state(run, "CANCELLED", "Skipped", message):
             logger.warning("Flow run %s was skipped: it was due at %s.", run.name, run.expected)

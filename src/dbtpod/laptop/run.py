@@ -1,0 +1,146 @@
+"""What `dbtpod run` does: one flow run on this machine, with Prefect's server in the same process."""
+
+import asyncio
+import inspect
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dbtpod import settings
+from dbtpod.dbt import kept_state, process
+from dbtpod.errors import SettingsError
+from dbtpod.faststart import importing, patched
+from dbtpod.laptop import choice, embedded, place, served
+from dbtpod.laptop.choice import Choice
+from dbtpod.laptop.place import Place
+from dbtpod.warehouse import run_lock, warehouse
+from dbtpod.warehouse.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    from prefect import Flow, State
+    from prefect.client.orchestration import SyncPrefectClient
+
+# Prefect's last log lines and events, which are sent by threads of their own.
+_LAST_SECONDS = 20.0
+_REQUEST_SECONDS = 30.0
+
+
+def run(words: Sequence[str], folder: Path | None) -> int:
+    """Run what the words name (see `choice`) and print what came of it; the exit code is 0 only where it completed."""
+    here = place.enter(folder)
+    chosen = choice.choose(words, here)
+    given = settings.from_environment()
+    kept = warehouse.of(given)
+    kept.volume.check(writes=True)
+    made = kept_state.prepare(warehouse.project(given))
+    if settings.environment().get("DBTPOD_PLAIN_DBT") != "1":
+        process.launch_by(patched.launcher(made))
+    with _api(here):
+        state = _run(chosen, kept)
+    if not state.is_completed():
+        print(f"\n{chosen.name} {state.name}: {state.message}", file=sys.stderr)
+        return 1
+    print(_next_steps(chosen, str(state.message), kept, here))
+    return 0
+
+
+@contextmanager
+def _api(here: Place) -> Iterator[None]:
+    """Have Prefect's API answer in the block: the user's own server, that of `dbtpod serve`, or one in this process."""
+    if settings.environment().get("PREFECT_API_URL"):
+        _import("prefect.flow_engine")
+        yield
+    elif running := served.find(here):
+        served.wait(running)
+        settings.add_to_environment({"PREFECT_API_URL": running.api_url})
+        _import("prefect.flow_engine")
+        yield
+    else:
+        with embedded.listen() as listener:
+            settings.add_to_environment(_own_server(here) | {"PREFECT_API_URL": embedded.api_url(listener)})
+            _import("prefect.flow_engine", "prefect.server.api.server")
+            with embedded.running(listener, here):
+                yield
+                _send_the_rest()
+
+
+def _import(*names: str) -> None:
+    """Import Prefect, which reads its settings from the environment then."""
+    with importing.quickly():
+        for name in names:
+            import_module(name)
+
+
+def _own_server(here: Place) -> dict[str, str]:
+    return {
+        "PREFECT_SERVER_DATABASE_MIGRATE_ON_START": str(not here.has_migrated()),
+        # The server is of the same installation and asks for no token; each client would ask it for both.
+        "PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": "false",
+        "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "false",
+    }
+
+
+def _send_the_rest() -> None:
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    for worker in (APILogWorker, EventsWorker):
+        worker.drain_all(timeout=_LAST_SECONDS)
+
+
+def _run(chosen: Choice, kept: Warehouse) -> "State[Any]":
+    import httpx
+    from prefect.context import SyncClientContext
+
+    from dbtpod.laptop import dead
+    from dbtpod.watchdog.server import Server, connected
+
+    with SyncClientContext.get_or_create() as context:
+        # A server that is busy is asked by the next run.
+        with suppress(httpx.HTTPError), connected(settings.environment(), _REQUEST_SECONDS) as http:
+            for line in dead.end(Server(http, ""), kept.volume.runs):
+                print(line)
+        return _flow_run(context.client, _load(chosen.entrypoint), chosen, kept.volume.runs)
+
+
+def _load(entrypoint: str) -> "Flow[..., Any]":
+    from prefect.flows import load_flow_from_entrypoint
+
+    try:
+        return load_flow_from_entrypoint(entrypoint, use_placeholder_flow=False)
+    except Exception as error:  # whatever the user's file raises when it is run
+        raise SettingsError(f"The flow {entrypoint} cannot be loaded: {type(error).__name__}: {error}") from error
+
+
+def _flow_run(client: "SyncPrefectClient", flow: "Flow[..., Any]", chosen: Choice, runs: Path) -> "State[Any]":
+    """Run the flow with a lock that shows whether this process still lives."""
+    from prefect.flow_engine import run_flow
+
+    flow_run = client.create_flow_run(flow, parameters=dict(chosen.parameters))
+    file = run_lock.path(runs, str(flow_run.id))
+    descriptor = run_lock.take(file)
+    try:
+        state: Any = run_flow(flow, flow_run=flow_run, return_type="state")
+        if inspect.iscoroutine(state):
+            state = asyncio.run(state)
+        found: State[Any] = state
+        return found
+    finally:
+        if descriptor is not None:
+            run_lock.drop(file, descriptor)
+
+
+def _next_steps(chosen: Choice, outcome: str, kept: Warehouse, here: Place) -> str:
+    serve = "dbtpod serve" if here.prefect_yaml.is_file() else "dbtpod init, then dbtpod serve"
+    lines = [
+        f"\n{chosen.name} is done: {outcome}",
+        *([f"The warehouse: {here.shown(kept.readable)}"] if kept.readable.exists() else []),
+        "",
+        "Next:",
+        f"  what was published     DUCKDB_PATH={kept.volume.database} dbtpod generations list",
+        f"  runs and schedules     {serve}",
+    ]
+    return "\n".join(lines)
