@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,7 +19,7 @@ from dbtpod.warehouse.facts import Generation
 
 # Instead of a file: standard input or output.
 PIPE = "-"
-STANDARD_INPUT = "What came through the pipe"
+STANDARD_INPUT = "The stream"
 # A build is worth waiting for, after all the time that it took to receive this.
 LOCK_SECONDS = 3600.0
 
@@ -87,7 +88,7 @@ def _source(file: str) -> Iterator[Source]:
         raise ExportUnusable("An export does not come from a terminal: dbtpod import FILE, or a pipe.")
     name = STANDARD_INPUT if file == PIPE else file
     try:
-        opened = open(sys.stdin.fileno() if file == PIPE else file, "rb", buffering=0)  # noqa: PTH123, SIM115
+        opened = FileIO(sys.stdin.fileno() if file == PIPE else file)
     except OSError as error:
         raise ExportUnusable(f"{name} cannot be read: {error.strerror}.") from error
     with opened:

@@ -53,6 +53,8 @@ def pod_specs(manifests: list[Manifest]) -> dict[str, Manifest]:
     for each in manifests:
         if each["kind"] == "Pod":
             specs[each["metadata"]["name"]] = each["spec"]
+        elif each["kind"] == "CronJob":
+            specs[f"{each['metadata']['name']}-shell"] = each["spec"]["jobTemplate"]["spec"]["template"]["spec"]
         elif "template" in each.get("spec", {}):
             specs[each["metadata"]["name"]] = each["spec"]["template"]["spec"]
     return specs
@@ -285,6 +287,23 @@ def test_a_flow_run_pod_mounts_the_users_own_claim(render: Render) -> None:
     ]
     assert volume["persistentVolumeClaim"] == {"claimName": "gold"}
     assert not [each for each in manifests if each["metadata"]["name"].endswith("-warehouse")]
+
+
+def test_the_pod_for_a_persons_commands_is_on_the_volume_as_a_flow_runs_and_never_starts_by_itself(
+    render: Render,
+) -> None:
+    values = {"warehouse": {"existingClaim": "gold", "keepGenerations": 5}, "jobs": {"nodeSelector": {"pool": "batch"}}}
+    manifests = render(values)
+
+    [pattern] = [each for each in manifests if each["kind"] == "CronJob"]
+    shell, flow_run = (pod_specs(manifests)[name] for name in ("dbtpod-warehouse-shell", "flow-run"))
+    [container], [running] = shell["containers"], flow_run["containers"]
+    assert pattern["spec"]["suspend"] is True
+    for key in ("securityContext", "nodeSelector", "serviceAccountName"):
+        assert shell[key] == flow_run[key], key
+    assert shell["volumes"][0] == flow_run["volumes"][0]
+    assert environment(container).items() <= environment(running).items()
+    assert environment(container)["DBTPOD_KEEP_GENERATIONS"] == "5"
 
 
 def test_the_warehouse_stays_when_the_release_goes(render: Render) -> None:

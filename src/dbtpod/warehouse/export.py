@@ -81,6 +81,8 @@ def _names(chosen: Generation) -> list[str]:
 @contextmanager
 def file(path: Path) -> Iterator[Callable[[bytes], object]]:
     """Give what writes a file that gets its name when the block has ended well; after an error nothing is left."""
+    if path.is_dir():
+        raise ExportUnusable(f"{path} is a folder: give a file's name.")
     unfinished = path.with_name(f".{path.name}.tmp")
 
     def send(piece: bytes) -> None:
@@ -95,7 +97,8 @@ def file(path: Path) -> Iterator[Callable[[bytes], object]]:
         with _written(path):
             unfinished.replace(path)
     finally:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):
+            unfinished.unlink()
 
 
 @contextmanager

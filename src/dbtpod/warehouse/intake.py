@@ -34,8 +34,6 @@ _COMPRESSED = {b"\x1f\x8b": "gzip -dc", b"\x28\xb5\x2f\xfd": "zstd -dc", b"BZh":
 class Received:
     """A build that is whole and on the disk, and not published yet."""
 
-    # What it came from.
-    name: str
     folder: Path
     database: Path
     # As generation.json has them: what built it, and the DuckDB that wrote it; None where that is not known.
@@ -111,7 +109,7 @@ def _receive_export(source: Source, path: Path) -> Received:
     with _named(source, path):
         database.check_database(path)
     made, _ = facts.generation(path.with_name(FACTS), header.generation, path)
-    return Received(source.name, path.parent, path, f"import of {made.number} by {made.run}", made.duckdb)
+    return Received(path.parent, path, f"import of {made.number} by {made.run}", made.duckdb)
 
 
 def _receive_file(source: Source, path: Path) -> Received:
@@ -122,7 +120,7 @@ def _receive_file(source: Source, path: Path) -> Received:
             file.write(piece)
     with _named(source, path):
         database.check_all(path)
-    return Received(source.name, path.parent, path, "import", None)
+    return Received(path.parent, path, "import", None)
 
 
 def check_file_kind(source: Source) -> None:
@@ -132,7 +130,7 @@ def check_file_kind(source: Source) -> None:
         raise ExportUnusable(f"{source.name} is empty: what was to send it sent nothing.")
     for magic, command in _COMPRESSED.items():
         if beginning.startswith(magic):
-            raise ExportUnusable(f"{source.name} is compressed: {command} {source.name} | dbtpod import -")
+            raise ExportUnusable(f"{source.name} is compressed. Import it so: {command} FILE | dbtpod import -")
     if not database.is_like(beginning):
         raise ExportUnusable(f"{source.name} is neither an export of dbtpod nor a DuckDB file.")
 
@@ -148,13 +146,15 @@ def _named(source: Source, path: Path) -> Iterator[None]:
     try:
         yield
     except WarehouseUnusable as error:
-        raise ExportUnusable(f"Not imported: {str(error).replace(str(path), source.name)}") from error
+        # Not what to do with a file that stays.
+        said = str(error).replace(str(path), source.name).partition(" Nothing was deleted.")[0]
+        raise ExportUnusable(f"Not imported: {said}") from error
 
 
 def publish(publisher: Publisher, received: Received, timeout: float, log: Callable[[str], None]) -> Generation:
     """Make it the next generation, and current; WarehouseBusy where another one writes for longer than `timeout`."""
     volume = publisher.volume
-    holder = lock.Holder(f"import of {received.name}", socket.gethostname(), datetime.now(UTC))
+    holder = lock.Holder(received.run, socket.gethostname(), datetime.now(UTC))
     with volume.errors("an import"), lock.hold(volume.lock, holder, timeout, log):
         made = publisher.describe(received.run, received.database.stat().st_size)
         made = replace(made, duckdb=received.duckdb or made.duckdb)
