@@ -160,11 +160,11 @@ def test_an_export_goes_through_a_pipe_and_both_ends_know_when_it_is_done(
     with start(kept, tmp_path, "export", stdout=subprocess.PIPE) as out:
         with start(other, tmp_path, "import", "-", stdin=out.stdout.fileno(), stdout=subprocess.PIPE) as into:
             out.stdout.close()
-            said, _ = into.communicate(timeout=60)
-        _, sent = out.communicate(timeout=60)
+            said, _ = into.communicate()
+        _, sent = out.communicate()
 
     assert (out.returncode, into.returncode) == (0, 0), (sent, said)
-    assert b"Sent: generation 1, built by run, 0.8 MB." in sent
+    assert b"Sent: generation 1, built by run, 0." in sent
     assert b"Readers now see generation 2" in said
     assert generation(other) == generation(kept)
 
@@ -188,7 +188,7 @@ def test_check_reads_an_export_to_its_end_and_needs_no_volume(
         monkeypatch.delenv(name)
 
     assert cli.main(["import", "--check", str(exported)]) == 0
-    assert "is a whole export: generation 2 of warehouse.duckdb, 4 files, 0.5 MB." in capfd.readouterr().out
+    assert "is a whole export: generation 2 of warehouse.duckdb, 4 files, 0." in capfd.readouterr().out
     exported.write_bytes(exported.read_bytes()[:-2000])
     assert cli.main(["import", "--check", str(exported)]) == 1
     assert "was cut or damaged on its way" in capfd.readouterr().err
@@ -306,12 +306,12 @@ def test_an_export_needs_no_right_to_write(kept: DuckDBFile, tmp_path: Path, say
         with pytest.raises(OSError, match="Read-only file system"):
             (kept.volume.root / "new").touch()
         with start(kept, tmp_path, "export", stdout=subprocess.PIPE) as out:
-            sent, said = out.communicate(timeout=60)
+            sent, said = out.communicate()
     finally:
         subprocess.run(["umount", str(kept.volume.root)], check=True)
 
     assert out.returncode == 0, said
-    assert len(sent) > 500_000
+    assert len(sent) > len(generation(kept)["warehouse.duckdb"])
 
 
 def test_an_import_waits_for_the_run_that_builds_and_says_so(
@@ -323,7 +323,7 @@ def test_an_import_waits_for_the_run_that_builds_and_says_so(
         code, said = say(kept, "import", exported)
 
     assert code == 1
-    assert "is whole: 0.5 MB" in said
+    assert "shop.tar is whole" in said
     assert "The run 'test' (pod here) has been writing since" in said
     assert kept.generations.current() == 2
     assert left_behind(kept) == []
@@ -364,9 +364,15 @@ def cuts(whole: bytes) -> Iterator[int]:
     yield from range(0, len(whole), 40_009)
 
 
-def test_an_export_that_is_cut_anywhere_is_refused_and_nothing_is_left(
-    kept: DuckDBFile, exported: Path, tmp_path: Path
-) -> None:
+def filled_up(whole: bytes) -> Iterator[int]:
+    """The bytes between one file's end and the next one's beginning, and those after the last file."""
+    with tarfile.open(fileobj=io.BytesIO(whole)) as tar:
+        for member in tar:
+            end = member.offset_data + member.size
+            yield from range(end, len(whole) if member.name == "SHA256SUMS" else end + -end % 512)
+
+
+def test_an_export_that_is_cut_anywhere_is_refused_and_nothing_is_left(kept: DuckDBFile, exported: Path) -> None:
     whole = exported.read_bytes()
     before = damaged.every_file(kept.volume.published)
     end = whole.rindex(b"  warehouse.duckdb\n") + len(b"  warehouse.duckdb\n")
@@ -382,11 +388,9 @@ def test_an_export_that_is_cut_anywhere_is_refused_and_nothing_is_left(
     assert after == before
 
 
-def test_an_export_with_any_byte_changed_is_refused_or_the_byte_means_nothing(
-    kept: DuckDBFile, exported: Path, tmp_path: Path
-) -> None:
+def test_an_export_with_any_byte_changed_is_refused_or_the_byte_means_nothing(kept: DuckDBFile, exported: Path) -> None:
     whole, sent = exported.read_bytes(), generation(kept)
-    refused = accepted = 0
+    accepted = set()
 
     for place in sorted(set(cuts(whole)) - {len(whole)}):
         changed = bytearray(whole)
@@ -394,14 +398,13 @@ def test_an_export_with_any_byte_changed_is_refused_or_the_byte_means_nothing(
         exported.write_bytes(changed)
         try:
             transfer_in(kept, exported)
-            accepted += 1
+            accepted.add(place)
         except ExportUnusable:
-            refused += 1
+            pass
         assert generation(kept) == sent, place
         assert left_behind(kept) == []
 
-    assert refused > 20
-    assert accepted < 10
+    assert accepted <= set(filled_up(whole))
 
 
 def transfer_in(kept: DuckDBFile, file: Path) -> None:
@@ -573,7 +576,7 @@ def test_a_run_that_builds_meanwhile_leaves_an_import_alone(kept: DuckDBFile, ex
         with warehouse.alone(kept):
             damaged.begin(kept)
         warehouse.build(kept, 5)
-        said, wrong = into.communicate(whole[200_000:], timeout=60)
+        said, wrong = into.communicate(whole[200_000:])
 
     assert into.returncode == 0, wrong
     assert b"Readers now see generation 4: import of 2" in said
@@ -584,7 +587,7 @@ def test_a_run_that_builds_meanwhile_leaves_an_import_alone(kept: DuckDBFile, ex
 def test_two_imports_at_once_are_two_generations(kept: DuckDBFile, exported: Path, tmp_path: Path) -> None:
     both = [start(kept, tmp_path, "import", str(exported), stdout=subprocess.PIPE) for _ in range(2)]
 
-    assert [one.wait(60) for one in both] == [0, 0], [one.stderr.read() for one in both]
+    assert [one.wait() for one in both] == [0, 0], [one.stderr.read() for one in both]
 
     assert kept.generations.entries().keys() >= {3, 4}
     assert kept.generations.current() == 4

@@ -103,13 +103,13 @@ def test_without_room_for_an_import_nothing_of_it_is_left(small_volume: DuckDBFi
     with export.file(tmp_path / "shop.tar") as send:
         export.send(warehouse.new(tmp_path).generations, None, send)
     warehouse.build(small_volume, 1)
-    fill(small_volume, leave=200_000)
+    fill(small_volume, leave=100_000)
     before = sorted(small_volume.volume.published.iterdir())
 
-    for kind, path, needed in ((Source, tmp_path / "shop.tar", r"0\.5 MB"), (Piped, built.database, "more")):
+    for kind, path, needed in ((Source, tmp_path / "shop.tar", r"0\.\d MB"), (Piped, built.database, "more")):
         with (
             path.open("rb", buffering=0) as file,
-            pytest.raises(VolumeFull, match=f"an import needs {needed}, and 0\\.[12] MB is free"),
+            pytest.raises(VolumeFull, match=f"an import needs {needed}, and 0\\.1 MB is free"),
             intake.receive(small_volume.volume, kind(path.name, file)),
         ):
             pytest.fail("received though there is no room")
@@ -126,7 +126,7 @@ class Piped(Source):
 
 def test_an_export_that_finds_no_room_leaves_no_file(small_volume: DuckDBFile, tmp_path: Path) -> None:
     warehouse.build(small_volume, 1)
-    fill(small_volume, leave=200_000)
+    fill(small_volume, leave=100_000)
 
     with (
         pytest.raises(ExportUnusable, match=r"shop\.tar cannot be written: No space left on device"),
