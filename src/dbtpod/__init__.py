@@ -21,6 +21,7 @@ what the command `dbtpod` does (cli)
     bake             when the image is built: what dbt parses and compiles
     register         the chart's hook, and by hand: makes a Prefect server equal to prefect.yaml
     watchdog         beside the worker: compares what Prefect says of runs with what Kubernetes has of them
+    transfer         a generation taken out as one file, checked, and brought in
     generations      what was published, what changed, the way back; the volume checked and repaired
     laptop           the first flow on this machine, without a cluster
 the packages behind them; each may import those above it and the errors and settings, none below, and nothing from here
@@ -42,6 +43,7 @@ from dbtpod.errors import (
     DbtPodError,
     DbtUnusable,
     DeploymentsInvalid,
+    ExportUnusable,
     RunGivenUp,
     SettingsError,
     VolumeFull,
@@ -62,6 +64,7 @@ __all__ = [
     "DbtPodError",
     "DbtUnusable",
     "DeploymentsInvalid",
+    "ExportUnusable",
     "RunGivenUp",
     "SettingsError",
     "VolumeFull",
