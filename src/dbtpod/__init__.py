@@ -26,6 +26,7 @@ what the command `dbtpod` does (cli)
     baked_target     one target of it, parsed and looked at as a pod will (parse_process: dbt's process for it)
     register         the chart's hook, and by hand: makes a Prefect server equal to prefect.yaml
     watchdog         beside the worker: compares what Prefect says of runs with what Kubernetes has of them
+    transfer         a generation taken out as one file, checked, and brought in
     generations      what was published, what changed, the way back; the volume checked and repaired
     laptop           on one machine, without a cluster: one run, or the schedules of prefect.yaml
 the packages behind them; each may import those above it and the errors and settings, none below, and nothing from here
@@ -48,6 +49,7 @@ from dbtpod.errors import (
     DbtPodError,
     DbtUnusable,
     DeploymentsInvalid,
+    ExportUnusable,
     RunGivenUp,
     SettingsError,
     VolumeFull,
@@ -68,6 +70,7 @@ __all__ = [
     "DbtPodError",
     "DbtUnusable",
     "DeploymentsInvalid",
+    "ExportUnusable",
     "RunGivenUp",
     "SettingsError",
     "VolumeFull",

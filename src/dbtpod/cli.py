@@ -207,6 +207,42 @@ def repair() -> int:
     return _print(generations.repair())
 
 
+def _number(_: click.Context, __: click.Parameter, value: str) -> int | None:
+    if value.isdecimal():
+        return int(value)
+    if value != "current":
+        raise click.BadParameter(f"{value!r} is neither a generation's number nor `current`.")
+    return None
+
+
+def _say(line: str) -> None:
+    """Print beside what goes through a pipe."""
+    click.echo(line, err=True)
+
+
+@dbtpod.command("export")
+@click.argument("generation", default="current", callback=_number)
+@click.argument("file", default="-")
+def export_(generation: int | None, file: str) -> int:
+    """Write a generation, with all that belongs to it, to FILE or through a pipe.
+
+    GENERATION is a number, or `current`. What was exported cannot be cut unseen: `import` and `import --check` find it.
+    """
+    from dbtpod import transfer
+
+    return _print(transfer.take_out(generation, file, _say))
+
+
+@dbtpod.command("import")
+@click.argument("file")
+@click.option("--check", is_flag=True, help="Only read it to its end and say whether it is whole; needs no volume.")
+def import_(file: str, check: bool) -> int:
+    """Make an export, or a DuckDB file as it is, the next generation; FILE is - for a pipe."""
+    from dbtpod import transfer
+
+    return _print(transfer.examine(file) if check else transfer.bring_in(file, _say))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 1 with a text that a user can act on, 2 for a wrong command line."""
     try:

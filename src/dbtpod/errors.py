@@ -10,6 +10,7 @@
 ├── WarehouseBusy        another writer holds the DuckDB file: waited for    retry: no
 ├── WarehouseUnusable    the DuckDB file or its volume cannot be used        retry: no
 ├── VolumeFull           no space left for the copy, the build or publishing retry: no
+├── ExportUnusable       an export is cut, damaged, of another kind          retry: no
 └── DeploymentsInvalid   prefect.yaml or its work pool has errors            retry: no
 """
 
@@ -65,6 +66,10 @@ class WarehouseUnusable(DbtPodError):
 
 class VolumeFull(DbtPodError):
     """The volume has no room for the working copy, the build or the published generation."""
+
+
+class ExportUnusable(DbtPodError):
+    """An export did not arrive whole, is damaged, or is not for this warehouse."""
 
 
 class DeploymentsInvalid(DbtPodError):

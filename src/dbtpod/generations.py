@@ -44,12 +44,13 @@ def _change(name: str, old: database.Relation | None, new: database.Relation | N
 def _warehouse(command: str, *, writes: bool = False) -> Iterator[DuckDBFile | InPlace]:
     kept = warehouse.of(settings.from_environment())
     kept.volume.check(writes=writes)
-    with kept.volume.errors(f"`generations {command}`"):
+    with kept.volume.errors(f"`dbtpod {command}`"):
         yield kept
 
 
 @contextmanager
-def _published(command: str, *, writes: bool = False) -> Iterator[DuckDBFile]:
+def published(command: str, *, writes: bool = False) -> Iterator[DuckDBFile]:
+    """Yield the warehouse for a command that needs generations."""
     with _warehouse(command, writes=writes) as kept:
         if not isinstance(kept, DuckDBFile):
             raise WarehouseUnusable("There are no generations: DBTPOD_PUBLISH is false, so runs build in place.")
@@ -58,7 +59,7 @@ def _published(command: str, *, writes: bool = False) -> Iterator[DuckDBFile]:
 
 def show() -> Found:
     """List the generations that are kept; * marks the one that readers see."""
-    with _published("list") as kept:
+    with published("generations list") as kept:
         return _show(kept.generations)
 
 
@@ -87,7 +88,7 @@ def _show(generations: Generations) -> Found:
 
 def compare(before: int, after: int) -> Found:
     """List the tables and views that differ between two generations, with their rows."""
-    with _published("diff") as kept:
+    with published("generations diff") as kept:
         changes = diff(kept.generations, before, after)
     rows = [(one.what, one.name, _count(one.rows_before), _count(one.rows_after)) for one in changes]
     header = ("", "table or view", f"rows in {before}", f"rows in {after}")
@@ -97,7 +98,7 @@ def compare(before: int, after: int) -> Found:
 
 def roll_back(number: int) -> Found:
     """Make a generation current again: readers see it, and the next build begins from it."""
-    with _published("rollback", writes=True) as kept:
+    with published("generations rollback", writes=True) as kept:
         left = kept.generations.pointer().number
         chosen = kept.publisher.roll_back(number)
     built = f"built by {chosen.run} at {chosen.at.isoformat(' ', 'seconds')}"
@@ -107,7 +108,7 @@ def roll_back(number: int) -> Found:
 
 def check() -> Found:
     """List each damage on the volume with what repairs it, and what was set aside."""
-    with _warehouse("check") as kept:
+    with _warehouse("generations check") as kept:
         damaged = health.check(kept.publisher, by_rename=kept.publishes)
         volume, number = kept.volume, len(kept.publisher.generations.all())
     if damaged:
@@ -119,7 +120,7 @@ def check() -> Found:
 
 def repair() -> Found:
     """Repair what can be; it moves aside and never deletes."""
-    with _warehouse("repair", writes=True) as kept:
+    with _warehouse("generations repair", writes=True) as kept:
         done, left = health.repair(kept.publisher, by_rename=kept.publishes)
     return done or ["There was nothing that could be repaired." if left else "There was nothing to repair."], left
 

@@ -40,6 +40,8 @@ def pod_specs(manifests: list[Manifest]) -> dict[str, Manifest]:
     for each in manifests:
         if each["kind"] == "Pod":
             specs[each["metadata"]["name"]] = each["spec"]
+        elif each["kind"] == "CronJob":
+            specs[f"{each['metadata']['name']}-shell"] = each["spec"]["jobTemplate"]["spec"]["template"]["spec"]
         elif "template" in each.get("spec", {}):
             specs[each["metadata"]["name"]] = each["spec"]["template"]["spec"]
     return specs

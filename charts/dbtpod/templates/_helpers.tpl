@@ -59,6 +59,19 @@ app.kubernetes.io/name: {{ include "dbtpod.name" .root }}
 {{ .Values.warehouse.existingClaim | default (printf "%s-warehouse" (include "dbtpod.fullname" .)) }}
 {{- end }}
 
+{{- /* How every pod that mounts the claim knows the warehouse. */}}
+{{- define "dbtpod.warehouse.env" -}}
+# The baked parse state holds this path: another one costs a full parse in each run.
+- name: DUCKDB_PATH
+  value: /data/work/warehouse.duckdb
+- name: DBTPOD_PUBLISH
+  value: {{ .Values.warehouse.publish | quote }}
+- name: DBTPOD_KEEP_GENERATIONS
+  value: {{ .Values.warehouse.keepGenerations | quote }}
+- name: DBTPOD_ALLOW_NETWORK_FILESYSTEM
+  value: {{ .Values.warehouse.allowNetworkFilesystem | quote }}
+{{- end }}
+
 {{- /* The one claim that holds Prefect's SQLite file; the user's own if named. */}}
 {{- define "dbtpod.server.claim" -}}
 {{ .Values.server.persistence.existingClaim | default (printf "%s-server" (include "dbtpod.fullname" .)) }}

@@ -10,6 +10,8 @@ working_copy     what a run builds on
 publish          from the working copy to the next generation, and the link that readers follow
 certificate      what publishing asks for
 generations      what is published, and which one readers see
+archive          the form of an export, written and read as a stream
+export, intake   a generation on its way out, and in
 housekeeping     old runs and generations, and what crashes left
 facts            generation.json and owner.json, in whatever state they are
 database         the one user of duckdb

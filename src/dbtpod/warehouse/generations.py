@@ -147,8 +147,8 @@ class Generations:
     def bring_back(self) -> str:
         """Say how a person brings a database, where no generation is whole."""
         return (
-            f"copy a whole DuckDB file, such as a backup, to {self.volume.database} and remove {self.volume.owner}: "
-            f"the next run makes it a generation. To begin from nothing, move {self.volume.published} away."
+            "bring a backup, an export or a whole DuckDB file: dbtpod import FILE. To begin from nothing, move "
+            f"{self.volume.published} away."
         )
 
 

@@ -4,7 +4,7 @@ import shutil
 import time
 from pathlib import Path
 
-from dbtpod.warehouse import durable, run_lock, working_copy
+from dbtpod.warehouse import durable, intake, run_lock, working_copy
 from dbtpod.warehouse.publish import Publisher
 from dbtpod.warehouse.volume import Volume
 
@@ -28,7 +28,9 @@ def clean(publisher: Publisher, run_id: str, keep_days: float = KEEP_DAYS, keep_
 def _remove_orphans(volume: Volume) -> None:
     for folder in (volume.published, volume.work):
         for orphan in folder.glob(".*.tmp") if folder.is_dir() else ():
-            durable.remove(orphan)
+            if not intake.is_alive(orphan):
+                durable.remove(orphan)
+    intake.remove_dead(volume)
 
 
 def _remove_runs(runs: Path, in_use: set[str | None], keep_days: float, keep_runs: int) -> None:

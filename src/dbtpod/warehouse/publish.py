@@ -90,13 +90,13 @@ class Publisher:
         found = [artifact for artifact in artifacts if artifact.exists()]
         needed = sum(artifact.stat().st_size for artifact in found)
         with self.volume.errors("publishing dbt's artifacts", needed):
-            making = _Making(self.generations, self._describe(run))
+            making = _Making(self.generations, self.describe(run, self.volume.database.stat().st_size))
             try:
                 # All that takes room comes before the database moves.
                 _write_beside(making.unfinished, making.generation, found)
-                link = self._link(making.generation.number)
+                link = self.link(making.generation.number)
                 making.move_in(check)
-                _switch(link)
+                switch(link)
             except BaseException:
                 making.undo()
                 raise
@@ -105,14 +105,15 @@ class Publisher:
             self.prune()
         return making.generation
 
-    def _describe(self, run: str) -> Generation:
+    def describe(self, run: str, size: int) -> Generation:
+        """Return the facts of the generation that a file of this size is about to become."""
         self.volume.published.mkdir(exist_ok=True)
         number = self.next_number()
         return Generation(
             number,
             run,
             datetime.now(UTC),
-            self.volume.database.stat().st_size,
+            size,
             self.generations.pointer().number,
             importlib.metadata.version("dbtpod"),
             importlib.metadata.version("duckdb"),
@@ -126,7 +127,8 @@ class Publisher:
         gone = (number for names in parts for name in names if (number := number_of(name)) is not None)
         return max([*self.generations.entries(), *gone], default=0) + 1
 
-    def _link(self, number: int) -> Path:
+    def link(self, number: int) -> Path:
+        """Make the link to a generation, which takes room, for `switch`, which takes none."""
         fresh = _unfinished_link(self.volume)
         fresh.unlink(missing_ok=True)
         # Relative, so that the link holds wherever a reader mounts the volume.
@@ -135,7 +137,7 @@ class Publisher:
 
     def make_current(self, number: int) -> None:
         """Point `current` to a generation, whatever the link was before; a folder in its place must have gone."""
-        _switch(self._link(number))
+        switch(self.link(number))
 
     def prune(self) -> None:
         """Remove all but `keep`: the current one, then the one that it was built from, then the newest.
@@ -233,7 +235,8 @@ def _unfinished_link(volume: Volume) -> Path:
     return volume.published / ".current.tmp"
 
 
-def _switch(link: Path) -> None:
+def switch(link: Path) -> None:
+    """Let `current` be this link."""
     link.replace(link.with_name("current"))
     durable.sync(link.parent)
 

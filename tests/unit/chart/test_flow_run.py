@@ -24,7 +24,25 @@ def test_a_flow_run_pod_mounts_the_users_own_claim(render: Render) -> None:
         each for each in flow_run_job(manifests)["spec"]["template"]["spec"]["volumes"] if each["name"] == "warehouse"
     ]
     assert volume["persistentVolumeClaim"] == {"claimName": "gold"}
-    assert not [each for each in manifests if each["metadata"]["name"].endswith("-warehouse")]
+    claims = [each["metadata"]["name"] for each in manifests if each["kind"] == "PersistentVolumeClaim"]
+    assert not [name for name in claims if name.endswith("-warehouse")]
+
+
+def test_the_pod_for_a_persons_commands_is_on_the_volume_as_a_flow_runs_and_never_starts_by_itself(
+    render: Render,
+) -> None:
+    values = {"warehouse": {"existingClaim": "gold", "keepGenerations": 5}, "jobs": {"nodeSelector": {"pool": "batch"}}}
+    manifests = render(values)
+
+    [pattern] = [each for each in manifests if each["kind"] == "CronJob"]
+    shell, flow_run = (pod_specs(manifests)[name] for name in ("dbtpod-warehouse-shell", "flow-run"))
+    [container], [running] = shell["containers"], flow_run["containers"]
+    assert pattern["spec"]["suspend"] is True
+    for key in ("securityContext", "nodeSelector", "serviceAccountName"):
+        assert shell[key] == flow_run[key], key
+    assert shell["volumes"][0] == flow_run["volumes"][0]
+    assert environment(container).items() <= environment(running).items()
+    assert environment(container)["DBTPOD_KEEP_GENERATIONS"] == "5"
 
 
 def test_the_warehouse_stays_when_the_release_goes(render: Render) -> None:

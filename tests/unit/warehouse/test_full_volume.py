@@ -12,8 +12,9 @@ import duckdb
 import pytest
 
 import warehouse
-from dbtpod.errors import VolumeFull
-from dbtpod.warehouse import durable, housekeeping, lock
+from dbtpod.errors import ExportUnusable, VolumeFull
+from dbtpod.warehouse import durable, export, housekeeping, intake, lock
+from dbtpod.warehouse.archive import Source
 from dbtpod.warehouse.warehouse import DuckDBFile
 from dbtpod.warehouse.working_copy import WorkingCopy
 from dying import dies_at
@@ -94,6 +95,46 @@ def test_without_room_for_the_checkpoint_nothing_committed_is_lost(small_volume:
     warehouse.publish_as(small_volume, "run")
     with duckdb.connect(small_volume.readable, read_only=True) as connection:
         assert connection.execute("SELECT count(*) FROM noise").fetchall() == [(8000,)]
+
+
+def test_without_room_for_an_import_nothing_of_it_is_left(small_volume: DuckDBFile, tmp_path: Path) -> None:
+    """Of a file it is known before the first byte is kept; of a DuckDB file through a pipe only when it is full."""
+    built = warehouse.build(warehouse.new(tmp_path), 2)
+    with export.file(tmp_path / "shop.tar") as send:
+        export.send(warehouse.new(tmp_path).generations, None, send)
+    warehouse.build(small_volume, 1)
+    fill(small_volume, leave=100_000)
+    before = sorted(small_volume.volume.published.iterdir())
+
+    for kind, path, needed in ((Source, tmp_path / "shop.tar", r"0\.\d MB"), (Piped, built.database, "more")):
+        with (
+            path.open("rb", buffering=0) as file,
+            pytest.raises(VolumeFull, match=f"an import needs {needed}, and 0\\.1 MB is free"),
+            intake.receive(small_volume.volume, kind(path.name, file)),
+        ):
+            pytest.fail("received though there is no room")
+
+        assert warehouse.rows(small_volume.readable) == 1
+        assert sorted(small_volume.volume.published.iterdir()) == before
+
+
+class Piped(Source):
+    """Of which it is not known how much there is to come."""
+
+    size = 0
+
+
+def test_an_export_that_finds_no_room_leaves_no_file(small_volume: DuckDBFile, tmp_path: Path) -> None:
+    warehouse.build(small_volume, 1)
+    fill(small_volume, leave=100_000)
+
+    with (
+        pytest.raises(ExportUnusable, match=r"shop\.tar cannot be written: No space left on device"),
+        export.file(small_volume.volume.root / "shop.tar") as send,
+    ):
+        export.send(small_volume.generations, None, send)
+
+    assert not list(small_volume.volume.root.glob("*shop*"))
 
 
 def test_on_a_volume_without_a_byte_left_every_step_says_that_it_is_full(small_volume: DuckDBFile) -> None:
