@@ -50,7 +50,7 @@ SECTIONS = {
     "trouble": Section(
         "When Prefect's API is slow or gone",
         "The flow's dbt command, with a server that answers late from dbt's start on, and with one that is killed.\n"
-        "dbt does not wait; at its end the flow waits for its report and its last rows, 20 s at most.",
+        "dbt does not wait; at its end the flow waits for its report and its last task runs, 20 s at most.",
         nodes.trouble,
     ),
     "warehouse": Section(

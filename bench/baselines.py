@@ -1,4 +1,4 @@
-"""What a run is compared with, in the same cluster and image: a bare Job and CronJob of dbt, and the article's flow."""
+"""What a run is compared with, in the same cluster and image: a bare Job and CronJob of dbt, and the usual flow."""
 
 import json
 import time
@@ -56,13 +56,14 @@ def run_job(release: Release, template: dict[str, Any]) -> tuple[float, str]:
 
 def start_cron(release: Release, template: dict[str, Any], cron: str) -> None:
     """Have Kubernetes run bare Jobs by a schedule."""
+    template = deepcopy(template)
+    template["metadata"]["labels"] = {"app": "cron"}
     spec = {
         "schedule": cron,
         "concurrencyPolicy": "Forbid",
         "successfulJobsHistoryLimit": 20,
         "jobTemplate": {"metadata": {"labels": {"app": "cron"}}, "spec": {"backoffLimit": 0, "template": template}},
     }
-    template["metadata"]["labels"] = {"app": "cron"}
     apply(release, {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "bare"}, "spec": spec})
 
 
@@ -80,7 +81,7 @@ def end_of(release: Release, pod: str) -> float:
 
 
 def install_article(release: Release) -> None:
-    """Give the article's flow a pool with Prefect's own template, and a worker with Prefect's own settings."""
+    """Give the usual flow a pool with Prefect's own template, and a worker with Prefect's own settings."""
     template = KubernetesWorker.get_default_base_job_template()
     defaults = {"image": ARTICLE_IMAGE, "namespace": release.namespace, "image_pull_policy": "IfNotPresent"}
     for name, value in defaults.items():

@@ -7,15 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import kube
-from kube import IMAGE, Cluster, CommandFailed, command, until
+import waiting
+from kube import IMAGE, Cluster, CommandFailed, command
 from release import BUILD, Release
+from waiting import until
 
 NAME = "dbtpod-bench"
 NAMESPACE = "bench"
 ARTICLE_IMAGE = f"{IMAGE}-article"
 # What looks at a run loads the machine that it runs on.
-kube.PAUSE_SECONDS = 1.0
+waiting.FIRST_PAUSE_SECONDS = waiting.PAUSE_SECONDS = 1.0
 # Who may reach the server beside the release's own pods.
 _VALUES = ("--set", "networkPolicy.serverFrom[0].podSelector.matchLabels.app=article")
 

@@ -8,8 +8,9 @@ from typing import Any
 import kube
 from bench import baselines, cluster, project, starts, trace
 from dbtpod.dbt import events
-from kube import command, until
+from kube import command
 from release import BUILD, Release
+from waiting import until
 
 MODELS = 2000
 ROUNDS = 5
@@ -55,7 +56,7 @@ def _ours(release: Release) -> float:
     [pod] = release.pods_of(run["id"])
     said = release.pod_log(run["id"])
     assert "Unable to do partial parsing" not in said, said
-    nodes = until(lambda: trace.ended_nodes(release, run), 30, "the row of the node")
+    nodes = until(lambda: trace.ended_nodes(release, run), 30, "the task run of the node")
     begun = min(trace.seconds(node["start_time"]) for node in nodes)
     return begun - cluster.container_start(release, pod["metadata"]["name"])
 

@@ -12,12 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 
+from api_gate import ApiGate
 from bench import measure, project
 from bench.measure import Cost, ratio, spread
 from dbtpod import bake, settings
 from dbtpod.dbt import process
 from dbtpod.warehouse import warehouse
-from prefect_server import Proxy, Server, running
+from prefect_server import Server, running
 
 SIZES = (10, 200, 1000)
 # For a server that answers late or not at all: large enough that waiting for it would show.
@@ -74,7 +75,7 @@ def _row(models: int, bare: Sequence[Cost], flows: Sequence[Flow], whole: Sequen
 
 def _troubled(folder: Path, server: Server, rounds: int) -> Iterator[str]:
     bench = _Bench(folder, TROUBLED_SIZE)
-    slow = Proxy(server.port)
+    slow = ApiGate(server.port)
     costs: dict[str, list[Flow]] = {"healthy": [], "answers after 5 s": [], "killed when dbt starts": []}
 
     def late() -> None:

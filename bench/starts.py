@@ -1,21 +1,42 @@
-"""How soon a build is done: ours beside a bare Job and CronJob of dbt, and beside the article's flow."""
+"""How soon a build is done: ours beside a bare Job and CronJob of dbt, and beside the usual flow.
 
+The fast start as a whole, off, and without each of its parts: all in the same rounds of the same run.
+"""
+
+import math
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
-from bench import baselines, cluster, trace
+from bench import baselines, cluster, memory, trace
 from bench.measure import ratio, spread
-from kube import until
+from dbtpod.faststart import parts
 from release import BUILD, Release
+from waiting import until
 
 ROUNDS = 5
 HEADER = "| | ours, s | the other, s | ratio | to reach |\n|---|---|---|---|---|"
-OTHERS = "\n| | median (smallest to largest) |\n|---|---|"
-# Of every two minutes one is ours and one the CronJob's, so that neither meets what the other leaves behind.
-OUR_CRON, THEIR_CRON = "*/2 * * * *", "1-59/2 * * * *"
-SCHEDULED_ROUNDS = 5
+PARTS = (
+    "\n| | in the pod, s | ratio to a bare Job | by schedule, s | ratio to a CronJob | in the pod, ratio to all parts "
+    "| by schedule, ratio to all parts |\n|---|---|---|---|---|---|---|"
+)
+OTHERS = "\n| | median (smallest to largest) | to reach |\n|---|---|---|"
 IDLE_SECONDS = 60
+# More than the worker's prefetch, so that it takes the run as soon as it would take one of a schedule.
+AHEAD_SECONDS = 13
+FAST, OFF = "all parts", "fast start off"
+# What is compared: the job variables of a run. The supervisor's part is the rest of the fast start.
+VARIANTS: dict[str, dict[str, Any]] = {
+    FAST: {},
+    OFF: {"command": "dbtpod execute"},
+    **{
+        f"without {part.name}": {"env": {parts.WITHOUT: part.name}}
+        for part in parts.PARTS
+        if part is not parts.SUPERVISOR
+    },
+}
 PEAK = "cat /sys/fs/cgroup/memory.peak /sys/fs/cgroup/memory/memory.max_usage_in_bytes 2>/dev/null | sed 's/^/peak /'"
 # CPU seconds so far, and MiB that are no cache, by cgroup v2 or v1.
 USAGE = """
@@ -31,8 +52,17 @@ print(cpu, int(memory) / 2**20)
 """
 
 
+@dataclass
+class _Seconds:
+    """Of each round, by what was measured."""
+
+    in_pod: list[float] = field(default_factory=list)
+    by_hand: list[float] = field(default_factory=list)
+    by_schedule: list[float] = field(default_factory=list)
+
+
 def table() -> Iterator[str]:
-    """Measure on a cluster of its own; yield the lines of two tables as they come."""
+    """Measure on a cluster of its own; yield the lines of three tables as they come."""
     with cluster.installed() as release:
         baselines.claim(release, "bare")
         baselines.install_article(release)
@@ -40,65 +70,117 @@ def table() -> Iterator[str]:
         bare = baselines.bare_template(release, "bare", first["id"])
         baselines.run_job(release, bare)  # the first builds from nothing
         release.prefect.completed(baselines.DEPLOYMENT)
-        yield HEADER
-        yield from _manual(release, bare)
-        yield from _scheduled(release, bare)
+        _stop_schedules(release)
+        yield from _starts(release, bare)
         yield OTHERS
-        yield from _resources(release, bare)
+        yield from _resources(release, bare, first["id"])
 
 
-def _manual(release: Release, bare: dict[str, Any]) -> Iterator[str]:
-    names = ("ours from trigger", "ours in pod", "bare from apply", "bare in pod", "article")
-    seconds: dict[str, list[float]] = {name: [] for name in names}
+def _starts(release: Release, bare: dict[str, Any]) -> Iterator[str]:
+    """Measure each once in each round."""
+    ours = {name: _Seconds() for name in VARIANTS}
+    job, article, starts = _Seconds(), _Seconds(), []
     for _ in range(ROUNDS):
-        asked, run = time.time(), release.prefect.completed(BUILD)
-        [pod] = release.pods_of(run["id"])
-        seconds["ours from trigger"].append(_at(run) - asked)
-        seconds["ours in pod"].append(_at(run) - cluster.container_start(release, pod["metadata"]["name"]))
-        asked, name = baselines.run_job(release, bare)
-        ended = baselines.end_of(release, name)
-        seconds["bare from apply"].append(ended - asked)
-        seconds["bare in pod"].append(ended - cluster.container_start(release, name))
+        job.by_schedule.append(_cron(release, bare))
+        asked, pod = baselines.run_job(release, bare)
+        ended = baselines.end_of(release, pod)
+        job.by_hand.append(ended - asked)
+        job.in_pod.append(ended - cluster.container_start(release, pod))
         asked, run = time.time(), release.prefect.completed(baselines.DEPLOYMENT)
-        seconds["article"].append(_at(run) - asked)
-    ours, bare_job = seconds["ours from trigger"], seconds["bare from apply"]
-    yield row("in the pod, from its start: a bare Job", seconds["ours in pod"], seconds["bare in pod"], 1.05)
-    yield row("by hand, from the trigger: a bare Job", ours, bare_job, 1.2)
-    yield row("by hand, from the trigger: the article's flow, stock pool and worker", ours, seconds["article"], 0.35)
-
-
-def _scheduled(release: Release, bare: dict[str, Any]) -> Iterator[str]:
-    """Wait for the minutes to come: one is ours, the next the CronJob's."""
-    deployment = _schedule_only(release, BUILD, OUR_CRON)
-    baselines.start_cron(release, bare, THEIR_CRON)
-    time.sleep(SCHEDULED_ROUNDS * 2 * 60)  # without looking
-    until(lambda: len(baselines.ended_pods(release, "cron")) >= SCHEDULED_ROUNDS, 180, "the CronJob's runs")
-    until(lambda: len(_by_schedule(release, deployment)) >= SCHEDULED_ROUNDS, 300, "the scheduled runs")
-    runs = _by_schedule(release, deployment)[:SCHEDULED_ROUNDS]
-    pods = baselines.ended_pods(release, "cron")[:SCHEDULED_ROUNDS]
-    theirs = [_since_the_minute(baselines.end_of(release, pod)) for pod in pods]
-    release.kubectl("delete", "cronjob", "bare")
-    assert all(run["state"]["name"] == "Completed" for run in runs), runs
-    yield row("by schedule, from its time: a CronJob", [_at(run) - _due(run) for run in runs], theirs, 0.4)
-    starts = [_said(release, run, "Starting dbt build") - _due(run) for run in runs]
+        article.by_hand.append(_at(run) - asked)
+        for name, variables in VARIANTS.items():
+            asked, run = time.time(), release.prefect.completed(BUILD, **variables)
+            [one] = release.pods_of(run["id"])
+            ours[name].by_hand.append(_at(run) - asked)
+            ours[name].in_pod.append(_at(run) - cluster.container_start(release, one["metadata"]["name"]))
+            run, due = _scheduled(release, variables)
+            ours[name].by_schedule.append(_at(run) - due)
+            if name == FAST:
+                starts.append(_said(release, run, "Starting dbt build") - due)
+    yield HEADER
+    yield from _rows("", ours[FAST], job, article, (0.85, 1.2, 0.35, 0.35))
+    yield from _rows(", fast start off", ours[OFF], job, article, ("", "", "", ""))
     yield f"\ndbt is started {spread(starts)} s after the scheduled time (to reach: 0 to 0.2)."
+    yield PARTS
+    for name, found in ours.items():
+        yield _part(name, found, ours[FAST], job)
 
 
-def _resources(release: Release, bare: dict[str, Any]) -> Iterator[str]:
-    ours, theirs = [], []
+def _rows(how: str, ours: _Seconds, job: _Seconds, article: _Seconds, goals: tuple[float | str, ...]) -> Iterator[str]:
+    in_pod, by_hand, tutorial, scheduled = goals
+    yield row(f"in the pod, from its start{how}: a bare Job", ours.in_pod, job.in_pod, in_pod)
+    yield row(f"by hand, from the trigger{how}: a bare Job", ours.by_hand, job.by_hand, by_hand)
+    what = f"by hand, from the trigger{how}: the usual flow, stock pool and worker"
+    yield row(what, ours.by_hand, article.by_hand, tutorial)
+    yield row(f"by schedule, from its time{how}: a CronJob", ours.by_schedule, job.by_schedule, scheduled)
+
+
+def _part(name: str, found: _Seconds, whole: _Seconds, job: _Seconds) -> str:
+    cells = (
+        name,
+        spread(found.in_pod),
+        ratio(found.in_pod, job.in_pod),
+        spread(found.by_schedule),
+        ratio(found.by_schedule, job.by_schedule),
+        ratio(found.in_pod, whole.in_pod),
+        ratio(found.by_schedule, whole.by_schedule),
+    )
+    return "| " + " | ".join(cells) + " |"
+
+
+def _scheduled(release: Release, variables: dict[str, Any]) -> tuple[dict[str, Any], float]:
+    """Run the build at a time that the worker knows early enough; the run, and that time."""
+    due = float(math.ceil(time.time() + AHEAD_SECONDS))
+    run = trace.start(release, datetime.fromtimestamp(due, UTC), variables)
+    found = release.prefect.ended(run)
+    assert found["state"]["name"] == "Completed", found["state"]
+    [pod] = release.pods_of(run)
+    # Its end is not the next one's load.
+    cluster.container_end(release, pod["metadata"]["name"])
+    return found, due
+
+
+def _cron(release: Release, bare: dict[str, Any]) -> float:
+    """Have Kubernetes run the bare Job at the next full minute; seconds from then to its end."""
+    baselines.start_cron(release, bare, "* * * * *")
+    [pod, *_] = until(lambda: baselines.ended_pods(release, "cron"), 180, "the CronJob's run")
+    ended = baselines.end_of(release, pod)
+    release.kubectl("delete", "cronjob", "bare", "--cascade=foreground")
+    return ended % 60
+
+
+def _resources(release: Release, bare: dict[str, Any], first: str) -> Iterator[str]:
+    """Peak memory as the kernel counts it for a pod, where it goes, and what the idle release takes."""
+    peaks: dict[str, list[float]] = {"ours": [], "off": [], "bare": []}
     for _ in range(ROUNDS):
-        command = f'sh -c "python /opt/package/dbtpod/faststart/boot.py; {PEAK}"'
-        [pod] = release.pods_of(release.prefect.completed(BUILD, command=command)["id"])
-        until(lambda pod=pod: _has_said_peak(release, pod), 30, "the pod's peak")
-        ours.append(cluster.peak_memory(release, pod["metadata"]["name"]))
-        theirs.append(cluster.peak_memory(release, baselines.run_job(release, bare)[1]))
-    yield f"| peak memory of a flow run's pod, MiB | {spread(ours)} |"
-    yield f"| peak memory of the bare Job's, MiB | {spread(theirs)} |"
+        for name, command in {"ours": "python /opt/package/dbtpod/faststart/boot.py", "off": "dbtpod execute"}.items():
+            run = release.prefect.completed(BUILD, command=f'sh -c "{command}; {PEAK}"')
+            peaks[name].append(cluster.peak_memory(release, _pod_that_said(release, run["id"], "peak ")))
+        peaks["bare"].append(cluster.peak_memory(release, baselines.run_job(release, bare)[1]))
+    yield f"| peak memory of a flow run's pod, MiB | {spread(peaks['ours'])} | |"
+    yield f"| the same, fast start off, MiB | {spread(peaks['off'])} | |"
+    yield f"| peak memory of the bare Job's, MiB | {spread(peaks['bare'])} | |"
+    yield f"| a flow run's pod, ratio to the bare Job's | {ratio(peaks['ours'], peaks['bare'])} | 1.6 |"
+    yield f"| the same, fast start off | {ratio(peaks['off'], peaks['bare'])} | |"
     for interval in (1, 2, 10):
         cluster.set_query_interval(release, interval)
-        for name, (cpu, memory) in idle(release, "server", "worker").items():
+        for name, (cpu, held) in idle(release, "server", "worker").items():
             what = f"{name} without runs, where the worker asks every {interval} s"
-            yield f"| {what} | {cpu:.1%} of a core, {memory:.0f} MiB |"
+            yield f"| {what} | {cpu:.1%} of a core, {held:.0f} MiB | |"
+    yield f"\n{memory.HEADER}"
+    yield from _processes(release, first)
+
+
+def _processes(release: Release, first: str) -> Iterator[str]:
+    """Where the memory goes in each pod, by what runs in it and prints that."""
+    inside = "python -c \"import os; exec(os.environ['PROCESSES'])\" {}"
+    variable = {"PROCESSES": memory.SOURCE}
+    for name, command in {FAST: "python /opt/package/dbtpod/faststart/boot.py", OFF: "dbtpod execute"}.items():
+        run = release.prefect.completed(BUILD, command=inside.format(command), env=variable)
+        yield from memory.rows(name, release.kubectl("logs", _pod_that_said(release, run["id"], "memory {")))
+    bare = baselines.bare_template(release, "bare", first, inside.format("dbt build"))
+    bare["spec"]["containers"][0]["env"].append({"name": "PROCESSES", "value": memory.SOURCE})
+    yield from memory.rows("bare Job", release.kubectl("logs", baselines.run_job(release, bare)[1]))
 
 
 def idle(release: Release, *names: str) -> dict[str, tuple[float, float]]:
@@ -117,22 +199,12 @@ def usage(release: Release, name: str) -> tuple[float, float]:
     return float(cpu), float(memory)
 
 
-def _schedule_only(release: Release, name: str, cron: str) -> str:
-    """Have that deployment run by that schedule, and no other by any; its id."""
-    found = release.prefect.deployments()
-    for each, deployment in found.items():
+def _stop_schedules(release: Release) -> None:
+    """Have no deployment run by its own schedule meanwhile."""
+    for deployment in release.prefect.deployments().values():
         for schedule in deployment["schedules"]:
             path = f"deployments/{deployment['id']}/schedules/{schedule['id']}"
-            changed = {"active": each == name, "schedule": {"cron": cron, "timezone": "UTC"}}
-            release.prefect.call("PATCH", path, **changed)
-    return str(found[name]["id"])
-
-
-def _by_schedule(release: Release, deployment: str) -> list[dict[str, Any]]:
-    """The runs that a schedule made and that have ended, the oldest first."""
-    runs = release.prefect.all("flow_runs", flow_runs={"deployment_id": {"any_": [deployment]}})
-    ended = [run for run in runs if run["auto_scheduled"] and run["end_time"]]
-    return sorted(ended, key=_due)
+            release.prefect.call("PATCH", path, active=False)
 
 
 def _said(release: Release, run: dict[str, Any], text: str) -> float:
@@ -140,22 +212,18 @@ def _said(release: Release, run: dict[str, Any], text: str) -> float:
     return min(trace.seconds(line["timestamp"]) for line in logs if line["message"].startswith(text))
 
 
-def _has_said_peak(release: Release, pod: dict[str, Any]) -> bool:
-    return "\npeak " in release.kubectl("logs", pod["metadata"]["name"])
+def _pod_that_said(release: Release, run: str, text: str) -> str:
+    """The run's pod, once a line of its log begins with that."""
+    [pod] = release.pods_of(run)
+    name = str(pod["metadata"]["name"])
+    until(lambda: f"\n{text}" in release.kubectl("logs", name), 30, f"{text!r} in the log of {name}")
+    return name
 
 
-def row(name: str, ours: list[float], theirs: list[float], goal: float) -> str:
+def row(name: str, ours: list[float], theirs: list[float], goal: float | str) -> str:
     """A line of the table that HEADER begins."""
     return f"| {name} | {spread(ours)} | {spread(theirs)} | {ratio(ours, theirs)} | {goal} |"
 
 
 def _at(run: dict[str, Any]) -> float:
     return trace.seconds(run["state"]["timestamp"])
-
-
-def _due(run: dict[str, Any]) -> float:
-    return trace.seconds(run["expected_start_time"])
-
-
-def _since_the_minute(at: float) -> float:
-    return at % 60

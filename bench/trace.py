@@ -6,8 +6,8 @@ from statistics import median
 from typing import Any
 
 from bench import cluster
-from kube import until
 from release import BUILD, Release
+from waiting import until
 
 ROUNDS = 5
 STAGES = {
@@ -40,7 +40,7 @@ def table() -> Iterator[str]:
         for _ in range(ROUNDS):
             for name, (ahead, variables) in VARIANTS.items():
                 due = datetime.now(UTC) + timedelta(seconds=ahead)
-                run = release.prefect.ended(_start(release, due, variables))
+                run = release.prefect.ended(start(release, due, variables))
                 found[name].append({key: at - due.timestamp() for key, at in stages(release, run).items()})
     yield "| since its time, s | " + " | ".join(VARIANTS) + " |"
     yield "|---" * (len(VARIANTS) + 1) + "|"
@@ -49,7 +49,7 @@ def table() -> Iterator[str]:
         yield f"| {stage} | {' | '.join(columns)} |"
 
 
-def _start(release: Release, due: datetime, variables: dict[str, Any]) -> str:
+def start(release: Release, due: datetime, variables: dict[str, Any]) -> str:
     """Ask for a run at that time; its id."""
     key = release.prefect.call("GET", f"deployments/name/{BUILD}")["id"]
     state = {"type": "SCHEDULED", "state_details": {"scheduled_time": due.isoformat()}}
@@ -63,7 +63,7 @@ def stages(release: Release, run: dict[str, Any]) -> dict[str, float]:
     states = release.prefect.call("GET", f"flow_run_states/?flow_run_id={run['id']}")
     release.prefect.logged(run["id"], "Published")
     logs = release.prefect.all("logs", logs={"flow_run_id": {"any_": [run["id"]]}})
-    nodes = until(lambda: ended_nodes(release, run), 30, "the rows of the nodes")
+    nodes = until(lambda: ended_nodes(release, run), 30, "the task runs of the nodes")
     [pod] = release.pods_of(run["id"])
 
     def said(text: str) -> float:
@@ -84,7 +84,7 @@ def stages(release: Release, run: dict[str, Any]) -> dict[str, float]:
 
 
 def ended_nodes(release: Release, run: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows of the run's nodes; none while Prefect's server still has some to write down."""
+    """The task runs of the run's nodes; none while Prefect's server still has some to write down."""
     nodes = release.prefect.nodes(run["id"])
     return nodes if all(each["end_time"] for each in nodes) else []
 

@@ -60,7 +60,7 @@ def _size(name: str, folder: str, gigabytes: int, rounds: int) -> str:
     volume = publisher.volume
     _fill(volume.database, gigabytes)
     with _alone(volume):
-        publisher.adopt()
+        publisher.import_database()
     for number in range(rounds):
         copies.append(_timed(lambda: _copy(volume)))
         synced.append(copies[-1] + _timed(lambda: _sync_and_remove(volume)))

@@ -13,7 +13,7 @@ what a flow calls
     plan             the nodes that it is to run, all of them
     outcome          how an attempt ended: the error that says what failed, and why
     complete         the one place that says that a run is complete
-    resume           the beginning of a run, or its going on after a pod that died
+    resume           the beginning of a run, or its resuming after a pod that died
     settings, errors the only reader of the environment; what can go wrong, and whether trying again can help
     tables, timeout  a table of text; a bounded wait
     cli              the command `dbtpod`

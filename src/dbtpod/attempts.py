@@ -115,11 +115,11 @@ class Attempts:
         before = self._found
         step = self._next(before)
         if before:
-            self._log.info("%s", self._told(step, before))
+            self._log.info("%s", self._text(step, before))
         from_published = not step.remaining and self._back_to_start(before)
         if not (step.is_safe or from_published):
             raise BuildIncomplete(
-                f"{arguments.text(self._args)} cannot go on: {step.reason}. Nothing is published; run it again."
+                f"{arguments.text(self._args)} cannot resume: {step.reason}. Nothing is published; run it again."
             )
         target_dir = self._folder / f"attempt-{len(before) + 1}"
         try:
@@ -129,6 +129,7 @@ class Attempts:
                 recorder.end(code)
         finally:
             self._found = [*before, record.read(target_dir)]
+            parse_state.take_away(target_dir)
         outcome.raise_for(self._args, code, errors, self.latest or RunReport("", (), 0.0), target_dir)
 
     def finish(self) -> complete.Command:
@@ -169,10 +170,10 @@ class Attempts:
             return Step(None, "none of its nodes had ended well")
         return Step(remaining, "")
 
-    def _told(self, step: Step, before: Sequence[Attempt]) -> str:
+    def _text(self, step: Step, before: Sequence[Attempt]) -> str:
         if step.remaining is None:
             return f"Running the whole command again: {step.reason}"
-        return f"Going on from {before[-1].target_dir}: {len(step.remaining)} nodes are left"
+        return f"Resuming from {before[-1].target_dir}: {len(step.remaining)} nodes are left"
 
     def _back_to_start(self, before: Sequence[Attempt]) -> bool:
         """Have the whole command begin on what was published, if it did before; whether it does.

@@ -10,7 +10,7 @@
 ├── WarehouseBusy        another writer holds the DuckDB file: waited for    retry: no
 ├── WarehouseUnusable    the DuckDB file or its volume cannot be used        retry: no
 ├── VolumeFull           no space left for the copy, the build or publishing retry: no
-└── DeploymentsInvalid   prefect.yaml or its work pool has mistakes          retry: no
+└── DeploymentsInvalid   prefect.yaml or its work pool has errors            retry: no
 """
 
 
@@ -68,4 +68,4 @@ class VolumeFull(DbtPodError):
 
 
 class DeploymentsInvalid(DbtPodError):
-    """prefect.yaml has mistakes; the text lists all of them, with the key and the fix."""
+    """prefect.yaml has errors; the text lists all of them, with the key and the fix."""

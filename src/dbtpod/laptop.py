@@ -70,7 +70,7 @@ The warehouse: {kept.readable}
 
 Next:
   what was published DUCKDB_PATH={kept.volume.database} .venv/bin/dbtpod generations list
-  the run's page     PREFECT_HOME={_short(home)} .venv/bin/prefect server start    and open http://127.0.0.1:4200
+  the Prefect UI     PREFECT_HOME={_short(home)} .venv/bin/prefect server start    and open http://127.0.0.1:4200
   change the models  dbt_project/models, then run this again
   on a cluster       make up"""
 

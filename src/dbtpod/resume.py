@@ -1,7 +1,7 @@
-"""The beginning of a run, or its going on where an earlier pod of it was stopped.
+"""The beginning of a run, or its resuming where an earlier pod of it was stopped.
 
-A run that is started again finds its working copy and its folder on the volume. They are good for going on only if
-the working copy is still its own and the project is the same; otherwise everything starts over. What is left of each
+A run that is started again finds its working copy and its folder on the volume. They are good for resuming only if
+the working copy is still its own and the project is the same; otherwise everything restarts. What is left of each
 command is then for `attempts` to say.
 """
 
@@ -31,11 +31,11 @@ def begin(file: BuiltFile, project: Project, run_id: str, starts: int, log: Log)
         raise RunGivenUp(f"This run was started {MOST_STARTS} times and its pod died each time; see {run_dir}.{known}")
     obstacle = _obstacle(file, run_dir, fingerprint) if run_dir.exists() else "not started before"
     if not obstacle:
-        log.info("Start %d of this run: going on with its working copy %s", starts, file.path)
+        log.info("Start %d of this run: resuming with its working copy %s", starts, file.path)
         file.go_on()
         return run_dir
     if run_dir.exists():
-        log.info("Start %d of this run: starting over, because %s", starts, obstacle)
+        log.info("Start %d of this run: restarting, because %s", starts, obstacle)
         shutil.rmtree(run_dir)
     file.check_out()
     with file.volume.errors("the run's folder"):

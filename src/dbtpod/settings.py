@@ -1,4 +1,4 @@
-"""What a user sets, read from the environment; every mistake is named at once."""
+"""What a user sets, read from the environment; every wrong one is named at once."""
 
 import os
 from collections.abc import Mapping
@@ -32,10 +32,15 @@ class Settings:
 def environment() -> dict[str, str]:
     """Return a copy of the process's environment.
 
-    A copy, as it cannot change while another thread reads it. os.environ is read here, and by the watchdog, which
+    A copy, as it cannot change while another thread reads it. os.environ is used here, and by the watchdog, which
     imports nothing of ours; a lint rule refuses it elsewhere.
     """
     return dict(os.environ)
+
+
+def add_to_environment(values: Mapping[str, str]) -> None:
+    """Give variables to this process and to what it starts; for a process that has no second thread yet."""
+    os.environ.update(values)
 
 
 def from_environment(given: Mapping[str, str] | None = None) -> Settings:

@@ -4,7 +4,7 @@ import time
 
 
 class Timeout:
-    """The time that is left of a wait, by a clock that nobody sets.
+    """The time that is left of a wait, by a clock that is never set.
 
     >>> timeout = Timeout(0)
     >>> timeout.is_over, timeout.left

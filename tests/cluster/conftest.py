@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import images
+import pages
 from kube import IMAGE, Cluster, CommandFailed, command
 from release import BUILD, Release
 
@@ -63,7 +64,9 @@ def start(one: Cluster) -> None:
         return
     if up:
         command("kind", "delete", "cluster", *at)
-    command("kind", "create", "cluster", *at, "--config", "k8s/kind.yaml", "--wait", "90s", seconds=300)
+    # The README's own command, for a cluster of another name.
+    create = pages.line("README.md", "kind create cluster").replace("--name dbtpod", f"--name {one.name}")
+    command(*create.split(), "--kubeconfig", str(one.kubeconfig), "--wait", "90s", seconds=300)
 
 
 @pytest.fixture(scope="session")

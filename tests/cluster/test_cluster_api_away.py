@@ -6,8 +6,9 @@ from contextlib import contextmanager
 import pytest
 
 from faults import CONTENT, PUBLISHED_BY, Content, in_the_middle, is_settled, open_gate, state
-from kube import CommandFailed, command, until
+from kube import CommandFailed, command
 from release import BUILD, FRESHNESS, Release
+from waiting import until
 
 pytestmark = pytest.mark.cluster
 
@@ -81,7 +82,12 @@ def test_a_pod_that_starts_while_this_is_away_waits_for_it_and_completes(
 
 
 def test_a_run_behind_a_proxy_that_it_must_not_use_for_services_completes(warehouse: Release) -> None:
-    warehouse.prefect.completed(FRESHNESS, env=PROXY)
+    run = warehouse.prefect.run(FRESHNESS, env=PROXY)
+
+    assert run["state"]["name"] == "Completed", warehouse.prefect.page(run["id"])
+    [pod] = warehouse.pods_of(run["id"])
+    given = {each["name"]: each.get("value") for each in pod["spec"]["containers"][0]["env"]}
+    assert PROXY.items() <= given.items(), "the pod had no proxy to leave aside"
 
 
 @contextmanager

@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from kube import REPO, CommandFailed, until
+from kube import REPO, CommandFailed
 from release import FRESHNESS, SMOKE, Release, on_another_claim, static_volume
+from waiting import until
 
 pytestmark = pytest.mark.cluster
 

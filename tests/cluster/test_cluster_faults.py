@@ -4,8 +4,8 @@ import pytest
 
 from faults import CONTENT, Content, goes_on_by_itself, in_the_middle, is_settled, kill_dbt, open_gate, state, vanish
 from images import case
-from kube import until
 from release import BUILD, Release
+from waiting import until
 
 pytestmark = pytest.mark.cluster
 
@@ -61,7 +61,7 @@ def test_a_run_whose_node_is_drained_waits_for_a_node_and_goes_on(warehouse: Rel
             warehouse.kubectl("uncordon", node)
 
     assert state(warehouse, run) == "Completed", warehouse.prefect.page(run)
-    warehouse.prefect.logged(run, "Going on from")
+    warehouse.prefect.logged(run, "Resuming from")
     is_settled(warehouse, content, published=run)
 
 

@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 import pytest
 
 from faults import CONTENT, PUBLISHED_BY, Content, api_cut, in_the_middle, is_settled, open_gate, state
-from kube import CommandFailed, until
+from kube import CommandFailed
 from release import BUILD, Release
+from waiting import until
 
 pytestmark = pytest.mark.cluster
 

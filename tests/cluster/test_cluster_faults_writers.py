@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from faults import CONTENT, PUBLISHED_BY, Content, in_the_middle, is_settled, state
-from kube import until
 from release import BUILD, FRESHNESS, SMOKE, Release
+from waiting import until
 
 pytestmark = pytest.mark.cluster
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from kube import IMAGE, REPO, command, until
+from kube import IMAGE, REPO, command
 from release import BUILD, FRESHNESS, SMOKE, Release
+from waiting import until
 
 pytestmark = pytest.mark.cluster
 

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from kube import Cluster, until
+from kube import Cluster
 from release import SMOKE, Release
+from waiting import until
 
 pytestmark = pytest.mark.cluster
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from kube import REPO, until
+from kube import REPO
 from release import BUILD, FRESHNESS, FULL_REFRESH, SMOKE, Release
+from waiting import until
 
 pytestmark = pytest.mark.cluster
 

@@ -3,8 +3,8 @@
 import pytest
 
 from faults import CONTENT, in_the_middle, is_settled, lock, state
-from kube import until
 from release import Release
+from waiting import until
 
 pytestmark = pytest.mark.cluster
 

@@ -6,8 +6,8 @@ from datetime import datetime
 import pytest
 
 from faults import in_the_middle, lock, open_gate
-from kube import until
 from release import Release
+from waiting import until
 
 pytestmark = pytest.mark.cluster
 

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from faults import api_cut
-from kube import command, until
+from kube import command
 from release import BUILD, FRESHNESS, Release
+from waiting import until
 
 pytestmark = pytest.mark.cluster
 

@@ -137,7 +137,7 @@ def test_success_without_the_results_that_say_so_is_not_complete(tmp_path: Path)
 def test_a_resumed_command_still_defers(tmp_path: Path) -> None:
     shop = month_end(tmp_path, "false")
     profile = shop.folder / "profiles.yml"
-    profile.write_text(profile.read_text().replace("prod: *dev", "prod: {<<: *dev, schema: prod}"))
+    profile.write_text(profile.read_text().replace("prod: *writer", "prod: {<<: *writer, schema: prod}"))
     run(shop, ["build", "--select", "a_first", "--target", "prod"])
     [manifest] = Volume(shop.writes).runs.glob("run/1-build/attempt-1/manifest.json")
     state = tmp_path / "state"

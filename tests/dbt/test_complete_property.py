@@ -24,6 +24,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import attempting
+import shop
 from attempting import Pod, Stopped, Watcher
 from dbtpod.dbt.events import Event, NodeFinished, NodeStarted
 from dbtpod.dbt.project import Project
@@ -164,7 +165,8 @@ def write(folder: Path, example: Example) -> Project:
             )
     hook = folder / "hook.duckdb"
     duckdb.connect(hook).close()
-    return attempting.project(folder, files, project_yml=attempting.PROJECT + HOOKS.format(hook=hook))
+    files["dbt_project.yml"] = shop.PROJECT + HOOKS.format(hook=hook)
+    return attempting.project(folder, files)
 
 
 class Disturber:

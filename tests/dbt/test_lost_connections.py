@@ -6,7 +6,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from attempting import PROJECT, Pod, Watcher, project, relations
+import shop
+from attempting import Pod, Watcher, project, relations
 from dbtpod.dbt.events import Event, NodeFinished
 from dbtpod.errors import ConnectionLost, DbtFailed
 
@@ -75,7 +76,7 @@ def test_without_that_flag_the_same_run_completes(tmp_path: Path) -> None:
 
 
 HOOKS = (
-    PROJECT
+    shop.PROJECT
     + """
 on-run-end:
   - "attach '{{ env_var('OTHER') }}' as other"
@@ -90,7 +91,7 @@ def test_a_hook_that_lost_its_connection_is_run_again_with_its_command(
 ) -> None:
     other = tmp_path / "other.duckdb"
     monkeypatch.setenv("OTHER", str(other))
-    shop = project(tmp_path, {"models/a.sql": "select 1 as id"}, project_yml=HOOKS)
+    shop = project(tmp_path, {"models/a.sql": "select 1 as id", "dbt_project.yml": HOOKS})
     pod = Pod(shop)
     with duckdb.connect(other), pytest.raises(ConnectionLost):
         pod.command("build")
@@ -108,8 +109,7 @@ def test_what_a_model_appended_is_not_there_twice_when_the_whole_command_runs_ag
     monkeypatch.setenv("OTHER", str(other))
     shop = project(
         tmp_path,
-        {"models/log.sql": "{{ config(materialized='incremental') }} select 1 as id"},
-        project_yml=HOOKS,
+        {"models/log.sql": "{{ config(materialized='incremental') }} select 1 as id", "dbt_project.yml": HOOKS},
     )
     first = Pod(shop, "first")
     first.command("build")

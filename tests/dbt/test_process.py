@@ -13,8 +13,15 @@ import pytest
 import gated_project as small
 from dbtpod.dbt import process
 from dbtpod.dbt.project import Project
+from waiting import until
 
 ENDLESS, GATE = ["run", "--select", "endless"], ["run", "--select", "gate"]
+
+
+@pytest.fixture(autouse=True)
+def executable() -> None:
+    """Start each dbt as a process of its own, whatever other tests of this session had."""
+    process.launch_by(None)
 
 
 @pytest.fixture(scope="module")
@@ -120,10 +127,11 @@ def test_dbt_dies_with_a_flow_that_is_killed(project: Project, target: Path, gat
     )
     pid = small.seen(gate)["pid"]
 
+    assert small.is_alive(pid)
     os.kill(flow.pid, signal.SIGKILL)
-    flow.wait()
 
-    small.until(lambda: not small.is_alive(pid), seconds=10)
+    assert flow.wait() == -signal.SIGKILL
+    until(lambda: not small.is_alive(pid), 10, "the end of dbt")
 
 
 def test_a_dbt_that_is_no_python_package_is_run_as_it_is(

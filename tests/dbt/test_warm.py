@@ -15,13 +15,13 @@ import pytest
 
 import gated_project as small
 from dbtpod.dbt import events, parse_state, process
+from dbtpod.dbt.project import Project
 from dbtpod.faststart import boot, preload, preloaded
 from dbtpod.faststart.preloaded import Preloaded
-from dbtpod.settings import Settings
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return small.create(tmp_path_factory.mktemp("warm"))
 
 
@@ -44,8 +44,8 @@ def pid_of_dbt() -> Iterator[int]:
     os.close(to_flow)
 
 
-def run(settings: Settings, folder: Path, *args: str) -> tuple[int, list[str]]:
-    with process.start(args, settings, small.target_dir(settings, folder)) as dbt:
+def run(project: Project, folder: Path, *args: str) -> tuple[int, list[str]]:
+    with process.start(args, project, small.target_dir(project, folder)) as dbt:
         lines = list(dbt.lines())
         return dbt.wait(), lines
 
@@ -54,20 +54,20 @@ def pid_of(lines: list[str]) -> int:
     return int(json.loads(lines[0])["info"]["pid"])
 
 
-def test_commands_of_one_process_are_each_as_if_alone(settings: Settings, tmp_path: Path, pid_of_dbt: int) -> None:
+def test_commands_of_one_process_are_each_as_if_alone(project: Project, tmp_path: Path, pid_of_dbt: int) -> None:
     everything = ["build", "--exclude", "gate", "killed", "endless"]
-    code, unused = run(settings, tmp_path / "usage", "run", "--no-such-option")
+    code, unused = run(project, tmp_path / "usage", "run", "--no-such-option")
     assert code == 2, unused
-    run(settings, tmp_path / "first", *everything)
+    run(project, tmp_path / "first", *everything)
 
-    code, lines = run(settings, tmp_path / "warm", *everything)
+    code, lines = run(project, tmp_path / "warm", *everything)
 
     # The file is closed: another process may write it.
-    with duckdb.connect(str(settings.duckdb_path)) as connection:
+    with duckdb.connect(str(project.writes)) as connection:
         connection.execute("checkpoint")
     assert pid_of(lines) == pid_of_dbt
     process.launch_by(None)
-    plain_code, plain_lines = run(settings, tmp_path / "plain", *everything)
+    plain_code, plain_lines = run(project, tmp_path / "plain", *everything)
     assert pid_of(plain_lines) != pid_of_dbt
     assert code == plain_code == 1
     assert small.node_statuses(tmp_path / "warm") == small.node_statuses(tmp_path / "plain")
@@ -75,8 +75,8 @@ def test_commands_of_one_process_are_each_as_if_alone(settings: Settings, tmp_pa
     assert manifest(tmp_path / "warm") == manifest(tmp_path / "plain")
 
 
-def test_a_line_that_nobody_reads_is_not_written(settings: Settings, tmp_path: Path, pid_of_dbt: int) -> None:
-    _, lines = run(settings, tmp_path / "warm", "build", "--select", "plain", "plain_too")
+def test_a_line_that_nobody_reads_is_not_written(project: Project, tmp_path: Path, pid_of_dbt: int) -> None:
+    _, lines = run(project, tmp_path / "warm", "build", "--select", "plain", "plain_too")
 
     infos = [json.loads(line)["info"] for line in lines]
     assert [info["name"] for info in infos if info["level"] == "debug"] == ["NodeFinished"] * 2
@@ -94,11 +94,11 @@ def manifest(folder: Path) -> str:
 
 
 def test_a_command_that_is_left_is_interrupted_and_its_process_not_used_again(
-    settings: Settings, tmp_path: Path, pid_of_dbt: int
+    project: Project, tmp_path: Path, pid_of_dbt: int
 ) -> None:
-    target = small.target_dir(settings, tmp_path / "left")
+    target = small.target_dir(project, tmp_path / "left")
 
-    with process.start(["run", "--select", "endless"], settings, target) as dbt:
+    with process.start(["run", "--select", "endless"], project, target) as dbt:
         for line in dbt.lines():
             if '"LogStartLine"' in line:
                 break
@@ -109,25 +109,25 @@ def test_a_command_that_is_left_is_interrupted_and_its_process_not_used_again(
 
 
 def test_a_crash_is_the_end_of_the_command_by_a_signal(
-    settings: Settings, tmp_path: Path, pid_of_dbt: int, monkeypatch: pytest.MonkeyPatch
+    project: Project, tmp_path: Path, pid_of_dbt: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(preloaded, "DEATH_SECONDS", 0.2)
 
-    code, _ = run(settings, tmp_path / "crash", "run", "--select", "killed")
+    code, _ = run(project, tmp_path / "crash", "run", "--select", "killed")
 
     assert code == -signal.SIGKILL
-    _, lines = run(settings, tmp_path / "next", "ls")
+    _, lines = run(project, tmp_path / "next", "ls")
     assert pid_of(lines) != pid_of_dbt
 
 
 def test_a_second_command_beside_the_first_gets_a_process_of_its_own(
-    settings: Settings, tmp_path: Path, gate: Path, pid_of_dbt: int
+    project: Project, tmp_path: Path, gate: Path, pid_of_dbt: int
 ) -> None:
-    target = small.target_dir(settings, tmp_path / "target")
-    with process.start(["run", "--select", "gate"], settings, target) as dbt:
+    target = small.target_dir(project, tmp_path / "target")
+    with process.start(["run", "--select", "gate"], project, target) as dbt:
         small.seen(gate)
 
-        _, lines = run(settings, tmp_path / "beside", "ls")
+        _, lines = run(project, tmp_path / "beside", "ls")
 
         assert pid_of(lines) != pid_of_dbt
         gate.touch()
@@ -136,7 +136,7 @@ def test_a_second_command_beside_the_first_gets_a_process_of_its_own(
 
 
 def test_a_dbt_that_cannot_be_imported_is_run_as_the_executable(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bare = tmp_path / "bin" / "python"
     bare.parent.mkdir()
@@ -146,7 +146,7 @@ def test_a_dbt_that_cannot_be_imported_is_run_as_the_executable(
     monkeypatch.undo()
     monkeypatch.setattr(process, "_launch", Preloaded(flow_end, os.pidfd_open(pid), 0).launch)
 
-    code, lines = run(settings, tmp_path / "target", "ls")
+    code, lines = run(project, tmp_path / "target", "ls")
 
     assert code == 0
     assert pid_of(lines) != pid
@@ -154,13 +154,13 @@ def test_a_dbt_that_cannot_be_imported_is_run_as_the_executable(
 
 
 @pytest.fixture
-def warming(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> int:
+def warming(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> int:
     """A warm dbt in the middle of its warm-up; its process id."""
-    settings.duckdb_path.unlink(missing_ok=True)
+    project.writes.unlink(missing_ok=True)
     monkeypatch.setenv("TMPDIR", str(tmp_path / "scratch"))
     (tmp_path / "scratch").mkdir()
-    monkeypatch.setenv("DUCKDB_PATH", str(settings.duckdb_path))
-    monkeypatch.setenv("DBT_PROJECT_DIR", str(settings.project_dir))
+    monkeypatch.setenv("DUCKDB_PATH", str(project.writes))
+    monkeypatch.setenv("DBT_PROJECT_DIR", str(project.folder))
     pid: int = request.getfixturevalue("pid_of_dbt")
     small.until(lambda: any((tmp_path / "scratch").glob(f"*/{parse_state.FILE}")), seconds=60)
     return pid
@@ -168,14 +168,14 @@ def warming(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 
 @pytest.mark.parametrize("called", ["in the middle", "afterwards"])
 def test_a_dbt_without_a_command_warms_up_and_opens_no_database(
-    settings: Settings, tmp_path: Path, warming: int, called: str
+    project: Project, tmp_path: Path, warming: int, called: str
 ) -> None:
     scratch = tmp_path / "scratch"
     if called == "afterwards":
         small.until(lambda: not any(scratch.iterdir()), seconds=60)
-        assert not settings.duckdb_path.exists()
+        assert not project.writes.exists()
 
-    code, lines = run(settings, tmp_path / "called", "build", "--exclude", "gate", "killed", "endless")
+    code, lines = run(project, tmp_path / "called", "build", "--exclude", "gate", "killed", "endless")
 
     assert pid_of(lines) == warming
     assert code == 1
@@ -200,11 +200,11 @@ def test_a_large_project_warms_up_only_in_a_long_wait(size: int, called_after: f
 
 
 def test_a_command_that_is_left_before_the_warm_up_ends_is_never_run(
-    settings: Settings, tmp_path: Path, warming: int
+    project: Project, tmp_path: Path, warming: int
 ) -> None:
-    target = small.target_dir(settings, tmp_path / "left")
+    target = small.target_dir(project, tmp_path / "left")
 
-    with process.start(["run", "--select", "plain"], settings, target) as dbt:
+    with process.start(["run", "--select", "plain"], project, target) as dbt:
         pass
 
     assert dbt.wait() < 0

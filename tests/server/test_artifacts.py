@@ -16,7 +16,8 @@ from dbtpod.dbt.events import BatchFinished, NodeFinished, NodeStarted
 from dbtpod.dbt.node import NodeStatus
 from dbtpod.ui import artifacts, progress
 from dbtpod.ui.progress import Progress
-from prefect_server import Server, eventually
+from prefect_server import Server
+from waiting import until
 
 TABLE = [{"node": "model fct_orders", "status": "success", "seconds": 0.5, "rows": 2000, "message": "OK"}]
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -69,7 +70,7 @@ def test_the_bar_moves_while_the_command_runs_and_ends_with_it(api: Server, monk
                 bar.observe(NodeStarted(f"model.shop.m{at}", "model", f"m{at}", NOW, at, 4))
                 bar.observe(NodeFinished(f"model.shop.m{at}", "model", f"m{at}", status, NOW, 0.1, "", None))
                 expected = 25.0 * at
-                seen.append(eventually(lambda now=expected: bar_at(api, run, now)))
+                seen.append(until(lambda now=expected: bar_at(api, run, now)))
         bar.wait()
         [artifact] = api.filter("artifacts", run)
         assert artifact["description"] == "dbt build: 4 of 4 done, 1 failed, 1 skipped"
@@ -90,7 +91,7 @@ def test_the_log_says_how_far_dbt_is_and_what_takes_long(api: Server, monkeypatc
             bar.observe(NodeStarted("model.shop.a", "model", "a", NOW, 1, 96))
             bar.observe(NodeFinished("model.shop.a", "model", "a", NodeStatus.ERROR, NOW, 0.1, "", None))
             bar.observe(NodeStarted("model.shop.slow", "model", "slow", NOW, 2, 96))
-            eventually(lambda: len(lines) == 2)
+            until(lambda: len(lines) == 2)
 
     build()
 
@@ -109,7 +110,7 @@ def test_a_model_of_batches_is_one_node_and_its_batches_are_named(api: Server, m
             bar.observe(NodeStarted("model.shop.daily", "model", "daily", NOW, 1, 1))
             for batch in range(1, 8):
                 bar.observe(BatchFinished("model.shop.daily", batch, 9, NodeStatus.ERROR, "why"))
-            eventually(lambda: lines)
+            until(lambda: lines)
             for _ in range(3):
                 bar.ended("model.shop.daily", NodeStatus.ERROR)
             assert str(bar) == "1 of 1 done, 1 failed"

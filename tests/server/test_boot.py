@@ -13,7 +13,7 @@ from prefect.states import Cancelling
 
 import gated_project as small
 from booted import Api, Pod, Start, starting
-from dbtpod.settings import Settings
+from dbtpod.dbt.project import Project
 from prefect_server import Server
 
 
@@ -23,13 +23,13 @@ def prefect(server: Server) -> Api:
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def gated(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return small.create(tmp_path_factory.mktemp("boot"))
 
 
 @pytest.fixture
-def start(prefect: Api, settings: Settings, tmp_path: Path) -> Iterator[Start]:
-    with starting(prefect, settings, tmp_path) as start:
+def start(prefect: Api, gated: Project, tmp_path: Path) -> Iterator[Start]:
+    with starting(prefect, gated, tmp_path) as start:
         yield start
 
 
@@ -134,47 +134,3 @@ def test_nothing_outlives_a_supervisor_that_is_killed(pod: Pod) -> None:
     pod.boot.kill()
 
     small.until(lambda: not small.is_alive(engine) and not small.is_alive(dbt), seconds=10)
-
-
-def test_a_prefect_without_the_private_names_is_started_by_its_own_command(
-    prefect: Api,
-    start: Start,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    # Hides the module, as the names it imports are hidden where Prefect has moved them.
-    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['dbtpod.faststart.supervise'] = None\n")
-    monkeypatch.setitem(prefect.environment, "PYTHONPATH", str(tmp_path))
-    pod = start("two_commands")
-
-    assert pod.boot.wait(120) == 0
-
-    assert prefect.state(pod.run) == "Completed"
-    assert "this Prefect is started by its own command" in pod.log()
-
-
-def test_prefect_has_the_private_names_that_the_supervisor_uses() -> None:
-    from prefect.client.orchestration import SyncPrefectClient
-    from prefect.runner._flow_run_executor import FlowRunExecutionResult, FlowRunExecutorContext
-    from prefect.runner._process_manager import ProcessHandle, ProcessManager
-    from prefect.settings.models.client import ClientSettings
-
-    advice = "Prefect changed its runner: compare faststart/supervise.py with `execute` in prefect/cli/flow_run.py."
-    assert {"control_channel", "process_manager", "client"} <= set(dir(FlowRunExecutorContext)) | {
-        *FlowRunExecutorContext.__annotations__,
-        *FlowRunExecutorContext.__aenter__.__code__.co_names,
-    }, advice
-    assert FlowRunExecutorContext.create_executor.__code__.co_varnames[1:6] == (
-        "flow_run",
-        "starter",
-        "resolve_flow",
-        "propose_submitting",
-        "hook_runner",
-    ), advice
-    assert {"_process", "termination_scope"} <= set(ProcessHandle.__dataclass_fields__), advice
-    assert {"flow_run_id", "grace_seconds", "force"} <= set(ProcessManager.kill.__code__.co_varnames), advice
-    assert "crash_unreported" in FlowRunExecutionResult.__dataclass_fields__, advice
-    # What `contact` changes for the first request; assignments to a frozen model would raise.
-    assert {"max_retries", "server_version_check_enabled"} <= set(ClientSettings.model_fields), advice
-    assert not ClientSettings.model_config.get("frozen"), advice
-    assert hasattr(SyncPrefectClient, "raise_for_api_version_mismatch_once"), advice

@@ -11,11 +11,13 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelling, Completed, Pending
 
 import gated_project as small
+import warehouse
 from booted import Api, Pod, Start, starting
+from dbtpod.dbt.project import Project
 from dbtpod.pod import alone
 from dbtpod.pod.limits import Deadline, Limits, Scratch, scratch, size, usage
-from dbtpod.settings import Settings
 from dbtpod.warehouse import housekeeping, run_lock
+from dbtpod.warehouse.volume import Volume
 from prefect_server import Server
 
 
@@ -25,13 +27,13 @@ def prefect(server: Server) -> Api:
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def gated(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return small.create(tmp_path_factory.mktemp("endings"))
 
 
 @pytest.fixture
-def start(prefect: Api, settings: Settings, tmp_path: Path) -> Iterator[Start]:
-    with starting(prefect, settings, tmp_path) as start:
+def start(prefect: Api, gated: Project, tmp_path: Path) -> Iterator[Start]:
+    with starting(prefect, gated, tmp_path) as start:
         yield start
 
 
@@ -41,14 +43,14 @@ def last_state(prefect: Api, pod: Pod) -> State:
     return state
 
 
-def lock_file(settings: Settings, pod: Pod) -> Path:
-    return run_lock.path(settings.runs_dir, str(pod.run))
+def lock_file(gated: Project, pod: Pod) -> Path:
+    return run_lock.path(Volume(gated.writes).runs, str(pod.run))
 
 
 # ---- a second pod of one run
 
 
-def test_a_pod_of_a_run_that_is_over_does_nothing(prefect: Api, settings: Settings, start: Start) -> None:
+def test_a_pod_of_a_run_that_is_over_does_nothing(prefect: Api, gated: Project, start: Start) -> None:
     pod = start("waits_in_python", started=False)
     prefect.client.set_flow_run_state(pod.run, Completed(message="done"), force=True)
 
@@ -57,10 +59,10 @@ def test_a_pod_of_a_run_that_is_over_does_nothing(prefect: Api, settings: Settin
     assert last_state(prefect, pod).message == "done"
     assert "is Completed already: this pod does nothing." in pod.log()
     assert pod.starts() == 0
-    assert not lock_file(settings, pod).exists()
+    assert not lock_file(gated, pod).exists()
 
 
-def test_a_second_pod_of_a_run_that_is_running_does_nothing(prefect: Api, settings: Settings, start: Start) -> None:
+def test_a_second_pod_of_a_run_that_is_running_does_nothing(prefect: Api, gated: Project, start: Start) -> None:
     pod = start("waits_in_python")
     small.until(lambda: pod.starts() == 1, seconds=150)
     running = last_state(prefect, pod)
@@ -73,7 +75,7 @@ def test_a_second_pod_of_a_run_that_is_running_does_nothing(prefect: Api, settin
     assert pod.boots[0].wait(150) == 0
     assert prefect.state(pod.run) == "Completed"
     assert pod.starts() == 1
-    assert not lock_file(settings, pod).exists()
+    assert not lock_file(gated, pod).exists()
 
 
 def test_of_two_pods_of_one_run_that_start_together_one_runs_it(prefect: Api, start: Start) -> None:
@@ -106,27 +108,25 @@ def test_a_second_pod_of_a_run_that_is_being_cancelled_leaves_that_to_the_first(
     small.until(lambda: prefect.state(pod.run) == "Cancelled")
 
 
-def test_the_next_pod_of_a_run_waits_for_the_one_before_it_to_end(
-    prefect: Api, settings: Settings, start: Start
-) -> None:
+def test_the_next_pod_of_a_run_waits_for_the_one_before_it_to_end(prefect: Api, gated: Project, start: Start) -> None:
     pod = start("no_command", started=False)
-    held = run_lock.take(lock_file(settings, pod))
+    held = run_lock.take(lock_file(gated, pod))
     assert held is not None
 
     pod.start()
     with pytest.raises(AssertionError):
         small.until(lambda: pod.boot.poll() is not None, seconds=15)
     assert prefect.state(pod.run) == "Pending"
-    run_lock.drop(lock_file(settings, pod), held)
+    run_lock.drop(lock_file(gated, pod), held)
 
     assert pod.boot.wait(150) == 0
     assert prefect.state(pod.run) == "Completed"
 
 
 def test_a_run_that_another_pod_has_ended_since_it_was_read_is_not_begun_again(
-    prefect: Api, settings: Settings, start: Start, monkeypatch: pytest.MonkeyPatch
+    prefect: Api, gated: Project, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("DUCKDB_PATH", str(settings.duckdb_path))
+    monkeypatch.setenv("DUCKDB_PATH", str(gated.writes))
     pod = start("no_command", started=False)
     read = prefect.client.read_flow_run(pod.run)
     with alone.hold(prefect.client, read) as begun:
@@ -139,7 +139,7 @@ def test_a_run_that_another_pod_has_ended_since_it_was_read_is_not_begun_again(
 
     with alone.hold(prefect.client, read) as begun:
         assert not begun
-    assert not lock_file(settings, pod).exists()
+    assert not lock_file(gated, pod).exists()
 
 
 def test_a_volume_that_keeps_no_lock_is_left_to_the_flow(prefect: Api, start: Start) -> None:
@@ -285,15 +285,15 @@ def test_only_locks_that_nobody_holds_are_left_behind(tmp_path: Path) -> None:
 
 
 def test_housekeeping_removes_the_locks_of_runs_that_died_long_ago(tmp_path: Path) -> None:
-    settings = Settings(tmp_path / "work" / "warehouse.duckdb", tmp_path)
-    dead, alive = (run_lock.path(settings.runs_dir, name) for name in ("dead", "alive"))
+    publisher = warehouse.new(tmp_path).publisher
+    dead, alive = (run_lock.path(publisher.volume.runs, name) for name in ("dead", "alive"))
     died, held = (run_lock.take(file) for file in (dead, alive))
     assert died is not None and held is not None
     os.close(died)
 
-    housekeeping.clean(settings, "another", keep_days=14)
+    housekeeping.clean(publisher, "another", keep_days=14)
     assert dead.exists()
 
-    housekeeping.clean(settings, "another", keep_days=0)
+    housekeeping.clean(publisher, "another", keep_days=0)
     assert not dead.exists()
     assert alive.exists()

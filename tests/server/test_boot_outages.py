@@ -15,8 +15,8 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 import gated_project as small
 from api_gate import ApiGate
 from booted import Api, Start, starting
+from dbtpod.dbt.project import Project
 from dbtpod.pod import contact
-from dbtpod.settings import Settings
 from prefect_server import Server, free_port
 from rendering import Render
 
@@ -41,13 +41,13 @@ def prefect(server: Server) -> Api:
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def gated(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return small.create(tmp_path_factory.mktemp("outages"))
 
 
 @pytest.fixture
-def start(prefect: Api, settings: Settings, tmp_path: Path) -> Iterator[Start]:
-    with starting(prefect, settings, tmp_path) as start:
+def start(prefect: Api, gated: Project, tmp_path: Path) -> Iterator[Start]:
+    with starting(prefect, gated, tmp_path) as start:
         yield start
 
 

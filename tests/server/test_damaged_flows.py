@@ -2,27 +2,16 @@
 
 import logging
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pytest
-from prefect import State, flow
 
-from dbtpod import run_dbt
 from dbtpod.errors import SettingsError, WarehouseUnusable
+from shop import write
+from shop_flows import building, checking_freshness, run
 
-PROFILE = """
-shop:
-  target: writer
-  outputs:
-    writer: {type: duckdb, path: "{{ env_var('DUCKDB_PATH') }}", threads: 1}
-    reader:
-      type: duckdb
-      path: "{{ env_var('DBTPOD_READABLE_PATH') }}"
-      config_options: {access_mode: read_only}
-"""
 # Each build adds a row, which no rebuild brings back.
 HISTORY = """
 {{ config(materialized="incremental") }}
@@ -40,33 +29,11 @@ sources:
 pytestmark = pytest.mark.usefixtures("api")
 
 
-@flow
-def building() -> State[Any]:
-    return run_dbt("build")
-
-
-@flow
-def checking_freshness() -> State[Any]:
-    return run_dbt("source freshness")
-
-
-def run(function: Callable[[], State[Any]]) -> State[Any]:
-    return function(return_state=True)  # type: ignore[call-arg]
-
-
 @pytest.fixture
-def volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A volume on which two builds were published; the claim's folder is a mount where that may be."""
-    project, volume = tmp_path / "project", tmp_path / "volume"
-    (project / "models").mkdir(parents=True)
-    (project / "dbt_project.yml").write_text("name: shop\nprofile: shop\n")
-    (project / "profiles.yml").write_text(PROFILE)
-    (project / "models" / "history.sql").write_text(HISTORY)
-    (project / "models" / "sources.yml").write_text(SOURCES)
-    volume.mkdir()
-    monkeypatch.setenv("DBT_PROJECT_DIR", str(project))
-    monkeypatch.setenv("DUCKDB_PATH", str(volume / "work" / "warehouse.duckdb"))
-    return volume
+def volume(project: Path) -> Path:
+    """An empty volume, for a project whose builds add to a history."""
+    write(project, {"models/history.sql": HISTORY, "models/sources.yml": SOURCES})
+    return project.parent / "volume"
 
 
 @pytest.fixture

@@ -2,39 +2,19 @@
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from prefect.client.schemas.objects import State
 from prefect.states import Completed, Pending
 
 import gated_project as small
-from booted import PLAIN, Api, Pod, Start, starting
-from dbtpod.dbt.project import Project
-from prefect_server import Server
-
-
-@pytest.fixture(scope="module")
-def prefect(server: Server) -> Api:
-    return Api(server.url)
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    return small.create(tmp_path_factory.mktemp("execute"))
+from booted import PLAIN, Api, Start
+from waiting import until
 
 
 @pytest.fixture
-def start(prefect: Api, project: Project, tmp_path: Path) -> Iterator[Start]:
-    with starting(prefect, project, tmp_path) as start:
-        yield lambda flow, **options: start(flow, command=PLAIN, **options)
-
-
-def last_state(prefect: Api, pod: Pod) -> State:
-    state = prefect.client.read_flow_run(pod.run).state
-    assert state is not None
-    return state
+def start(start: Start) -> Start:
+    return lambda flow, **options: start(flow, command=PLAIN, **options)
 
 
 def test_a_run_completes_and_no_private_name_is_used(prefect: Api, start: Start) -> None:
@@ -55,7 +35,7 @@ def test_sigterm_puts_the_run_back_into_the_queue_and_ends_dbt(prefect: Api, sta
 
     pod.boot.wait(90)
     assert prefect.state(pod.run) == "AwaitingRetry"
-    small.until(lambda: not small.is_alive(engine) and not small.is_alive(dbt), seconds=15)
+    until(lambda: not small.is_alive(engine) and not small.is_alive(dbt), seconds=15)
 
 
 def test_a_second_pod_does_nothing(prefect: Api, start: Start) -> None:
@@ -86,7 +66,7 @@ def test_a_run_that_is_longer_than_its_deadline_is_ended_once_and_says_why(prefe
 
     assert pod.start().wait(120) == 0
 
-    state = last_state(prefect, pod)
+    state = prefect.last_state(pod.run)
     assert (state.type.value, state.name) == ("FAILED", "TimedOut")
     assert "deadline of 50 s" in str(state.message)
     assert pod.starts() == 1
@@ -98,9 +78,9 @@ def test_a_sigterm_with_the_scratch_full_ends_the_run_for_that_limit(
     (tmp_path / "scratch").mkdir()
     (tmp_path / "scratch" / "spill").write_bytes(os.urandom(20 * 2**20 - 300_000))
     pod = start("retried", DBTPOD_SCRATCH_LIMIT="20Mi", DBTPOD_TEMP_DIRECTORY=str(tmp_path / "scratch" / "duckdb"))
-    small.until(lambda: pod.starts() == 1, seconds=150)
+    until(lambda: pod.starts() == 1, seconds=150)
 
     pod.boot.send_signal(signal.SIGTERM)
 
     assert pod.boot.wait(150) == 0
-    assert "scratch limit" in str(last_state(prefect, pod).message)
+    assert "scratch limit" in str(prefect.last_state(pod.run).message)

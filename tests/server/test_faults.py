@@ -16,7 +16,6 @@ from pathlib import Path
 import duckdb
 import pytest
 
-import gated_project as small
 import warehouse
 from dbtpod import bake
 from dbtpod.dbt.project import Project
@@ -24,6 +23,7 @@ from dbtpod.registration import heartbeat
 from dbtpod.warehouse.volume import Volume
 from prefect_server import Server
 from rendering import Render
+from waiting import until
 
 ROOT = Path(__file__).parents[2]
 # Each takes about 20 s on a quiet machine of two cores; 20 before a release.
@@ -173,11 +173,11 @@ def test_a_flow_that_is_killed_at_any_moment_takes_dbt_along_and_the_next_one_go
     for seconds in (0.0, 1.5, 3.0):
         with attending(server, project, "dbt_build") as [attendant]:
             attendant.begin()
-            small.until(lambda: is_held(Volume(project.writes).lock))
+            until(lambda: is_held(Volume(project.writes).lock))
             time.sleep(seconds)  # the moment is what differs, not a condition
             attendant.process.send_signal(signal.SIGKILL)
-            small.until(lambda: not is_held(Volume(project.writes).lock), 10)
-        small.until(lambda: not dbts_of(project), 10)
+            until(lambda: not is_held(Volume(project.writes).lock), 10)
+        until(lambda: not dbts_of(project), 10)
         assert content(project.reads) == whole
 
     with attending(server, project, "dbt_build") as [attendant]:
@@ -211,4 +211,4 @@ def test_a_pod_sends_three_heartbeats_before_its_run_is_given_up_for_gone(render
 
     pod = template["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]
     environment = {each["name"]: each.get("value") for each in pod["containers"][0]["env"]}
-    assert int(environment["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"]) * 3 <= heartbeat.SILENCE.total_seconds()
+    assert int(environment["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"]) * 3 <= heartbeat.HEARTBEAT_TIMEOUT.total_seconds()

@@ -6,12 +6,10 @@ import sys
 from pathlib import Path
 from uuid import UUID
 
-import pytest
-
 import gated_project as small
 from booted import Api
 from dbtpod.warehouse.volume import Volume
-from prefect_server import Server
+from waiting import until
 
 _FLOWS = """
 import os
@@ -30,11 +28,6 @@ def dbt_build():
 """
 
 
-@pytest.fixture
-def prefect(server: Server) -> Api:
-    return Api(server.url)
-
-
 def test_a_run_whose_process_was_killed_is_ended_by_the_next_one(prefect: Api, tmp_path: Path) -> None:
     project = small.create(tmp_path / "small")
     (tmp_path / "flows").mkdir()
@@ -48,7 +41,7 @@ def test_a_run_whose_process_was_killed_is_ended_by_the_next_one(prefect: Api, t
     }
     command = [str(Path(sys.executable).with_name("dbtpod")), "run"]
     with subprocess.Popen(command, cwd=tmp_path, env=environment) as first:
-        small.until(gate.with_name("gate.run").exists, seconds=150)
+        until(gate.with_name("gate.run").exists, seconds=150)
         first.send_signal(signal.SIGKILL)
     killed = UUID(gate.with_name("gate.run").read_text())
     assert prefect.state(killed) == "Running"
@@ -56,10 +49,10 @@ def test_a_run_whose_process_was_killed_is_ended_by_the_next_one(prefect: Api, t
     # One that lives is left alone.
     gate.with_name("gate.run").unlink()
     with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as second:
-        small.until(gate.with_name("gate.run").exists, seconds=150)
+        until(gate.with_name("gate.run").exists, seconds=150)
         alive = UUID(gate.with_name("gate.run").read_text())
         with subprocess.Popen(command, cwd=tmp_path, env=environment) as third:
-            small.until(lambda: gate.with_name("gate.run").read_text() not in ("", str(alive)), seconds=150)
+            until(lambda: gate.with_name("gate.run").read_text() not in ("", str(alive)), seconds=150)
             assert prefect.state(alive) == "Running"
             gate.touch()
             assert third.wait(150) == 0

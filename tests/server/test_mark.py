@@ -1,5 +1,7 @@
 """What a run published, noted on the run: on a real server, from a real flow."""
 
+import logging
+import threading
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
@@ -9,8 +11,10 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import AwaitingRetry, Completed, Crashed
 
+import messages
 from dbtpod.ui import deaths, mark
-from prefect_server import Server, eventually, free_port
+from prefect_server import Server, free_port
+from waiting import until
 
 
 @dataclass
@@ -52,12 +56,18 @@ def message(client: SyncPrefectClient, run: UUID) -> str:
 def test_a_run_that_published_has_the_generation_as_a_label(client: SyncPrefectClient, ended: UUID) -> None:
     publishes(str(ended))
 
-    eventually(lambda: client.read_flow_run(ended).labels.get(mark.GENERATION) == 7, 20)
+    until(lambda: client.read_flow_run(ended).labels.get(mark.GENERATION) == 7, 20)
 
 
-def test_a_label_that_cannot_be_written_is_not_the_runs_failure(api: Server) -> None:
-    publishes(str(uuid4()))
-    publishes("not an id")
+def test_a_label_that_cannot_be_written_is_a_line_in_the_debug_log_and_not_the_runs_failure(
+    api: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "prefect.flow_runs")
+    with messages.kept(logging.DEBUG, "prefect.flow_runs") as said:
+        states = [publishes(run, return_state=True) for run in (str(uuid4()), "not an id")]
+        until(lambda: len([text for text in said if "could not be labelled with the generation 7" in text]) == 2, 20)
+
+    assert [state.name for state in states] == ["Completed", "Completed"]
 
 
 def test_the_next_writing_run_says_of_a_crashed_one_that_it_published(client: SyncPrefectClient, ended: UUID) -> None:
@@ -65,9 +75,10 @@ def test_the_next_writing_run_says_of_a_crashed_one_that_it_published(client: Sy
 
     writes([Generation(6, str(uuid4())), Generation(7, str(ended))])
 
-    eventually(lambda: message(client, ended) == "The pod is gone. Generation 7 was published before.", 20)
+    until(lambda: message(client, ended) == "The pod is gone. Generation 7 was published before.", 20)
     state = client.read_flow_run(ended).state_id
     writes([Generation(7, str(ended))])
+    until(lambda: "dbtpod-mark" not in {thread.name for thread in threading.enumerate()}, 20)
     assert client.read_flow_run(ended).state_id == state
 
 
@@ -75,7 +86,7 @@ def test_a_run_that_is_not_crashed_is_left_as_it_is(client: SyncPrefectClient, e
     client.set_flow_run_state(ended, Completed(message="28 nodes"), force=True)
 
     mark._amend(Generation(7, str(ended)))
-    mark._amend(Generation(7, "adopted"))
+    mark._amend(Generation(7, "imported"))
 
     assert message(client, ended) == "28 nodes"
 

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,17 +17,9 @@ from prefect.client.schemas.objects import TaskRun
 from dbtpod import run_dbt
 from dbtpod.errors import BuildIncomplete, DbtFailed, DbtUnusable, SettingsError, WarehouseUnusable
 from dbtpod.run import writing
+from shop import PROFILE, write
+from shop_flows import building, checking_freshness, run
 
-PROFILE = """
-shop:
-  target: writer
-  outputs:
-    writer: {type: duckdb, path: "{{ env_var('DUCKDB_PATH') }}", threads: 2}
-    reader:
-      type: duckdb
-      path: "{{ env_var('DBTPOD_READABLE_PATH') }}"
-      config_options: {access_mode: read_only}
-"""
 SOURCES = """
 sources:
   - name: raw
@@ -55,16 +46,14 @@ pytestmark = pytest.mark.usefixtures("api")
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    project = tmp_path / "project"
-    (project / "models").mkdir(parents=True)
-    (project / "dbt_project.yml").write_text("name: shop\nprofile: shop\nmodels: {+materialized: table}\n")
-    (project / "profiles.yml").write_text(PROFILE)
-    (project / "models" / "orders.sql").write_text("select 1 as id, now() - interval 1 second as loaded_at")
-    (project / "models" / "totals.sql").write_text("select count(*) as n from {{ ref('orders') }}")
-    (tmp_path / "volume").mkdir()
-    monkeypatch.setenv("DBT_PROJECT_DIR", str(project))
-    monkeypatch.setenv("DUCKDB_PATH", str(tmp_path / "volume" / "work" / "warehouse.duckdb"))
+def project(project: Path) -> Path:
+    write(
+        project,
+        {
+            "models/orders.sql": "select 1 as id, now() - interval 1 second as loaded_at",
+            "models/totals.sql": "select count(*) as n from {{ ref('orders') }}",
+        },
+    )
     return project
 
 
@@ -74,22 +63,8 @@ def published(tmp_path: Path) -> Path:
 
 
 @flow
-def building(*args: str, retries: int = 0) -> State[Any]:
-    return run_dbt(args or "build", retries=retries, retry_delay_seconds=1)
-
-
-@flow
 def seeding_then_building() -> State[Any]:
     return run_dbt("seed", "build")
-
-
-@flow
-def checking_freshness() -> State[Any]:
-    return run_dbt("source freshness", retries=3, retry_delay_seconds=1)
-
-
-def run(function: Callable[..., State[Any]], *args: Any, **kwargs: Any) -> State[Any]:
-    return function(*args, return_state=True, **kwargs)
 
 
 def commands_of(state: State[Any]) -> list[TaskRun]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from kube import until
+from waiting import until
 
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
@@ -57,7 +57,7 @@ class Prefect:
         return {f"{flows[each['flow_id']]}/{each['name']}": each for each in self.all("deployments")}
 
     def start(self, deployment: str, **job_variables: Any) -> str:
-        """Trigger a run, as the page's button does, and return its id."""
+        """Trigger a run, as the button in the Prefect UI does, and return its id."""
         key = self.call("GET", f"deployments/name/{deployment}")["id"]
         run: str = self.call("POST", f"deployments/{key}/create_flow_run", job_variables=job_variables)["id"]
         return run
@@ -96,7 +96,7 @@ class Prefect:
         until(lambda: any(text in message for _, message in self.log(run)), seconds, f"{text!r} in {self.page(run)}")
 
     def nodes(self, run: str) -> list[dict[str, Any]]:
-        """The rows of dbt's nodes in the run's page."""
+        """The task runs of dbt's nodes in the run."""
         rows = self.all("task_runs", flow_runs={"id": {"any_": [run]}})
         return [row for row in rows if row["task_key"] == "dbt-node"]
 
@@ -110,7 +110,7 @@ class Prefect:
         return until(ended, 60, f"the end of {total} nodes of {run}")
 
     def page(self, run: str) -> str:
-        """What a person would read in the run's page."""
+        """What a person would read of the run in the Prefect UI."""
         found = self.flow_run(run)
         lines = "\n".join(message for _, message in self.log(run)[-30:])
         return f"{found['name']}: {found['state']['name']} {found['state']['message']}\n{lines}"

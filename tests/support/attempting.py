@@ -9,6 +9,7 @@ from pathlib import Path
 
 import duckdb
 
+import shop
 import warehouse
 from dbtpod import attempts, complete, resume
 from dbtpod.attempts import Attempts
@@ -23,15 +24,6 @@ from dbtpod.warehouse.volume import Volume
 from dbtpod.warehouse.working_copy import WorkingCopy
 
 LOG = logging.getLogger("attempting")
-PROFILE = """
-shop:
-  target: dev
-  outputs:
-    dev: &dev {type: duckdb, path: "{{ env_var('DUCKDB_PATH') }}", threads: 1}
-    prod: *dev
-    reader: {type: duckdb, path: "{{ env_var('DBTPOD_READABLE_PATH') }}", config_options: {access_mode: read_only}}
-"""
-PROJECT = "name: shop\nprofile: shop\nmodels: {+materialized: table}\n"
 
 
 class Stopped(BaseException):
@@ -55,12 +47,9 @@ class Watcher:
         """Show nothing."""
 
 
-def project(folder: Path, files: dict[str, str], profile: str = PROFILE, project_yml: str = PROJECT) -> Project:
+def project(folder: Path, files: dict[str, str]) -> Project:
     """Write a project of these files, and make an empty volume."""
-    for name, text in ({"dbt_project.yml": project_yml, "profiles.yml": profile} | files).items():
-        path = folder / "project" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+    shop.write(folder / "project", files)
     (folder / "volume").mkdir(exist_ok=True)
     return warehouse.project(folder / "volume", folder / "project")
 
@@ -70,26 +59,25 @@ _preloaded: list[preloaded.Preloaded] = []
 
 def preload() -> None:
     """Have a dbt that is imported already for the next command: half of a test's time otherwise."""
-    if _preloaded and not _preloaded[-1]._is_closed:
-        return
-    # No supervisor says how it died.
-    preloaded.DEATH_SECONDS = 0.1
-    flow_end, pid = boot._start_dbt()
-    status, _ = os.pipe()
-    _preloaded[:] = [preloaded.Preloaded(flow_end, os.pidfd_open(pid), status)]
+    if not _preloaded or _preloaded[-1]._is_closed:
+        # No supervisor says how it died.
+        preloaded.DEATH_SECONDS = 0.1
+        flow_end, pid = boot._start_dbt()
+        status, _ = os.pipe()
+        _preloaded[:] = [preloaded.Preloaded(flow_end, os.pidfd_open(pid), status)]
     process.launch_by(_preloaded[-1].launch)
 
 
 class Pod:
-    """One pod of a run: it begins, or goes on, where the volume says."""
+    """One pod of a run: it begins, or resumes, where the volume says."""
 
-    def __init__(self, shop: Project, run_id: str = "run", starts: int = 1) -> None:
+    def __init__(self, project: Project, run_id: str = "run", starts: int = 1) -> None:
         preload()
-        self.shop = shop
+        self.project = project
         self.run_id = run_id
-        self.kept = warehouse.new(Volume(shop.writes).root)
+        self.kept = warehouse.new(Volume(project.writes).root)
         self.copy = WorkingCopy(self.kept.publisher, run_id, LOG)
-        self.run_dir = resume.begin(self.copy, shop, run_id, starts, LOG)
+        self.run_dir = resume.begin(self.copy, project, run_id, starts, LOG)
         self.done: list[complete.Command] = []
         self.reports: list[RunReport] = []
         self.last = self.run_dir
@@ -98,7 +86,7 @@ class Pod:
         """Do what `command.Dbt` does, with its retries at once."""
         number = len(self.done) + 1
         folder = self.run_dir / f"{number}-{args[0]}"
-        command = Attempts(self.shop, folder, args, parse_state.WRITER, self.copy, LOG)
+        command = Attempts(self.project, folder, args, parse_state.WRITER, self.copy, LOG)
         command.check_connection()
         self.reports += command.reports
         while not command.has_ended_well:
@@ -121,9 +109,11 @@ class Pod:
             return self.copy.publish(certificate, []) if certificate else None
 
 
-def run(shop: Project, args: Sequence[str], starts: int = 1, watcher: Watcher | None = None, retries: int = 0) -> None:
+def run(
+    project: Project, args: Sequence[str], starts: int = 1, watcher: Watcher | None = None, retries: int = 0
+) -> None:
     """Run one command and publish it."""
-    pod = Pod(shop, starts=starts)
+    pod = Pod(project, starts=starts)
     pod.command(*args, watcher=watcher, retries=retries)
     pod.publish()
 

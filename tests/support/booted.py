@@ -12,11 +12,13 @@ from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.objects import State
 from prefect.states import Pending
 
 import gated_project as small
 from dbtpod.dbt.project import Project
 from dbtpod.faststart import boot
+from waiting import until
 
 _FLOWS = """
 import json, os
@@ -26,11 +28,12 @@ from prefect import flow
 
 from dbtpod.dbt import process
 from dbtpod.settings import from_environment
+from dbtpod.warehouse.warehouse import project
 
 
 def dbt(*args):
     target = Path(os.environ["TARGET"]) / args[-1]
-    with process.start(args, from_environment(), target) as running:
+    with process.start(args, project(from_environment()), target) as running:
         pids = [json.loads(line)["info"].get("pid") for line in running.lines() if line.startswith("{")]
         assert running.wait() == 0
     return pids[0]
@@ -84,7 +87,13 @@ class Api:
 
     def state(self, run: UUID) -> str:
         """Return the name of a flow run's state."""
-        return str(self.client.read_flow_run(run).state_name)
+        return str(self.last_state(run).name)
+
+    def last_state(self, run: UUID) -> State:
+        """Return a flow run's state with its message."""
+        state = self.client.read_flow_run(run).state
+        assert state is not None
+        return state
 
     def events(self, run: UUID, name: str) -> list[Any]:
         """Return the events of that name about a flow run."""
@@ -172,7 +181,7 @@ class Pod:
 
     def pids(self) -> list[int]:
         """Wait for dbt to run; the processes of supervisor, engine and dbt."""
-        small.until(self.gate.with_name("gate.seen").exists, seconds=150)
+        until(self.gate.with_name("gate.seen").exists, seconds=150)
         dbt = small.seen(self.gate)["pid"]
         return [self.boot.pid, int(Path(f"{self.gate}.flow").read_text()), dbt]
 

@@ -1,5 +1,6 @@
 """A process that ends, without cleaning up, right before its n-th call into the system or DuckDB."""
 
+import hashlib
 import os
 import re
 import shutil
@@ -11,6 +12,24 @@ import warehouse
 from dbtpod.warehouse.warehouse import DuckDBFile
 
 DIED = 99
+TIME = re.compile(rb"\d{4}-\d\d-\d\dT[\d:.+]+")
+
+# Each path on a volume, and a hash of its content.
+Look = frozenset[tuple[str, str]]
+
+
+def look(kept: DuckDBFile) -> Look:
+    """What is on the volume, whenever it was written."""
+    found = set()
+    for path in kept.volume.root.rglob("*"):
+        if path.is_symlink():
+            content = bytes(path.readlink())
+        elif path.is_dir():
+            content = b"folder"
+        else:
+            content = path.read_bytes()
+        found.add((str(path), hashlib.sha256(TIME.sub(b"", content)).hexdigest()))
+    return frozenset(found)
 
 
 def twins(kept: DuckDBFile, folder: Path) -> Iterator[tuple[int, DuckDBFile]]:

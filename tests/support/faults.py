@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from images import case
-from kube import command, until
+from kube import command
 from release import BUILD, Release
+from waiting import until
 
 CONTENT = "select count(*), sum(net_amount), max(order_id) from fct_orders"
 LOCK = """
@@ -34,7 +35,7 @@ for process in pathlib.Path("/proc").glob("[0-9]*"):
         os.kill(int(process.name), signal.SIGKILL)
         print(process.name)
 """
-# Ends each process of a pod at once, as when its node dies: nobody in it hears a signal.
+# Ends each process of a pod at once, as when its node dies: no process in it gets a signal.
 VANISH = 'for p in /proc/[0-9]*; do grep -qsE "pod$0" $p/cgroup && kill -9 ${p#/proc/}; done; true'
 
 Run = dict[str, Any]

@@ -1,15 +1,14 @@
-"""A dbt project whose models wait, fail or run for ever on demand, to look at a running dbt from outside."""
+"""A dbt project whose models wait, fail or run without end on demand, to look at a running dbt from outside."""
 
 import json
 import os
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import warehouse
 from dbtpod.dbt import parse_state, process
 from dbtpod.dbt.project import Project
+from waiting import until
 
 _FILES = {
     "dbt_project.yml": "name: small\nprofile: small\n",
@@ -79,14 +78,6 @@ def seen(gate: Path) -> dict[str, Any]:
     until(path.exists)
     found: dict[str, Any] = json.loads(path.read_text())
     return found
-
-
-def until(condition: Callable[[], object], seconds: float = 60) -> None:
-    """Wait for a condition; fail after a bound that only a broken feature reaches."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 def is_alive(pid: int) -> bool:

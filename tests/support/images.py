@@ -2,8 +2,8 @@
 
 What a model does depends on CASE, so that each run chooses by its job variables:
 fails   broken.sql selects from a table that does not exist
-waits   waiting.sql goes on for ever unless there is a file /data/gate; DuckDB stops it when dbt asks
-pauses  pausing.py goes on until there is a file /data/gate; only a kill stops it
+waits   waiting.sql runs without end unless there is a file /data/gate; DuckDB stops it when dbt asks
+pauses  pausing.py runs until there is a file /data/gate; only a kill stops it
 hungry  hungry.sql takes all the memory it gets
 litters littering.py leaves 150 MB in /tmp, and waits for the gate as pausing.py does
 spills  spilling.sql sorts more than fits into little memory

@@ -5,21 +5,18 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
+
+from waiting import until
 
 REPO = Path(__file__).parents[2]
 IMAGE = f"dbtpod:{version('dbtpod')}"
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
-
-# Between two looks at what is waited for; each is a process or a request.
-PAUSE_SECONDS = 0.2
-
-T = TypeVar("T")
 
 
 class CommandFailed(AssertionError):
@@ -41,15 +38,6 @@ def command(*argv: str, stdin: str | None = None, seconds: float = 120, **enviro
     if done.returncode:
         raise CommandFailed(f"$ {' '.join(argv)}\n{done.stdout}{done.stderr}\nexit code {done.returncode}")
     return done.stdout
-
-
-def until(condition: Callable[[], T | None], seconds: float, what: str = "") -> T:
-    """Wait for a condition and return what it gave; fail after a bound that only a broken feature reaches."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"{what or 'waited'}: not within {seconds} s"
-        time.sleep(PAUSE_SECONDS)
-    return found
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,17 @@
-"""A real Prefect server of a test's own, and a way to it that can be made slow or silent."""
+"""A real Prefect server of a test's own."""
 
 import os
 import socket
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 
-T = TypeVar("T")
+from waiting import until
 
 
 class Server:
@@ -70,7 +68,7 @@ def running(home: Path, port: int = 0, **settings: str) -> Iterator[Server]:
             except httpx.HTTPError:
                 return False
 
-        eventually(healthy, 240)
+        until(healthy, 240, "a healthy Prefect server")
         yield server
     finally:
         process.terminate()
@@ -79,52 +77,6 @@ def running(home: Path, port: int = 0, **settings: str) -> Iterator[Server]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait(10)
-
-
-class Proxy:
-    """Passes on what comes; `delay` is how many seconds each answer is held back."""
-
-    def __init__(self, upstream_port: int) -> None:
-        self.delay = 0.0
-        self._upstream_port = upstream_port
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/api"
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def close(self) -> None:
-        self._listener.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            server = socket.create_connection(("127.0.0.1", self._upstream_port))
-            for source, sink, held in ((client, server, False), (server, client, True)):
-                threading.Thread(target=self._pass, args=(source, sink, held), daemon=True).start()
-
-    def _pass(self, source: socket.socket, sink: socket.socket, held: bool) -> None:
-        try:
-            while data := source.recv(65536):
-                if held:
-                    time.sleep(self.delay)
-                sink.sendall(data)
-        except OSError:
-            pass
-        finally:
-            for end in (source, sink):
-                with suppress(OSError):
-                    end.shutdown(socket.SHUT_RDWR)
-
-
-def eventually(condition: Callable[[], T], seconds: float = 60) -> T:
-    """The condition's first true value; the last one is part of the failure's text."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds} s: {value!r}"
-        time.sleep(0.3)
-    return value
 
 
 def free_port() -> int:

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from api import Prefect
-from kube import REPO, Cluster, pod, until
+from kube import REPO, Cluster, pod
+from waiting import until
 
 BUILD = "dbt-build/dbt-build-daily"
 SMOKE = "dbt-smoke/dbt-smoke-hourly"

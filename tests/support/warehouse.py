@@ -2,7 +2,8 @@
 
 import logging
 import shutil
-from collections.abc import Iterable
+import subprocess
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,8 @@ from dbtpod.warehouse.warehouse import DuckDBFile, InPlace
 from dbtpod.warehouse.working_copy import InPlaceFile, WorkingCopy
 
 LOG = logging.getLogger("warehouse")
+# Runs a command of `generations` on a volume.
+Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def new(folder: Path, keep: int = 3) -> DuckDBFile:
@@ -66,7 +69,7 @@ def check_out(kept: DuckDBFile | InPlace, run_id: str = "run") -> None:
 
 
 def is_own(kept: DuckDBFile, run_id: str) -> bool:
-    """Say whether that run, started again, goes on with the working copy."""
+    """Say whether that run, started again, resumes with the working copy."""
     return not WorkingCopy(kept.publisher, run_id, LOG).obstacle()
 
 

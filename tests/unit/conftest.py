@@ -1,11 +1,16 @@
-"""What the unit tests share: a folder in memory."""
+"""What the unit tests share: a folder in memory, and the command `dbtpod generations` in this process."""
 
 import os
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from dbtpod import cli
+from dbtpod.warehouse.warehouse import DuckDBFile
+from warehouse import Command
 
 
 @pytest.fixture
@@ -14,3 +19,20 @@ def memory(tmp_path: Path) -> Iterator[Path]:
     shared = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=shared if os.access(shared, os.W_OK) else tmp_path) as folder:
         yield Path(folder)
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
+    """Run `dbtpod generations` on a volume, without the start of a process; its exit code and what it printed."""
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "dbt_project.yml").touch()
+
+    def run(kept: DuckDBFile, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        given = {"DUCKDB_PATH": str(kept.volume.database), "DBT_PROJECT_DIR": str(project)} | environment
+        for name, value in given.items():
+            monkeypatch.setenv(name, value)
+        code = cli.main(["generations", *arguments])
+        return subprocess.CompletedProcess(arguments, code, *capsys.readouterr())
+
+    return run

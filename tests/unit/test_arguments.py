@@ -1,6 +1,5 @@
 """dbt's command line, read as dbt reads it: by hand here, and against the options of the dbt that is installed."""
 
-import click
 import pytest
 
 from dbtpod.dbt import arguments
@@ -64,29 +63,3 @@ def test_the_listing_of_a_command_selects_what_the_command_does(args: list[str],
 def test_how_dbt_prints_is_not_the_users_choice_and_all_else_is_passed_on_as_it_is() -> None:
     assert arguments.run(["build", "-s", "a b", "-x"]) == ["build", "-s", "a b", "-x"]
     assert arguments.run(["build", "-q", "--log-path", "x", "-s", "a"]) == ["build", "--select", "a"]
-
-
-def test_the_table_of_options_is_that_of_the_installed_dbt() -> None:
-    from dbt.cli.main import cli
-
-    advice = "dbt has other options than dbtpod/dbt/arguments.py knows: bring its tables up to date."
-    single, multiple, flags, of_ls = set(), set(), set(), set()
-    for verb in (*arguments.KINDS, "list"):
-        for option in cli.commands[verb].params:
-            assert isinstance(option, click.Option)
-            names = {arguments._ALIASES.get(name, name) for name in (*option.opts, *option.secondary_opts)}
-            if verb == "list":
-                of_ls |= names
-            (flags if option.is_flag else multiple if option.multiple else single).update(names)
-
-    assert multiple == arguments.MULTIPLE, advice
-    # That of run-operation, which is never resumed.
-    assert single == arguments.SINGLE - {"--args"}, advice
-    assert not [name for name in flags if len(name) == 2 and name not in ("-v", "-V")], advice
-    assert single | multiple | flags == of_ls | arguments.NOT_OF_LS - {"--args"}, advice
-
-
-def test_the_resource_types_of_a_verb_are_those_of_the_installed_dbt() -> None:
-    from dbt.task.build import BuildTask
-
-    assert {str(kind) for kind in BuildTask.RUNNER_MAP} == set(arguments.KINDS["build"])

@@ -3,7 +3,6 @@
 import inspect
 import re
 import tomllib
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -76,7 +75,7 @@ def test_the_selector_that_the_smoke_flow_names_exists() -> None:
 @pytest.mark.parametrize(
     ("module", "allowed"),
     [
-        ("dbt", {"preload.py", "precompiled.py", "patches.py"}),
+        ("dbt", {"preload.py", "precompiled.py"}),
         ("duckdb", {"database.py"}),
         ("prefect._internal", {"engine.py"}),
         ("prefect.runner", {"supervise.py", "supervisor.py", "forked.py"}),
@@ -86,7 +85,7 @@ def test_the_selector_that_the_smoke_flow_names_exists() -> None:
 def test_a_dependency_is_imported_only_at_its_seam(module: str, allowed: set[str]) -> None:
     importing = re.compile(rf"^\s*(?:from|import) {re.escape(module)}(?:[. ]|$)", re.MULTILINE)
 
-    assert {path.name for path in PACKAGE.rglob("*.py") if importing.search(path.read_text())} <= allowed
+    assert {path.name for path in PACKAGE.rglob("*.py") if importing.search(path.read_text())} == allowed
 
 
 def test_no_module_of_ours_looks_like_a_plugin_of_dbt() -> None:
@@ -100,6 +99,7 @@ def test_the_map_of_the_package_names_every_module() -> None:
     maps = {path.parent: path.read_text() for path in PACKAGE.rglob("__init__.py")}
 
     modules = [path for path in PACKAGE.rglob("*.py") if path.parent in maps and path.stem != "__init__"]
+    assert len(modules) > 50
     assert [path.stem for path in modules if path.stem not in maps[path.parent]] == []
     assert [room.name for room in maps if room != PACKAGE and f"    {room.name} " not in maps[PACKAGE]] == []
 
@@ -107,7 +107,9 @@ def test_the_map_of_the_package_names_every_module() -> None:
 def test_the_watchdog_imports_no_large_library_so_that_it_stays_small() -> None:
     text = "\n".join(path.read_text() for path in (PACKAGE / "watchdog").glob("*.py"))
 
-    assert not re.search(r"^\s*(?:from|import) (?:prefect|kubernetes|yaml|pydantic)\b", text, re.MULTILINE)
+    imported = set(re.findall(r"^\s*(?:from|import) (\w+)", text, re.MULTILINE))
+    assert "httpx" in imported
+    assert not imported & {"prefect", "prefect_kubernetes", "kubernetes_asyncio", "yaml", "pydantic"}
 
 
 def variables(model: type[BaseSettings]) -> set[str]:
@@ -148,7 +150,7 @@ def test_the_readme_names_only_commands_and_files_that_there_are() -> None:
 
     commands = set(re.findall(r"\bmake ([a-z]+)", readme))
     assert {"run", "test", "up", "down", "bench", "image"} <= commands
-    assert all(f".PHONY: {command}" in makefile for command in commands)
+    assert [command for command in commands if f".PHONY: {command}" not in makefile] == []
     links = re.findall(r"\]\((?!http)([^)#]+)\)", readme)
     assert links and all((ROOT / link).exists() for link in links), links
 
@@ -170,4 +172,4 @@ def test_the_working_folder_of_the_image_has_no_project_that_prefect_would_run_w
     runtime = DOCKERFILE[DOCKERFILE.index("AS runtime") :]
 
     assert "pyproject.toml" not in runtime
-    assert Path("/opt/dbtpod").as_posix() in runtime
+    assert re.findall(r"^WORKDIR (\S+)", runtime, re.MULTILINE) == ["/opt/dbtpod"]

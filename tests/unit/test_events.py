@@ -5,7 +5,6 @@ import logging
 import re
 from collections import Counter
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
@@ -210,18 +209,6 @@ def test_a_level_that_dbt_does_not_have_yet_is_shown() -> None:
     note = {"info": {"name": "Note", "level": "notice", "msg": "x", "ts": "2026-01-01T00:00:00Z"}, "data": {}}
 
     assert events.parse(json.dumps(note)) == (LogLine(logging.INFO, "x", datetime(2026, 1, 1, tzinfo=UTC)),)
-
-
-def test_the_installed_dbt_says_what_was_recorded(tmp_path: Path) -> None:
-    lines, exit_code = record.run(record.SCENARIOS["failed_test"], tmp_path)
-
-    now = list(stream.read(lines))
-
-    ended = {event.name: event.status for event in now if isinstance(event, NodeFinished)}
-    assert (exit_code, ended) == RUNS["failed_test"]
-    assert [event.name for event in now if isinstance(event, NodeStarted)] == [
-        event.name for event in parsed("failed_test") if isinstance(event, NodeStarted)
-    ]
 
 
 def test_a_microbatch_model_has_one_start_and_one_end_and_its_batches_are_counted_as_batches() -> None:

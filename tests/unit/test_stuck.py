@@ -33,7 +33,7 @@ def test_a_mistake_is_told_with_kubernetes_reason_and_the_value_to_correct(
 ) -> None:
     found = obstacle(pod)
 
-    assert found.mistake
+    assert found.is_misconfiguration
     assert found.reason == reason
     assert detail in found.detail
     assert advice in found.advice
@@ -42,7 +42,7 @@ def test_a_mistake_is_told_with_kubernetes_reason_and_the_value_to_correct(
 def test_a_full_cluster_may_still_make_room() -> None:
     found = obstacle("memory")
 
-    assert not found.mistake
+    assert not found.is_misconfiguration
     assert "Insufficient memory" in found.detail
     assert "jobs.resources" in found.advice
 
@@ -50,7 +50,7 @@ def test_a_full_cluster_may_still_make_room() -> None:
 def test_a_pod_that_waits_for_its_volume_may_still_get_it() -> None:
     found = obstacle("mount")
 
-    assert not found.mistake
+    assert not found.is_misconfiguration
     assert found.reason == CREATING
     assert "jobs.volumes" in found.advice
 
@@ -83,7 +83,7 @@ def test_a_refused_pod_is_told_in_kubernetes_words_and_only_what_may_pass_is_wai
     found = obstacle_of_job(event)
 
     assert event in str(found)
-    assert found.mistake is mistake
+    assert found.is_misconfiguration is mistake
 
 
 def test_the_message_says_what_happened_and_then_what_to_do() -> None:

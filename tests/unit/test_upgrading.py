@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "upgrading.md").read_text()
 ROWS = re.findall(r"^\| ([\w-]+) \| `([^`]+)` \| ([\d.]+) \|", TEXT, re.MULTILINE)
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+LOCKED = tomllib.loads((ROOT / "uv.lock").read_text())["package"]
 BOUNDED = [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["worker"]]
 
 
@@ -21,10 +22,8 @@ def test_each_bounded_dependency_of_a_pod_has_a_row() -> None:
 
 @pytest.mark.parametrize(("name", "bound", "locked"), ROWS)
 def test_the_table_has_the_bound_and_the_locked_version(name: str, bound: str, locked: str) -> None:
-    lock = tomllib.loads((ROOT / "uv.lock").read_text())
-
     assert f"{name}{bound}" in BOUNDED
-    assert [package["version"] for package in lock["package"] if package["name"] == name] == [locked]
+    assert [package["version"] for package in LOCKED if package["name"] == name] == [locked]
 
 
 @pytest.mark.parametrize("file", sorted(set(re.findall(r"`(?:python )?(tests/[\w/]+(?:\.py)?)`", TEXT))))
@@ -38,6 +37,4 @@ def test_a_test_function_that_is_named_is_there(name: str) -> None:
 
 
 def test_what_downloads_while_it_installs_is_not_locked() -> None:
-    assert "dbt-core-experimental-parser" not in {
-        package["name"] for package in tomllib.loads((ROOT / "uv.lock").read_text())["package"]
-    }
+    assert "dbt-core-experimental-parser" not in {package["name"] for package in LOCKED}

@@ -1,10 +1,12 @@
 """Running dbt, and reading what it says.
 
 arguments        dbt's command line: its options, and the same command for other nodes
+project          the dbt project, and the files that its targets open
 profile          the file that a command will write to
 record           our own record of a command's attempts
 repeatable       which nodes may run twice
 process          the one seam to dbt: start, lines, stop (parent_death: it never outlives us)
+packages         dbt deps, while the image is built
 parse_state      what dbt parsed, baked into the image
 events           one line of dbt's JSON log -> frozen values (failures: which of them can pass)
 stream           all lines of a command -> events, each node with one end, a microbatch model's batches kept apart

@@ -6,6 +6,7 @@ reads (DUCKDB_PATH) is another than at baking time; so both go through `process.
 
 import hashlib
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from dbtpod.dbt.project import Project
@@ -42,3 +43,10 @@ def give(project: Project, target: str, target_dir: Path) -> None:
     baked = baked_path(project, target)
     if baked.is_file():
         shutil.copyfile(baked, target_dir / FILE)
+
+
+def take_away(target_dir: Path) -> None:
+    """Remove what dbt left of it at a command's end: megabytes in each of many runs, which are not read again."""
+    # The error that ended the command must not be hidden by one here.
+    with suppress(OSError):
+        (target_dir / FILE).unlink()

@@ -8,5 +8,6 @@ forked           the processes that the supervisor watches
 preload          the process that imports dbt, and runs the commands that it is given
 preloaded        the flow's end of it
 patches          what a preloaded dbt leaves out, or does faster
+parts            each part's private names, and whether it may be used here
 precompiled      templates and schemas that were compiled when the image was built
 """

@@ -1,7 +1,7 @@
 """What the pod of a flow run runs, by path, instead of `prefect flow-run execute`: dbt and Prefect import side by side.
 
 dbt's process comes first, from an interpreter that has imported next to nothing: its import is the longest. Where
-Prefect is not the version that `supervise` knows, Prefect's own command takes over, and dbt is started when needed.
+Prefect is not as `parts` has it, Prefect's own command takes over, and dbt is started when needed.
 """
 
 import gc
@@ -20,15 +20,17 @@ def main() -> int:
     # Kept until someone can act on it; the first process of a container would never see it.
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     flow_end, pid = _start_dbt()
-    # httpx goes on without its command line, which takes a fourteenth of the import.
-    sys.modules["httpx._main"] = None  # type: ignore[assignment]
     # What an import makes is there to stay: looking through it for garbage costs a tenth of the time.
     gc.disable()
-    try:
-        from dbtpod.faststart import supervise
-    except ImportError as error:
-        print(f"dbtpod: {error}; this Prefect is started by its own command.", file=sys.stderr, flush=True)  # noqa: T201
+    from dbtpod.faststart import parts
+
+    if parts.HTTPX_CLI.is_usable():
+        # httpx works without its command line, which takes a fourteenth of the import.
+        sys.modules["httpx._main"] = None  # type: ignore[assignment]
+    if not parts.SUPERVISOR.is_usable():
         _execute()
+    from dbtpod.faststart import supervise
+
     gc.freeze()
     gc.enable()
     return supervise.run(flow_end, pid)
@@ -42,11 +44,14 @@ def _execute() -> NoReturn:
 
 def _start_dbt() -> tuple[socket.socket, int]:
     """Start the process that preloads dbt; the flow's end of its socket, and its process id."""
+    from dbtpod import settings
+
     flow_end, dbts_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with dbts_end:
         dbts_end.set_inheritable(True)
         # Each command brings its whole environment; this is what the import sees.
-        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH" and not k.startswith("PREFECT_")}
+        ours = settings.environment()
+        environment = {k: v for k, v in ours.items() if k != "PYTHONPATH" and not k.startswith("PREFECT_")}
         command = [sys.executable, "-P", str(Path(__file__).with_name("preload.py")), str(dbts_end.fileno())]
         pid = os.posix_spawn(sys.executable, command, environment, setpgroup=0, setsigmask=[])
     return flow_end, pid

@@ -19,7 +19,9 @@ from prefect.logging.loggers import LoggingAdapter, flow_run_logger
 from prefect.states import Crashed
 from prefect.utilities.engine import propose_state_sync
 
+from dbtpod.faststart import parts
 from dbtpod.pod import alone, contact
+from dbtpod.settings import add_to_environment
 from dbtpod.ui import artifacts
 
 _SET_WORKING_DIRECTORY = "prefect.deployments.steps.set_working_directory"
@@ -27,7 +29,8 @@ _SET_WORKING_DIRECTORY = "prefect.deployments.steps.set_working_directory"
 
 def run(flow_run_id: UUID, control: int) -> int:
     """Run the flow once the supervisor says over `control` how it will be heard; a run that fails exits by itself."""
-    os.environ["PREFECT__ENABLE_CANCELLATION_AND_CRASHED_HOOKS"] = "false"  # the supervisor runs them
+    # The supervisor runs them.
+    add_to_environment({"PREFECT__ENABLE_CANCELLATION_AND_CRASHED_HOOKS": "false"})
     with handle_engine_signals(flow_run_id), contact.opened() as client:
         # The supervisor waits for the API too, behind Prefect's websockets, which have a patience of their own.
         flow_run = contact.read(client, flow_run_id, contact.say)
@@ -40,14 +43,14 @@ def run(flow_run_id: UUID, control: int) -> int:
             received = file.read()
         if not received:  # the supervisor found that the run is not to start
             return 0
-        os.environ.update(json.loads(received))
+        add_to_environment(json.loads(received))
         configure_from_env()
         due = _due(flow_run)
         with ExitStack() as stack:
             with _reported(client, flow_run_id, logger):
                 if not stack.enter_context(alone.hold(client, flow_run, due)):
                     return 0
-            for engine in (FlowRunEngine, AsyncFlowRunEngine):
+            for engine in (FlowRunEngine, AsyncFlowRunEngine) if parts.BEGIN_RUN.is_usable() else ():
                 engine.begin_run = _not_before(due, engine.begin_run)  # type: ignore
             result = run_flow(flow, flow_run=flow_run, error_logger=logger)  # type: ignore[arg-type]
             _drive_run_flow_result(flow, result)
@@ -89,7 +92,7 @@ def _load_flow(client: SyncPrefectClient, flow_run: FlowRun) -> Flow[..., Any]:
     """Load the flow where it is, if pulling it means no more than entering its folder; else as Prefect does."""
     deployment = client.read_deployment(flow_run.deployment_id) if flow_run.deployment_id else None
     if deployment:
-        os.environ[artifacts.DEPLOYMENT] = deployment.name
+        add_to_environment({artifacts.DEPLOYMENT: deployment.name})
     steps = deployment and deployment.pull_steps
     if (
         not deployment

@@ -28,7 +28,7 @@ class Engine:
     async def start(
         self, flow_run: FlowRun, task_status: TaskStatus[ProcessHandle] = anyio.TASK_STATUS_IGNORED
     ) -> None:
-        """Let the engine go on to the flow, then wait for its end."""
+        """Let the engine begin the flow, then wait for its end."""
         port, token = self._control.register(flow_run.id)
         # One that has ended already does not read; its exit code says how.
         with suppress(BrokenPipeError), os.fdopen(self._to_engine, "wb") as file:

@@ -1,7 +1,7 @@
 """Patches for dbt-core 1.11 and 1.12 that save start-up time and leave what dbt does unchanged.
 
 Nine of ten lines that dbt writes of a build are debug lines, of which `events` makes nothing: they are not made. Its
-artifacts go through json's encoder that is written in C. A dbt without these private names is left as it is.
+artifacts go through json's encoder that is written in C. Each is left out where `parts` finds another dbt.
 """
 
 import json
@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import IO, Any
 
 from dbtpod.dbt import events
+from dbtpod.faststart import parts
 
 
 def apply_before_import() -> None:
@@ -16,31 +17,33 @@ def apply_before_import() -> None:
 
     dbt asks for that in its own classes, but not in those of the libraries below.
     """
-    try:
+    if parts.LAZY_CLASSES.is_usable():
         from mashumaro.config import BaseConfig
-    except ImportError:
-        return
-    BaseConfig.lazy_compilation = True
+
+        BaseConfig.lazy_compilation = True
 
 
 def apply() -> None:
     """Patch the dbt of this process, which must be imported already."""
-    try:
+    if parts.DEBUG_EVENTS.is_usable():
+        _fire_what_is_read()
+    if parts.JSON_ENCODER.is_usable():
         from dbt_common.clients import system
-        from dbt_common.events.event_manager import EventManager
 
-        fire_event = EventManager.fire_event
-        system.write_json  # noqa: B018
-    except (ImportError, AttributeError):
-        return
+        # The module's own view of `json`: write_json is all that uses `dump`.
+        system.json = SimpleNamespace(**vars(json) | {"dump": _dump_at_once})  # type: ignore
+
+
+def _fire_what_is_read() -> None:
+    from dbt_common.events.event_manager import EventManager
+
+    fire_event = EventManager.fire_event
 
     def fire_if_read(self: Any, e: Any, level: Any = None, *args: Any, **options: Any) -> None:
         if events.is_read(type(e).__name__, (level or e.level_tag()).value):
             fire_event(self, e, level, *args, **options)
 
     EventManager.fire_event = fire_if_read  # type: ignore[method-assign]
-    # The module's own view of `json`: write_json is all that uses `dump`.
-    system.json = SimpleNamespace(**vars(json) | {"dump": _dump_at_once})  # type: ignore
 
 
 def _dump_at_once(data: Any, file: IO[str], **options: Any) -> None:

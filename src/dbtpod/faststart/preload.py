@@ -32,28 +32,35 @@ _LARGE_BYTES, _LATE_SECONDS = 1 << 20, 1.0
 
 
 def serve(wire: socket.socket) -> None:
-    """Import dbt, then run commands until the other end is closed; one that is running then dies with it."""
+    """Import dbt, then run commands until the other end is closed; one that is running then dies with it.
+
+    Where dbt is not as `parts` has it, this ends at once, and each command is a `dbt` of its own.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_flow, args=(wire.fileno(),), daemon=True).start()
     # What an import makes is there to stay: looking through it for garbage costs a tenth of the time.
     gc.disable()
-    from dbtpod.faststart import patches, precompiled
+    from dbtpod import settings
+    from dbtpod.faststart import parts, patches, precompiled
 
     patches.apply_before_import()
+    if not parts.PRELOAD.is_usable():
+        return
     import dbt.adapters.duckdb
-    import dbt.cli.main
     import dbt.task.build  # noqa: F401
 
     patches.apply()
-    if project := os.environ.get("DBT_PROJECT_DIR"):
+    if project := settings.environment().get("DBT_PROJECT_DIR"):
         precompiled.use(precompiled.path(Path(project)))
+    warms_up = parts.WARM_UP.is_usable()
     gc.freeze()
     gc.enable()
-    _silence()
+    _quieten()
     # dbt makes this helper process in its first command, where it would keep that command's output open.
     resource_tracker.ensure_running()
     wire.send(READY)
-    _warm_up(wire)
+    if warms_up:
+        _warm_up(wire)
     while True:
         message, (output, *_), *_ = socket.recv_fds(wire, 1 << 20, 1)
         os.dup2(output, 1)
@@ -61,10 +68,10 @@ def serve(wire: socket.socket) -> None:
         os.close(output)
         code = _run(**json.loads(message))
         wire.send(str(code).encode())
-        _silence()
+        _quieten()
 
 
-def _silence() -> None:
+def _quieten() -> None:
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 1)
     os.dup2(nothing, 2)
@@ -117,8 +124,9 @@ def _run(
     from dbt.adapters.duckdb.connections import DuckDBConnectionManager
     from dbt.cli.main import cli
 
-    os.environ.clear()
-    os.environ.update(environment)
+    # The process is one command's at a time, and has one thread.
+    os.environ.clear()  # noqa: TID251
+    os.environ.update(environment)  # noqa: TID251
     os.chdir(folder)
     sys.argv = ["dbt", *args]
     signal.signal(signal.SIGINT, on_interrupt)

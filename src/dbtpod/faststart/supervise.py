@@ -3,7 +3,7 @@
 `prefect flow-run execute` does the same with three interpreters in a row. What it gives is Prefect's own code here
 too: the executor reports an engine that dies as Crashed, the observer ends a run that is cancelled, the control
 channel gives the engine the reason for its end. The names are private, in `supervisor`, `forked` and `engine`
-too: a test pins them, and `boot` falls back where they are gone.
+too: `boot` looks at them, as `parts` has them, before it imports this module.
 """
 
 import asyncio
@@ -23,6 +23,7 @@ from dbtpod.faststart.forked import Dbt, Engine
 from dbtpod.faststart.preloaded import Preloaded
 from dbtpod.faststart.supervisor import Supervisor
 from dbtpod.pod import alone, contact, limits
+from dbtpod.settings import add_to_environment, environment
 
 
 def run(wire: socket.socket, dbt_pid: int) -> int:
@@ -32,9 +33,10 @@ def run(wire: socket.socket, dbt_pid: int) -> int:
     """
     if threading.active_count() > 1:
         raise RuntimeError(f"A thread was started before the fork: {threading.enumerate()}.")
-    flow_run_id = UUID(os.environ["PREFECT__FLOW_RUN_ID"])
-    scratch = limits.scratch(os.environ)
-    os.environ.update(limits.for_duckdb(scratch))
+    given = environment()
+    flow_run_id = UUID(given["PREFECT__FLOW_RUN_ID"])
+    scratch = limits.scratch(given)
+    add_to_environment(limits.for_duckdb(scratch))
     dbt_process = os.pidfd_open(dbt_pid)
     (control, to_engine), (status, to_flow) = os.pipe(), os.pipe()
     parent = os.getpid()
@@ -49,9 +51,7 @@ def run(wire: socket.socket, dbt_pid: int) -> int:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
     os.close(to_engine)
     os.close(to_flow)
-    # For bug reports: the plain `dbt`, without patches.
-    if os.environ.get("DBTPOD_PLAIN_DBT") != "1":
-        process.launch_by(Preloaded(wire, dbt_process, status).launch)
+    process.launch_by(Preloaded(wire, dbt_process, status).launch)
     return engine.run(flow_run_id, control)
 
 
@@ -69,6 +69,6 @@ async def _supervise(flow_run_id: UUID, pid: int, to_engine: int, dbt: Dbt, scra
             contact.say(reason)
             return 0
         began = flow_run.state.timestamp.timestamp() if flow_run.state else time.time()
-        of_pod = limits.Limits(limits.deadline(os.environ, began), scratch)
+        of_pod = limits.Limits(limits.deadline(environment(), began), scratch)
         supervisor = Supervisor(context, flow_run, Engine(pid, to_engine, context.control_channel), of_pod)
         return await supervisor.run(terminating, dbt)

@@ -3,7 +3,6 @@
 Whoever ends it sets the run's next state, before dbt is stopped: a pod that is evicted may have two seconds.
 """
 
-import os
 import socket
 from collections.abc import Awaitable, Callable
 
@@ -21,12 +20,13 @@ from prefect.utilities.engine import propose_state
 
 from dbtpod.faststart.forked import Dbt, Engine
 from dbtpod.pod import contact, limits
+from dbtpod.settings import environment
 
 # From the flow run's last state to the engine's end: for logs that the API does not take.
 FLUSH_SECONDS = 15.0
 # More than dbt gets to stop, less than Kubernetes gives to a pod.
 GRACE_SECONDS = 15.0
-# The engine is ended after that even where the API has not taken the run's next state, which goes on being sent.
+# The engine is ended after that even where the API has not taken the run's next state, which is still being sent.
 STATE_SECONDS = 10.0
 # Between two looks at the pod's limits; kubelet looks at a pod's files less often.
 LOOK_SECONDS = 5.0
@@ -80,7 +80,7 @@ class Supervisor:
     async def _on_sigterm(self, terminating: anyio.Event) -> None:
         """End the run as its pod is being removed."""
         await terminating.wait()
-        intent = os.environ.get(_ON_SIGTERM, "").lower()
+        intent = environment().get(_ON_SIGTERM, "").lower()
         if found := self._limits.behind_sigterm():
             await self._end(lambda: self._fail(found))
         elif intent == "reschedule":
@@ -142,6 +142,6 @@ class Supervisor:
         state = (await self._context.client.read_flow_run(self._id)).state
         # Crashed is no end here: whoever watches the pods may have been quicker than we.
         if state is None or not state.is_final() or state.is_crashed():
-            pod = os.environ.get("POD_NAME", socket.gethostname())
+            pod = environment().get("POD_NAME", socket.gethostname())
             message = f"Kubernetes ended the pod {pod} (SIGTERM: an eviction, a drain or a deletion)."
             await propose_state(self._context.client, AwaitingRetry(message=message), flow_run_id=self._id)

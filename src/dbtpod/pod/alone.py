@@ -41,7 +41,7 @@ def hold(client: SyncPrefectClient, flow_run: FlowRun, due: float = 0) -> Iterat
     """Hold the run until the block ends; False where another pod runs it.
 
     One that holds it and does not run it, because it ends or waits until `due` (seconds since the epoch), is waited
-    for. Where there is no volume that keeps a lock, the block goes on without: the flow says what is wrong with it.
+    for. Where there is no volume that keeps a lock, the block runs without: the flow says what is wrong with it.
     """
     file = _file(flow_run)
     try:

@@ -17,7 +17,7 @@ from dbtpod.registration.prefect_yaml import Deployment, parse
 
 @dataclass(frozen=True)
 class PrefectFile:
-    """A prefect.yaml without mistakes."""
+    """A prefect.yaml without errors."""
 
     path: Path
     pool: str
@@ -25,7 +25,7 @@ class PrefectFile:
 
 
 def read(path: Path, pool: str | None = None, environment: Mapping[str, str] | None = None) -> PrefectFile:
-    """Read and check prefect.yaml; DeploymentsInvalid lists every mistake with its line, its value and the fix.
+    """Read and check prefect.yaml; DeploymentsInvalid lists every error with its line, its value and the fix.
 
     `pool` is the work pool that all deployments must name; without it, the one that the first names.
     """
@@ -105,7 +105,7 @@ def _substitute(value: Any, environment: Mapping[str, str], at: Place, problems:
 
 
 def _message(path: Path, content: dict[str, Any], lines: Mapping[Place, int], problems: list[Problem]) -> str:
-    count = "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
+    count = "1 error" if len(problems) == 1 else f"{len(problems)} errors"
     found = sorted((_line(place, lines), _with_value(place, text, content)) for place, text in problems)
     return "\n".join([f"{path} has {count}; nothing was changed.", *(f"  line {line}: {text}" for line, text in found)])
 

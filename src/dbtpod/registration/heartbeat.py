@@ -17,7 +17,7 @@ from prefect.events.schemas.events import ResourceSpecification
 from prefect.exceptions import PrefectHTTPStatusError
 
 # Three of the pods' heartbeats, which come every 30 s. A server that is away for less loses no run.
-SILENCE = timedelta(seconds=90)
+HEARTBEAT_TIMEOUT = timedelta(seconds=90)
 # After these no heartbeat is due: the run ended, or waits without a pod. A state of another name does no harm where it
 # ends the run: the server never makes an ended run Crashed, nor a cancelling one, which has its own automation.
 QUIET_STATES = (
@@ -29,9 +29,9 @@ QUIET_STATES = (
 log = logging.getLogger("dbtpod.register")
 
 
-def automations(pool: str, deployments: Iterable[UUID], silence: timedelta = SILENCE) -> list[AutomationCore]:
+def automations(pool: str, deployments: Iterable[UUID], timeout: timedelta = HEARTBEAT_TIMEOUT) -> list[AutomationCore]:
     """The automations for the runs of these deployments only: pods of others may send fewer heartbeats."""
-    seconds = f"{silence.total_seconds():.0f} s"
+    seconds = f"{timeout.total_seconds():.0f} s"
     ids = sorted(f"prefect.deployment.{key}" for key in deployments)
     quiet = {f"prefect.flow-run.{state}" for state in QUIET_STATES}
     beat = "prefect.flow-run.heartbeat"
@@ -39,7 +39,7 @@ def automations(pool: str, deployments: Iterable[UUID], silence: timedelta = SIL
         AutomationCore(
             name=f"{pool}: end runs whose pod is gone",
             description=_DESCRIPTION,
-            trigger=_absence({beat}, {beat} | quiet, ids, silence),
+            trigger=_absence({beat}, {beat} | quiet, ids, timeout),
             actions=[
                 _change(StateType.CRASHED, f"No heartbeat for {seconds}: its pod is gone, or does not reach Prefect.")
             ],
@@ -48,7 +48,7 @@ def automations(pool: str, deployments: Iterable[UUID], silence: timedelta = SIL
             name=f"{pool}: end cancelled runs whose pod is gone",
             description=_DESCRIPTION,
             # The server lets a cancelling run go nowhere else.
-            trigger=_absence({"prefect.flow-run.Cancelling"}, {"prefect.flow-run.Cancelled"}, ids, silence),
+            trigger=_absence({"prefect.flow-run.Cancelling"}, {"prefect.flow-run.Cancelled"}, ids, timeout),
             actions=[
                 _change(
                     StateType.CANCELLED,
@@ -62,7 +62,7 @@ def automations(pool: str, deployments: Iterable[UUID], silence: timedelta = SIL
 _DESCRIPTION = "Made by dbtpod.register, which writes it anew when it differs."
 
 
-def _absence(after: set[str], expect: set[str], deployments: list[str], silence: timedelta) -> EventTrigger:
+def _absence(after: set[str], expect: set[str], deployments: list[str], timeout: timedelta) -> EventTrigger:
     return EventTrigger(
         posture=Posture.Proactive,
         after=after,
@@ -73,7 +73,7 @@ def _absence(after: set[str], expect: set[str], deployments: list[str], silence:
         ),
         for_each={"prefect.resource.id"},
         threshold=1,
-        within=silence,
+        within=timeout,
     )
 
 

@@ -1,4 +1,4 @@
-"""A mapping of a YAML file as a pydantic model that finds all its mistakes together, each with its place and fix."""
+"""A mapping of a YAML file as a pydantic model that finds all its errors together, each with its place and fix."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class Around:
 
 
 class StrictMapping(BaseModel):
-    """A mapping of the file. All its mistakes are found together, each with its place and what to write instead."""
+    """A mapping of the file. All its errors are found together, each with its place and what to write instead."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 

@@ -1,4 +1,4 @@
-"""prefect.yaml as models: their fields are the keys, the types and the rules; what else is a mistake, in `rules`.
+"""prefect.yaml as models: their fields are the keys, the types and the rules; what else is an error, in `rules`.
 
 `prefect deploy` forgives what a person would not: it ignores unknown keys, deploys unset variables as empty text, and
 fails at an `sla` after it has changed the deployment.
@@ -190,7 +190,7 @@ class PrefectYaml(StrictMapping):
 
 
 def parse(content: dict[str, Any], around: Around) -> tuple[Deployment, ...] | list[Problem]:
-    """Parse the content of a prefect.yaml, whose variables are filled in; its mistakes, with their places, if any."""
+    """Parse the content of a prefect.yaml, whose variables are filled in; its errors, with their places, if any."""
     try:
         return tuple(PrefectYaml.model_validate(content, context=around).deployments)
     except ValidationError as error:

@@ -43,7 +43,7 @@ class Shown:
         self.sender = EventSender(self.warn)
 
     def attempt(self, change: Callable[[], None]) -> None:
-        """Do it, unless an earlier one failed: one warning says so, the log goes on, and dbt is not disturbed."""
+        """Do it, unless an earlier one failed: one warning says so, the log continues, and dbt is not disturbed."""
         if self.is_disabled:
             return
         try:

@@ -24,7 +24,7 @@ _ANSWER_SECONDS = 20.0
 RETRY_SECONDS = 5.0
 # A server that is killed loses what it has taken and not yet written, so the newest events are sent again after a
 # failure, and after a pause in which a server could have been replaced. It recognizes an event that it has by its id.
-REMEMBERED_SECONDS, SILENCE_SECONDS = 60.0, 10.0
+REMEMBERED_SECONDS, QUIET_SECONDS = 60.0, 10.0
 # For the events still on their way at the end of a flow.
 LAST_SECONDS = 6.0
 
@@ -33,7 +33,7 @@ Maker = Callable[[], Sequence[Event]]
 
 @contextmanager
 def no_retry_client() -> Iterator[SyncPrefectClient]:
-    """A client without retries: Prefect's own go on for minutes, in which nothing could be reported."""
+    """A client without retries: Prefect's own last for minutes, in which nothing could be reported."""
     with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
         yield _client(PREFECT_API_URL.value())
 
@@ -54,7 +54,7 @@ class EventSender:
     """Takes makers of events while its block runs; leaving the block waits `LAST_SECONDS` at most for the rest.
 
     `warn` is called at most twice: when the API cannot be used, and when the block was left before all was sent.
-    The thread goes on with what is left for as long as the process lives, and never holds up the process's end.
+    The thread continues with what is left for as long as the process lives, and never holds up the process's end.
     """
 
     def __init__(self, warn: Callable[[str], None]) -> None:
@@ -100,7 +100,7 @@ class EventSender:
                 while makers := self._take():
                     self._post(client, [event for maker in makers for event in maker()])
                     self._sent += len(makers)
-        except Exception as error:  # a private name that is gone, too: sight is lost, the build goes on
+        except Exception as error:  # a private name that is gone, too: sight is lost, the build is not
             self._complain(error)
 
     def _take(self) -> list[Maker]:
@@ -124,14 +124,14 @@ class EventSender:
     def _post(self, client: SyncPrefectClient, events: list[Event]) -> None:
         """Send until it is taken."""
         news = [event.model_dump(mode="json") for event in events]
-        again = self._remembered_after(SILENCE_SECONDS)
+        again = self._remembered_after(QUIET_SECONDS)
         is_last = False
         while news:
             try:
                 _send(client, [*again, *news])
                 if not again:
                     # The request may have waited long, for a server that took the place of the one before.
-                    _send(client, self._remembered_after(SILENCE_SECONDS))
+                    _send(client, self._remembered_after(QUIET_SECONDS))
                 break
             except HTTPError as error:
                 if is_last or (isinstance(error, HTTPStatusError) and not _is_transient(error)):
@@ -144,9 +144,9 @@ class EventSender:
         self._failing = False
         self._remember(news)
 
-    def _remembered_after(self, silence: float) -> list[Any]:
+    def _remembered_after(self, quiet: float) -> list[Any]:
         """The events to send again if the last one was taken that long ago."""
-        if not self._remembered or time.monotonic() - self._remembered[-1][0] < silence:
+        if not self._remembered or time.monotonic() - self._remembered[-1][0] < quiet:
             return []
         return [event for _, event in self._remembered]
 
@@ -162,7 +162,7 @@ class EventSender:
             self._warned = True
             self._warn(
                 f"The Prefect UI cannot follow dbt's nodes ({type(error).__name__}: {error}); "
-                "the build goes on, and so do its log lines."
+                "the build continues, and so do its log lines."
             )
 
 

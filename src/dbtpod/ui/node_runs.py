@@ -27,7 +27,7 @@ from dbtpod.ui.progress import Progress
 class NodeRuns:
     """The task runs of one flow run's nodes, over all its dbt commands; entered by the flow for its length.
 
-    Nothing here raises, or waits for the API: where task runs cannot be made, one warning says so and the log goes on.
+    Nothing here raises, or waits for the API: where no task run can be made, one warning says so and the log continues.
     Only the end of the block waits for those that are still on their way, and not for long.
     """
 

@@ -1,4 +1,4 @@
-"""How far a dbt command is: a line in the log, and a bar in Prefect that moves while the run goes on."""
+"""How far a dbt command is: a line in the log, and a bar in Prefect that moves while the run lasts."""
 
 import threading
 import time

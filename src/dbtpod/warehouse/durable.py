@@ -60,7 +60,7 @@ def access_problem(path: Path, right: int) -> str:
         return (
             f"{path} is on a volume that is mounted read-only, and a run that builds must write to it. Look for "
             "readOnly: true at the pod's volume or mount. A disk error makes the kernel do the same: see the node's "
-            "kernel log. Runs that only read go on."
+            "kernel log. Runs that only read continue."
         )
     status = path.stat()
     verb = "write to" if right & os.W_OK else "read"

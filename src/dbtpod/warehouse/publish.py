@@ -70,19 +70,19 @@ class Publisher:
             self.volume.owner.unlink(missing_ok=True)
         return generation
 
-    def adopt(self) -> Generation:
+    def import_database(self) -> Generation:
         """Make a generation of the database that somebody brought: it has no owner.json, and no run built it."""
         looked_at = identity(self.volume.database)
 
         def check(path: Path) -> None:
             lock.check_held(self.volume.lock)
-            _check_file(path, looked_at, "adopted")
+            _check_file(path, looked_at, "imported")
             if os.path.lexists(self.volume.owner):
                 raise WarehouseUnusable(
                     f"{self.volume.owner} appeared meanwhile: {path} is now a run's. Run this again."
                 )
 
-        return self._publish("adopted", [], check)
+        return self._publish("imported", [], check)
 
     def _publish(self, run: str, artifacts: Sequence[Path], check: Callable[[Path], None]) -> Generation:
         check(self.volume.database)

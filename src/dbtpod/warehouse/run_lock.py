@@ -12,7 +12,7 @@ _SUFFIX = ".lock"
 
 
 def path(runs_dir: Path, run_id: str) -> Path:
-    """Return the file that stands for the run; beside its folder, which goes when the run starts over."""
+    """Return the file that stands for the run; beside its folder, which goes when the run restarts."""
     return runs_dir / f"{run_id}{_SUFFIX}"
 
 

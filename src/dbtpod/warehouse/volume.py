@@ -16,6 +16,7 @@ import tempfile
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 
 from dbtpod.errors import SettingsError
@@ -101,7 +102,7 @@ class Volume:
         """Move what is damaged or in the way out of it, to where a person finds it; return its new name."""
         self.aside.mkdir(exist_ok=True)
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{'-'.join(path.relative_to(self.root).parts)}"
-        names = (name, *(f"{name}-{count}" for count in range(2, 10**6)))
+        names = (f"{name}-{number}" if number > 1 else name for number in count(1))
         target = next(self.aside / one for one in names if not os.path.lexists(self.aside / one))
         path.rename(target)
         durable.sync(path.parent)

@@ -59,7 +59,7 @@ class BuiltFile(ABC):
 
     @abstractmethod
     def obstacle(self) -> str:
-        """Say why this run, started again, cannot go on with what is there; empty where it can."""
+        """Say why this run, started again, cannot resume with what is there; empty where it can."""
 
     @abstractmethod
     def publish(self, certificate: Certificate, artifacts: Sequence[Path]) -> Generation | None:
@@ -172,7 +172,7 @@ class WorkingCopy(BuiltFile):
     publishes = True
 
     def obstacle(self) -> str:
-        """Say why this run cannot go on with it: it is another's, or began from another generation."""
+        """Say why this run cannot resume with it: it is another's, or began from another generation."""
         owner, _ = facts.owner(self.volume.owner)
         is_own = self.path.exists() and owner is not None and owner.run == self._run_id
         if is_own and owner and owner.base == self._publisher.generations.current():
@@ -184,7 +184,7 @@ class WorkingCopy(BuiltFile):
         return self._publisher.publish(certificate, artifacts)
 
     def _keeps_brought(self) -> bool:
-        generation = self._publisher.adopt()
+        generation = self._publisher.import_database()
         self._log.info(
             "%s was not made by a run: it became generation %d, and this run builds on a copy of it.",
             *(self.path, generation.number),

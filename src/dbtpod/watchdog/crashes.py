@@ -37,7 +37,7 @@ def explain(sight: Sight, run: Run, server: Server) -> None:
 
 
 def end_at_deadline(sight: Sight, run: Run, server: Server, cluster: Cluster) -> None:
-    """End a run that goes on although its Job's deadline has passed: a pod that is ended puts its run back."""
+    """End a run that still runs although its Job's deadline has passed: a pod that is ended puts its run back."""
     passed = [(job, at) for job in sight.jobs.get(run.id, []) if (at := failed_at(job, DEADLINE))]
     if not passed or run.type == "CANCELLING":
         return

@@ -16,7 +16,7 @@ class Health:
         self.ready, self.worker_is_lost, self._beaten_at = False, False, time.monotonic()
 
     def beat(self) -> None:
-        """Record that the loop goes on; called for each request, so that many slow ones are no standstill."""
+        """Record that the loop is alive; called for each request, so that many slow ones are no standstill."""
         self._beaten_at = time.monotonic()
 
     def answers(self, path: str) -> bool:

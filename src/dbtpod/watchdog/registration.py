@@ -17,7 +17,7 @@ from dbtpod.watchdog.watch import Watch
 
 # Helm's hook, which comes a few seconds after the worker is Ready, is left to do it.
 PATIENCE_SECONDS = 40
-# A registration that failed for a mistake fails again.
+# A registration that failed for an error in the file fails again.
 AGAIN_SECONDS = 300
 # One that ended well has written the digest; if it is not there after this time, it was lost since.
 DONE_SECONDS = 60

@@ -10,7 +10,7 @@ from dbtpod.watchdog.stuck import CREATING, Obstacle, has_no_pod, obstacle_of_jo
 from dbtpod.watchdog.watch import Watch
 
 # A registry or a new Secret may be a moment late; a person who typed a wrong tag should not wait longer.
-MISTAKE_SECONDS = 60
+MISCONFIGURED_SECONDS = 60
 # A pod has reached Prefect a few seconds after its start; a slow node may take a minute.
 SILENT_SECONDS = 90
 # Before that the event that says why a Job has no pod may not be there.
@@ -69,10 +69,10 @@ class Starting:
                 self.server.warn(run, message)
 
     def _is_over(self, item: Object, obstacle: Obstacle) -> bool:
-        # Since when it is a mistake counts: an image that is pulled again after an error is one all along.
+        # Since when it is a misconfiguration counts: an image that is pulled again after an error is one all along.
         key = f"obstacle {item['metadata']['uid']}"
         seconds = self.watch.seconds(key)
-        return (obstacle.mistake and seconds >= MISTAKE_SECONDS) or age(item) >= self.timeout
+        return (obstacle.is_misconfiguration and seconds >= MISCONFIGURED_SECONDS) or age(item) >= self.timeout
 
     def _end(self, run: Run | None, job: str, message: str) -> None:
         if run and run.type == "RUNNING":

@@ -21,7 +21,7 @@ CONTROLLER = "See whether Kubernetes' controller manager runs."
 # Its event says more than its status.
 CREATING = "ContainerCreating"
 # Waiting reasons of a container that only a person can correct.
-MISTAKES = {
+MISCONFIGURATIONS = {
     "ErrImagePull": IMAGE,
     "ImagePullBackOff": IMAGE,
     "InvalidImageName": IMAGE,
@@ -39,7 +39,7 @@ class Obstacle:
     detail: str
     advice: str
     # True: waiting cannot help. False: a node, a volume or an image may still arrive.
-    mistake: bool
+    is_misconfiguration: bool
 
     def __str__(self) -> str:
         """Say what happened in one line, and what to do in the next."""
@@ -73,7 +73,7 @@ def obstacle_of_job(event: str) -> Obstacle:
 def _waiting_container(status: Mapping[str, Any]) -> Obstacle | None:
     for container in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
         waiting = container.get("state", {}).get("waiting", {})
-        if advice := MISTAKES.get(waiting.get("reason", "")):
+        if advice := MISCONFIGURATIONS.get(waiting.get("reason", "")):
             return Obstacle(waiting["reason"], waiting.get("message", ""), advice, True)
     return None
 

@@ -6,9 +6,9 @@ import pytest
 
 import volume_damage as damaged
 import warehouse
-from dbtpod import cli
 from dbtpod.warehouse.warehouse import DuckDBFile
 from volume_damage import Say
+from warehouse import Command
 
 
 @pytest.fixture(scope="session")
@@ -23,16 +23,11 @@ def kept(pristine: DuckDBFile, memory: Path) -> DuckDBFile:
 
 
 @pytest.fixture
-def say(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Say:
+def say(command: Command) -> Say:
     """Run a command of `generations`; its exit code, and all that it says."""
-    (tmp_path / "project").mkdir()
-    (tmp_path / "project" / "dbt_project.yml").touch()
-    monkeypatch.setenv("DBT_PROJECT_DIR", str(tmp_path / "project"))
 
     def run(kept: DuckDBFile, *arguments: str) -> tuple[int, str]:
-        monkeypatch.setenv("DUCKDB_PATH", str(kept.volume.database))
-        code = cli.main(["generations", *arguments])
-        out, err = capsys.readouterr()
-        return code, out + err
+        done = command(kept, *arguments)
+        return done.returncode, done.stdout + done.stderr
 
     return run

@@ -14,6 +14,8 @@ import volume_damage as damaged
 import warehouse
 from dbtpod.errors import VolumeFull, WarehouseUnusable
 from dbtpod.warehouse import health
+from dbtpod.warehouse.publish import Publisher
+from dbtpod.warehouse.volume import Volume
 from dbtpod.warehouse.warehouse import DuckDBFile
 from dbtpod.warehouse.working_copy import WorkingCopy
 from record import DATA
@@ -124,7 +126,7 @@ def test_where_no_generation_is_whole_nothing_begins_from_nothing_until_a_person
     shutil.copy(backup, kept.volume.database)
     damaged.build(kept)
     assert damaged.history(kept.readable) == [1, 2, 3]
-    assert [one.run for one in kept.generations.all()][3:] == ["adopted", "run"]
+    assert [one.run for one in kept.generations.all()][3:] == ["imported", "run"]
 
 
 def test_a_link_to_generations_that_are_all_gone_is_not_a_new_volume(kept: DuckDBFile) -> None:
@@ -159,8 +161,7 @@ def test_a_copy_of_the_link_alone_becomes_a_generation_by_repair(kept: DuckDBFil
 def test_builds_under_another_files_name_are_found_and_named(kept: DuckDBFile) -> None:
     kept.volume.database.unlink()
     kept.volume.owner.unlink()
-    other = warehouse.new(kept.volume.root)
-    object.__setattr__(other, "duckdb_path", kept.volume.database.with_name("shop.duckdb"))
+    other = DuckDBFile(Publisher(Volume(kept.volume.database.with_name("shop.duckdb")), keep=3))
 
     with pytest.raises(WarehouseUnusable, match=r"holds no shop.duckdb, but warehouse.duckdb: DUCKDB_PATH has another"):
         damaged.build(other)
@@ -204,7 +205,7 @@ def test_a_file_brought_after_a_published_build_becomes_a_generation(kept: DuckD
     damaged.build(kept)
 
     assert damaged.history(kept.readable) == [1, 2, 3]
-    assert "adopted" in [one.run for one in kept.generations.all()]
+    assert "imported" in [one.run for one in kept.generations.all()]
 
 
 def test_a_link_where_the_working_copy_belongs_is_refused_and_not_published(kept: DuckDBFile, tmp_path: Path) -> None:

@@ -104,7 +104,6 @@ def test_on_a_volume_of_another_user_readers_read(foreign: DuckDBFile) -> None:
 def test_a_run_that_builds_on_a_volume_of_another_user_gets_the_owner_and_what_to_set(foreign: DuckDBFile) -> None:
     answer = as_pod(lambda: foreign.volume.check(writes=True))
 
-    assert "may not write to" in answer or os.getuid()
     assert re.search(
         r"uid \d+ \(gid \d+\) may not write to .*: it belongs to uid \d+ and gid \d+, with mode 0555", answer
     )

@@ -4,7 +4,7 @@ import gzip
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import duckdb
@@ -12,7 +12,7 @@ import pytest
 
 import warehouse
 from dbtpod.errors import WarehouseBusy, WarehouseUnusable
-from dbtpod.warehouse.warehouse import DuckDBFile
+from dbtpod.warehouse.warehouse import DuckDBFile, InPlace
 from record import DATA
 
 NEWER = DATA / "written-by-duckdb-2.0.0.duckdb.gz"
@@ -89,7 +89,7 @@ def test_a_file_that_no_run_made_becomes_a_generation_and_survives_a_failed_buil
 
     assert warehouse.rows(kept.readable) == 12
     assert warehouse.rows(kept.volume.database) == 12
-    assert [generation.run for generation in kept.generations.all()] == ["adopted"]
+    assert [generation.run for generation in kept.generations.all()] == ["imported"]
 
 
 def test_a_run_finds_its_own_working_copy_again_unless_something_else_was_made_current(kept: DuckDBFile) -> None:
@@ -139,11 +139,11 @@ def test_a_working_copy_that_a_shell_writes_to_is_not_taken_away(kept: DuckDBFil
         (b"", "not a valid DuckDB database file"),
     ],
 )
-@pytest.mark.parametrize("publishing", [True, False])
+@pytest.mark.parametrize("new", [warehouse.new, warehouse.in_place])
 def test_a_file_that_this_duckdb_cannot_read_is_named_and_kept(
-    tmp_path: Path, content: bytes, said: str, publishing: bool
+    tmp_path: Path, content: bytes, said: str, new: Callable[[Path], DuckDBFile | InPlace]
 ) -> None:
-    kept = warehouse.new(tmp_path, publish=publishing)
+    kept = new(tmp_path)
     kept.volume.work.mkdir()
     kept.volume.database.write_bytes(content)
 

@@ -16,28 +16,15 @@ from dbtpod.errors import WarehouseBusy, WarehouseUnusable
 from dbtpod.generations import Change
 from dbtpod.warehouse import lock
 from dbtpod.warehouse.warehouse import DuckDBFile
+from warehouse import Command
 
 
-def run(kept: DuckDBFile, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    kept.project_dir.mkdir(exist_ok=True)
-    (kept.project_dir / "dbt_project.yml").touch()
-    return subprocess.run(
-        [Path(sys.executable).with_name("dbtpod"), "generations", *arguments],
-        env=os.environ
-        | {"DUCKDB_PATH": str(kept.volume.database), "DBT_PROJECT_DIR": str(kept.project_dir)}
-        | environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-
-
-def test_list_names_each_generation_its_run_and_the_one_that_readers_see(kept: DuckDBFile) -> None:
+def test_list_names_each_generation_its_run_and_the_one_that_readers_see(kept: DuckDBFile, command: Command) -> None:
     warehouse.build(kept, 1, "quick-fox")
     warehouse.build(kept, 2, "slow-owl")
     kept.publisher.roll_back(1)
 
-    header, first, second = run(kept, "list").stdout.splitlines()
+    header, first, second = command(kept, "list").stdout.splitlines()
 
     assert header.split() == ["number", "published", "size", "by", "built", "run"]
     assert first.startswith("* 1 ")
@@ -46,11 +33,26 @@ def test_list_names_each_generation_its_run_and_the_one_that_readers_see(kept: D
     assert f"DuckDB {duckdb.__version__}  from 1        slow-owl" in second
 
 
-def test_list_of_an_empty_volume_says_so(kept: DuckDBFile) -> None:
-    assert run(kept, "list").stdout == "Nothing is published.\n"
+def test_list_of_an_empty_volume_says_so_by_the_installed_command(kept: DuckDBFile) -> None:
+    project = kept.volume.root / "dbt_project"
+    project.mkdir()
+    (project / "dbt_project.yml").touch()
+    given = {"DUCKDB_PATH": str(kept.volume.database), "DBT_PROJECT_DIR": str(project)}
+
+    done = subprocess.run(
+        [Path(sys.executable).with_name("dbtpod"), "generations", "list"],
+        env=os.environ | given,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert (done.returncode, done.stdout) == (0, "Nothing is published.\n")
 
 
-def test_diff_shows_what_came_went_and_changed_with_rows_and_leaves_out_what_is_equal(kept: DuckDBFile) -> None:
+def test_diff_shows_what_came_went_and_changed_with_rows_and_leaves_out_what_is_equal(
+    kept: DuckDBFile, command: Command
+) -> None:
     warehouse.check_out(kept)
     with duckdb.connect(kept.volume.database) as connection:
         connection.execute("CREATE TABLE gone AS FROM range(3)")
@@ -67,15 +69,15 @@ def test_diff_shows_what_came_went_and_changed_with_rows_and_leaves_out_what_is_
         connection.execute("CREATE OR REPLACE VIEW seen AS SELECT 2 AS a")
     warehouse.publish_as(kept)
 
-    assert generations.diff(kept, 1, 2) == [
+    assert generations.diff(kept.generations, 1, 2) == [
         Change('"odd ""name".corrected', "changed", 1, 1),
         Change("main.fresh", "added", None, 7),
         Change("main.gone", "removed", 3, None),
         Change("main.grown", "changed", 5, 6),
         Change("main.seen", "changed", None, None),
     ]
-    assert "changed  main.grown" in run(kept, "diff", "1", "2").stdout
-    assert run(kept, "diff", "2", "2").stdout == "2 and 2 hold the same.\n"
+    assert "changed  main.grown" in command(kept, "diff", "1", "2").stdout
+    assert command(kept, "diff", "2", "2").stdout == "2 and 2 hold the same.\n"
 
 
 @pytest.mark.parametrize(
@@ -86,7 +88,7 @@ def test_diff_shows_what_came_went_and_changed_with_rows_and_leaves_out_what_is_
         [("größe", "Straße 1"), ("select", "order"), ('"', "'"), ("%s", "{0}"), ("main", "line\nfeed"), (" ", "- -")],
     ],
 )
-def test_diff_tells_tables_of_any_name_apart(kept: DuckDBFile, names: list[tuple[str, str]]) -> None:
+def test_diff_tells_tables_of_any_name_apart(kept: DuckDBFile, command: Command, names: list[tuple[str, str]]) -> None:
     """The catalog's name is `warehouse`, and a schema may have the same."""
 
     def build(rows: int) -> None:
@@ -101,10 +103,10 @@ def test_diff_tells_tables_of_any_name_apart(kept: DuckDBFile, names: list[tuple
     build(1)
     build(2)
 
-    changes = generations.diff(kept, 1, 2)
+    changes = generations.diff(kept.generations, 1, 2)
 
     assert sorted((one.rows_before, one.rows_after) for one in changes) == [(n + 1, n + 2) for n in range(len(names))]
-    done = run(kept, "diff", "1", "2")
+    done = command(kept, "diff", "1", "2")
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == len(names) + 1
 
@@ -121,14 +123,14 @@ def test_diff_sees_a_change_beside_a_column_that_is_called_like_anything_else(ke
             connection.execute("CREATE SCHEMA IF NOT EXISTS t; CREATE OR REPLACE VIEW t.t AS FROM warehouse.main.t")
         warehouse.publish_as(kept)
 
-    assert generations.diff(kept, 1, 2) == [Change("main.t", "changed", 1, 1)]
+    assert generations.diff(kept.generations, 1, 2) == [Change("main.t", "changed", 1, 1)]
 
 
-def test_after_a_rollback_readers_and_the_next_build_go_on_from_there(kept: DuckDBFile) -> None:
+def test_after_a_rollback_readers_and_the_next_build_go_on_from_there(kept: DuckDBFile, command: Command) -> None:
     for rows in (1, 2, 3):
         warehouse.build(kept, rows)
 
-    done = run(kept, "rollback", "2")
+    done = command(kept, "rollback", "2")
 
     assert "Readers now see generation 2" in done.stdout
     assert "To undo: dbtpod generations rollback 3" in done.stdout
@@ -169,11 +171,11 @@ def test_a_rollback_to_a_damaged_generation_changes_nothing(kept: DuckDBFile) ->
     ],
 )
 def test_a_mistake_ends_with_one_plain_sentence(
-    kept: DuckDBFile, arguments: list[str], environment: dict[str, str], said: str
+    kept: DuckDBFile, command: Command, arguments: list[str], environment: dict[str, str], said: str
 ) -> None:
     warehouse.build(kept, 1)
 
-    done = run(kept, *arguments, **environment)
+    done = command(kept, *arguments, **environment)
 
     assert done.returncode == 1
     assert done.stdout == ""

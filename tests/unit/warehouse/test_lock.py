@@ -121,8 +121,8 @@ def test_a_failed_block_gives_the_lock_back(path: Path) -> None:
     with pytest.raises(ValueError, match="model failed"), lock.hold(path, me(), timeout=0):
         raise ValueError("model failed")
 
-    with lock.hold(path, me(), timeout=0):
-        pass
+    with lock.hold(path, me("next"), timeout=0):
+        assert json.loads(path.read_text())["run"] == "next"
 
 
 def test_a_child_forked_by_the_holder_does_not_keep_the_lock(path: Path) -> None:
@@ -131,8 +131,8 @@ def test_a_child_forked_by_the_holder_does_not_keep_the_lock(path: Path) -> None
         if child == 0:
             signal.pause()
     try:
-        with lock.hold(path, me(), timeout=0):
-            pass
+        with lock.hold(path, me("next"), timeout=0):
+            assert json.loads(path.read_text())["run"] == "next"
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)

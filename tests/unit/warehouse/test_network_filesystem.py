@@ -50,4 +50,14 @@ def test_a_volume_on_a_network_filesystem_is_refused_with_the_way_out(tmp_path: 
 
 
 def test_this_machines_disk_is_accepted(tmp_path: Path) -> None:
+    mounts = Path("/proc/self/mountinfo")
+    kind = lock.filesystem(mounts.read_text(), tmp_path)
+
     lock.check_filesystem(tmp_path, allow_network=False)
+
+    assert kind != "unknown"
+    # The same folder is refused where the kernel says that it is mounted from elsewhere.
+    elsewhere = tmp_path / "mountinfo"
+    elsewhere.write_text(f"{mounts.read_text()}999 22 0:60 / {tmp_path} rw - nfs4 10.0.0.1:/export rw\n")
+    with pytest.raises(WarehouseUnusable, match="network filesystem"):
+        lock.check_filesystem(tmp_path, allow_network=False, mounts=elsewhere)

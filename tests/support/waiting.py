@@ -1,0 +1,22 @@
+"""Waiting for a condition, the one way in all tests."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+# Between two looks: soon at first, and later not too often for conditions that are a process or a request.
+FIRST_PAUSE_SECONDS = 0.01
+PAUSE_SECONDS = 0.2
+
+T = TypeVar("T")
+
+
+def until(condition: Callable[[], T | None], seconds: float = 60, what: str = "") -> T:
+    """Wait for a condition and return its first true value; fail after a bound that only a broken feature reaches."""
+    deadline = time.monotonic() + seconds
+    pause = FIRST_PAUSE_SECONDS
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"{what or 'the condition'}: not within {seconds} s, but {found!r}"
+        time.sleep(pause)
+        pause = min(PAUSE_SECONDS, pause * 1.3)
+    return found
