@@ -4,7 +4,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
-IMAGE ?= dbtpod:$(VERSION)
+BASE := dbtpod:$(VERSION)
+IMAGE ?= dbtpod-demo:$(VERSION)
 CLUSTER ?= dbtpod
 NAMESPACE ?= dbtpod
 DBT_PROJECT ?= dbt_project
@@ -79,12 +80,17 @@ soak-faults: $(UV) ## the fault suite on a cluster, again and again, each time o
 	@for round in $$(seq $(FAULT_ROUNDS)); do echo "fault suite, round $$round of $(FAULT_ROUNDS)"; \
 	  $(UV) run --no-sync pytest tests/cluster -k "$(FAULTS)" --durations=0 || exit 1; done
 
-.PHONY: image
-image: ## builds the image; DBT_PROJECT=path bakes another project, EXTRA_PACKAGES=dbt-postgres another adapter
+BUILD := DOCKER_BUILDKIT=1 docker build --file image/Dockerfile --build-arg EXTRA_PACKAGES="$(EXTRA_PACKAGES)" \
+  --build-arg VERSION="$(VERSION)" --build-arg REVISION="$(shell git rev-parse HEAD 2>/dev/null || echo unknown)"
+
+.PHONY: base image
+base: ## the images that a project's own Dockerfile begins with
+	$(BUILD) --target runtime --tag "$(BASE)" .
+	$(BUILD) --target build --tag "$(BASE)-build" .
+
+image: ## the demo's image; DBT_PROJECT=path bakes another project in its place
 	@rm -rf build/dbt_project && mkdir -p build && cp -R "$(DBT_PROJECT)" build/dbt_project
-	DOCKER_BUILDKIT=1 docker build --file image/Dockerfile --tag "$(IMAGE)" \
-	  --build-arg DBT_PROJECT=build/dbt_project --build-arg EXTRA_PACKAGES="$(EXTRA_PACKAGES)" \
-	  --build-arg VERSION="$(VERSION)" --build-arg REVISION="$$(git rev-parse HEAD 2>/dev/null || echo unknown)" .
+	$(BUILD) --tag "$(IMAGE)" --build-arg DBT_PROJECT=build/dbt_project .
 
 .PHONY: up
 up: image ## a kind cluster with everything on it, ready to use

@@ -13,8 +13,10 @@ from release import Release
 # The strongest that a plain Job can be: the baked parse state, no telemetry; the image has bytecode.
 BARE = """
 mkdir -p /data/work /tmp/target
-cp "$DBT_PROJECT_DIR/target/writer/partial_parse.msgpack" /tmp/target/
-DBT_TARGET_PATH=/tmp/target DBT_LOG_PATH=/tmp/target DBT_PROFILES_DIR=$DBT_PROJECT_DIR {dbt}
+export DUCKDB_PATH=/data/work/warehouse.duckdb DBT_PROJECT_DIR=/opt/dbtpod/dbt_project
+export DBT_PROFILES_DIR=$DBT_PROJECT_DIR/.dbtpod/writer DBT_TARGET_PATH=/tmp/target DBT_LOG_PATH=/tmp/target
+cp "$DBT_PROFILES_DIR/dev/partial_parse.msgpack" /tmp/target/
+{dbt}
 code=$?
 echo "ended $(date +%s.%N)"
 cat /sys/fs/cgroup/memory.peak /sys/fs/cgroup/memory/memory.max_usage_in_bytes 2>/dev/null | sed 's/^/peak /'

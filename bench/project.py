@@ -4,9 +4,9 @@ from pathlib import Path
 
 PROFILE = """
 bench:
-  target: writer
+  target: dev
   outputs:
-    writer: {type: duckdb, path: "{{ env_var('DUCKDB_PATH') }}", threads: 4}
+    dev: {type: duckdb, path: warehouse.duckdb, threads: 4}
 """
 
 

@@ -6,6 +6,7 @@ targets, as a run that writes and as one that only reads (`baked_target`); what 
 """
 
 import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from dbtpod import settings
 from dbtpod.baked_target import BakedTarget, Parser
-from dbtpod.dbt import effective_profile, profile, yaml_file
+from dbtpod.dbt import effective_profile, packages, profile, yaml_file
 from dbtpod.dbt.project import CATALOG, DUCKDB, MADE, READER, WRITER, Facts, Project, find
 from dbtpod.dbt.rendering import Renderer, VariableMissing, variable
 from dbtpod.faststart import precompiled
@@ -31,6 +32,8 @@ def bake(environment: Mapping[str, str], say: Callable[[str], None]) -> None:
     for note in [*made.notes, *_other_file(made.facts, environment)]:
         say(note)
     _remove_others(folder, made.facts)
+    if done := _install_packages(environment):
+        say(done)
     with ThreadPoolExecutor() as side_by_side:
         lanes = [_targets(folder, made.facts, environment, only_reads) for only_reads in (False, True)]
         found = [line for lines in side_by_side.map(_bake, lanes) for line in lines]
@@ -38,6 +41,14 @@ def bake(environment: Mapping[str, str], say: Callable[[str], None]) -> None:
     for line in dict.fromkeys(found):
         say(line)
     say(f"Baked {folder}: profile `{made.facts.profile}`, target {', '.join(made.facts.targets)}.")
+
+
+def _install_packages(environment: Mapping[str, str]) -> str:
+    project = warehouse.project(settings.from_environment(environment))
+    # What the image has; a project elsewhere is not for an image.
+    root = Path.cwd() if project.folder.is_relative_to(Path.cwd()) else project.folder
+    with tempfile.TemporaryDirectory() as folder:
+        return packages.install(project, root, Path(folder))
 
 
 def _bake(targets: Iterable[BakedTarget]) -> list[str]:

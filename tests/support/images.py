@@ -19,7 +19,7 @@ import yaml
 from kube import IMAGE, REPO, command
 
 TAG = "for-tests"
-TEST_IMAGE = f"dbtpod:{TAG}"
+TEST_IMAGE = f"dbtpod-demo:{TAG}"
 REMOVED = "dbt-fact-orders-full-refresh"
 UNSCHEDULED = "dbt-smoke-hourly"
 

@@ -15,7 +15,7 @@ from typing import Any
 from waiting import until
 
 REPO = Path(__file__).parents[2]
-IMAGE = f"dbtpod:{version('dbtpod')}"
+IMAGE = f"dbtpod-demo:{version('dbtpod')}"
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 
 

@@ -61,9 +61,9 @@ app.kubernetes.io/name: {{ include "dbtpod.name" .root }}
 
 {{- /* How every pod that mounts the claim knows the warehouse. */}}
 {{- define "dbtpod.warehouse.env" -}}
-# The baked parse state holds this path: another one costs a full parse in each run.
-- name: DUCKDB_PATH
-  value: /data/work/warehouse.duckdb
+# As in the image: what dbt parsed there holds the path of the DuckDB file.
+- name: DBTPOD_VOLUME
+  value: /data
 - name: DBTPOD_PUBLISH
   value: {{ .Values.warehouse.publish | quote }}
 - name: DBTPOD_KEEP_GENERATIONS
@@ -189,6 +189,14 @@ securityContext:
 {{- /* All that is wrong with the values taken together, in one message; the schema says what is wrong with each. */}}
 {{- define "dbtpod.check" -}}
 {{- $problems := list }}
+{{- with .Values.image }}
+{{- $isDemo := eq (base .repository) "dbtpod-demo" }}
+{{- if and (not $isDemo) (not .tag) (not .digest) }}
+{{- $problems = append $problems (printf "image.repository is %q without image.tag: give the tag of your build, such as the git revision." .repository) }}
+{{- else if and (not $isDemo) (eq .tag $.Chart.AppVersion) }}
+{{- $problems = append $problems (printf "image.tag is %q, the version of dbtpod, and image.repository is %q: give your builds tags of their own, such as the git revision, as a node that has an image under a tag does not pull it again." .tag .repository) }}
+{{- end }}
+{{- end }}
 {{- if .Values.server.enabled }}
 {{- range $key := list "apiUrl" "apiKeySecret" "authSecret" }}
 {{- $value := index $.Values.prefect $key }}

@@ -1,7 +1,6 @@
 """Running dbt, and reading what it says.
 
 arguments        dbt's command line: its options, and the same command for other nodes
-project          the dbt project, and the files that its targets open
 profile          the file that a command will write to
 record           our own record of a command's attempts
 repeatable       which nodes may run twice
@@ -9,8 +8,9 @@ inspection       what dbt says of commands and of a project that it does not run
 process          the one seam to dbt: start, lines, stop (parent_death: it never outlives us)
 project          where the project is, and what was made of its profile
 profile_source   the user's own profile (profile_targets: which of its targets can be used)
-effective_profile the profile that runs use, made of that one (run_target: one target; rendering: one value)
+effective_profile  the profile that runs use, made of that one (run_target: one target; rendering: one value)
 duckdb_plugin    the limits that DuckDB gets when it connects: loaded by dbt itself
+packages         dbt deps, while the image is built
 parse_state      what dbt parsed, baked into the image
 events           one line of dbt's JSON log -> frozen values (failures: which of them can pass)
 stream           all lines of a command -> events, each node with one end, a microbatch model's batches kept apart

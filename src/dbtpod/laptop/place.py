@@ -1,13 +1,15 @@
 """Where a project is on this machine, and where its data is kept."""
 
 import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 from dbtpod import settings
-from dbtpod.dbt import effective_profile, project
+from dbtpod.dbt import effective_profile, kept_state, packages, project
+from dbtpod.dbt.project import Project
 from dbtpod.errors import SettingsError
 from dbtpod.warehouse.volume import Volume
 
@@ -63,6 +65,14 @@ def enter(folder: Path | None) -> Place:
     place = Place(repository, Volume(settings.from_environment().duckdb_path), Path(variables["PREFECT_HOME"]))
     place.prefect.mkdir(parents=True, exist_ok=True)
     return place
+
+
+def prepare(project: Project) -> Path:
+    """Install the project's packages where they are missing, and have what dbt parses kept; return our own folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        if done := packages.install(project, Path(project.folder.anchor), Path(folder)):
+            print(done)
+    return kept_state.prepare(project)
 
 
 def _variables(dbt_project: Path, given: Mapping[str, str]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dbtpod import settings
-from dbtpod.dbt import kept_state, process
+from dbtpod.dbt import process
 from dbtpod.errors import SettingsError
 from dbtpod.faststart import importing, patched
 from dbtpod.laptop import choice, embedded, place, served
@@ -35,7 +35,7 @@ def run(words: Sequence[str], folder: Path | None) -> int:
     given = settings.from_environment()
     kept = warehouse.of(given)
     kept.volume.check(writes=True)
-    made = kept_state.prepare(warehouse.project(given))
+    made = place.prepare(warehouse.project(given))
     if settings.environment().get("DBTPOD_PLAIN_DBT") != "1":
         process.launch_by(patched.launcher(made))
     with _api(here):

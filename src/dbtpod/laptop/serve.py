@@ -14,7 +14,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dbtpod import settings
-from dbtpod.dbt import kept_state
 from dbtpod.errors import SettingsError
 from dbtpod.laptop import place, served
 from dbtpod.laptop.child import Child
@@ -46,7 +45,7 @@ def serve(folder: Path | None, port: int) -> int:
     url = f"http://127.0.0.1:{port}"
     with served.hold(here, url):
         _check_port(port)
-        kept_state.prepare(warehouse.project(given))
+        place.prepare(warehouse.project(given))
         settings.add_to_environment(_environment(here, port, url))
         return Service(here, url, kept.readable).run()
 

@@ -85,7 +85,7 @@ def remove_dead(volume: Volume) -> None:
 
 
 def is_alive(unfinished: Path) -> bool:
-    """Say whether this may be the folder of an import that is under way: its lock is made before it, and removed after."""
+    """Say whether this may be the folder of a running import: its lock is made before it, and removed after."""
     return unfinished.with_suffix(".lock").exists()
 
 
