@@ -19,7 +19,7 @@ def flow_run_job(manifests: list[Manifest], **job_variables: Any) -> Manifest:
     # Here, for each process that collects the tests would spend ten seconds on it.
     from prefect.client.schemas.objects import FlowRun
     from prefect.settings import PREFECT_API_URL, temporary_settings
-    from prefect_kubernetes.worker import KubernetesWorkerJobConfiguration  # type: ignore[import-untyped]
+    from prefect_kubernetes.worker import KubernetesWorkerJobConfiguration
 
     # An address that is never asked: without one Prefect would start a server.
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):

@@ -66,7 +66,7 @@ def test_how_the_warehouse_is_kept_reaches_the_flow(render: Render) -> None:
     warehouse = {"publish": False, "keepGenerations": 7, "allowNetworkFilesystem": True}
     variables = environment(flow_run_container(render({"warehouse": warehouse})))
 
-    assert variables["DUCKDB_PATH"] == "/data/work/warehouse.duckdb"
+    assert variables["DBTPOD_VOLUME"] == "/data"
     assert variables["DBTPOD_PUBLISH"] == "false"
     assert variables["DBTPOD_KEEP_GENERATIONS"] == "7"
     assert variables["DBTPOD_ALLOW_NETWORK_FILESYSTEM"] == "true"
