@@ -22,9 +22,9 @@ def dbtpod() -> None:
 @click.option("--force", metavar="FILE", multiple=True, help="Overwrite this file; may be repeated.")
 @click.option("--timezone", help="That of the schedules, such as Europe/Berlin; UTC unless given.")
 def init(folder: Path, update: bool, force: tuple[str, ...], timezone: str | None) -> int:
-    """Write prefect.yaml, Dockerfile, values.yaml and a CI workflow for the dbt project in DIR.
+    """Write the files beside a dbt project.
 
-    A file that is there stays as it is. With --update your edits stay, and a conflict is marked as git marks it.
+    They are prefect.yaml, Dockerfile, values.yaml and a CI workflow, for the dbt project in DIR. A file that is there stays as it is. With --update your edits stay, and a conflict is marked as git marks it.
     """
     from dbtpod import settings
     from dbtpod.init import repository
@@ -45,9 +45,9 @@ _FOLDER = click.option("--project-dir", type=Path, help="The repository; the wor
 @_FOLDER
 @click.argument("what", nargs=-1, type=click.UNPROCESSED)
 def run(project_dir: Path | None, what: tuple[str, ...]) -> int:
-    """Run a deployment of prefect.yaml, or a dbt command, on this machine, without a cluster.
+    """Run a deployment, or a dbt command, here.
 
-    WHAT is a deployment's name, or a command such as `build --select orders`. Without it, the first deployment runs;
+    It needs no cluster. WHAT is a deployment's name, or a command such as `build --select orders`. Without it, the first deployment runs;
     in a project without a prefect.yaml, `build`. The data is in .dbtpod/data of the dbt project, or where DBTPOD_VOLUME
     says.
     """
@@ -60,9 +60,9 @@ def run(project_dir: Path | None, what: tuple[str, ...]) -> int:
 @_FOLDER
 @click.option("--port", type=int, default=4200, show_default=True, help="Of the Prefect UI, on this machine only.")
 def serve(project_dir: Path | None, port: int) -> int:
-    """Run the schedules of prefect.yaml on this machine: Prefect's server, its UI and a worker, until Ctrl-C.
+    """Run the schedules on this machine.
 
-    The data is in .dbtpod/data of the dbt project, or where DBTPOD_VOLUME says.
+    It starts Prefect's server, its UI and a worker for the deployments of prefect.yaml, until Ctrl-C. The data is in .dbtpod/data of the dbt project, or where DBTPOD_VOLUME says.
     """
     from dbtpod.laptop import serve
 
@@ -96,9 +96,9 @@ def bake() -> None:
 @click.argument("folder", metavar="[DIR]", type=click.Path(exists=True, file_okay=False, path_type=Path), default=".")
 @click.option("--strict", is_flag=True, help="Exit code 1 for warnings too.")
 def check_(folder: Path, strict: bool) -> int:
-    """Check a repository: prefect.yaml, flows, dbt commands, the dbt project, values.yaml.
+    """Check everything in a repository.
 
-    Every problem is printed with its file, its line and what to do. It needs no cluster, no Docker and no server, and
+    That is prefect.yaml, flows, dbt commands, the dbt project and values.yaml. Every problem is printed with its file, its line and what to do. It needs no cluster, no Docker and no server, and
     changes nothing. The exit code is 1 where there is a problem.
     """
     from dbtpod.check import main as check
@@ -224,9 +224,9 @@ def _say(line: str) -> None:
 @click.argument("generation", default="current", callback=_number)
 @click.argument("file", default="-")
 def export_(generation: int | None, file: str) -> int:
-    """Write a generation, with all that belongs to it, to FILE or through a pipe.
+    """Write a generation to a file or a pipe.
 
-    GENERATION is a number, or `current`. What was exported cannot be cut unseen: `import` and `import --check` find it.
+    All that belongs to it is in it. GENERATION is a number, or `current`. What was exported cannot be cut unseen: `import` and `import --check` find it.
     """
     from dbtpod import transfer
 
@@ -237,7 +237,10 @@ def export_(generation: int | None, file: str) -> int:
 @click.argument("file")
 @click.option("--check", is_flag=True, help="Only read it to its end and say whether it is whole; needs no volume.")
 def import_(file: str, check: bool) -> int:
-    """Make an export, or a DuckDB file as it is, the next generation; FILE is - for a pipe."""
+    """Make an export the next generation.
+
+    FILE may be a DuckDB file as it is, too; - reads a pipe.
+    """
     from dbtpod import transfer
 
     return _print(transfer.examine(file) if check else transfer.bring_in(file, _say))

@@ -32,7 +32,7 @@ def flow_run_environment(render: Render) -> dict[str, Any]:
 
 
 def test_a_pod_has_the_path_that_the_parse_state_was_baked_with(render: Render) -> None:
-    assert flow_run_environment(render)["DUCKDB_PATH"] == image_environment("DUCKDB_PATH")
+    assert flow_run_environment(render)["DBTPOD_VOLUME"] == image_environment("DBTPOD_VOLUME")
 
 
 def test_package_chart_and_image_have_one_version() -> None:
@@ -75,7 +75,7 @@ def test_the_selector_that_the_smoke_flow_names_exists() -> None:
 @pytest.mark.parametrize(
     ("module", "allowed"),
     [
-        ("dbt", {"inspector.py", "preload.py", "precompiled.py", "parse_process.py", "duckdb_plugin.py"}),
+        ("dbt", {"inspector.py", "preload.py", "precompiled.py", "patched.py", "parse_process.py", "duckdb_plugin.py"}),
         ("duckdb", {"database.py"}),
         ("prefect._internal", {"engine.py"}),
         ("prefect.runner", {"supervise.py", "supervisor.py", "forked.py"}),

@@ -11,7 +11,8 @@ profile_source   the user's own profile (profile_targets: which of its targets c
 effective_profile  the profile that runs use, made of that one (run_target: one target; rendering: one value)
 duckdb_plugin    the limits that DuckDB gets when it connects: loaded by dbt itself
 packages         dbt deps, while the image is built
-parse_state      what dbt parsed, baked into the image
+parse_state      what dbt parsed, baked into the image (kept_state: on a laptop, what it parsed last)
+yaml_file        a YAML file of the project, whatever is in it
 events           one line of dbt's JSON log -> frozen values (failures: which of them can pass)
 stream           all lines of a command -> events, each node with one end, a microbatch model's batches kept apart
 node             what ids and statuses mean, and how one node ended

@@ -7,6 +7,8 @@ engine           the flow run itself, from a Prefect that is imported already
 forked           the processes that the supervisor watches
 preload          the process that imports dbt, and runs the commands that it is given
 preloaded        the flow's end of it
+patched          dbt as a program with the patches, for a laptop
+importing        the import of Prefect, for less CPU
 patches          what a preloaded dbt leaves out, or does faster
 parts            each part's private names, and whether it may be used here
 precompiled      templates and schemas that were compiled when the image was built

@@ -10,5 +10,5 @@ served     which `serve` has this data, and where its server answers
 rounds     what `serve` does every few seconds: runs whose process died, runs that were missed
 dead       ends the runs whose process died
 worker     the worker's process: each flow run is a process, as a pod is on a cluster
-register   the process that registers prefect.yaml for this worker
+registration  the process that registers prefect.yaml for this worker (pool: its work pool)
 """
