@@ -128,8 +128,9 @@ class BakedTarget:
 
     def _explained(self, parser: Parser, folder: Path, baked: Path, reason: str) -> list[str]:
         """Say why a pod parses what was parsed here, by trying each variable alone."""
-        if not self._missing or (found := _reason(parser.run(self._run(folder, (), baked)))):
-            return [f"Target `{self.name}`: each pod parses again what was parsed here: {found or reason}."]
+        always = _reason(parser.run(self._run(folder, (), baked))) if self._missing else reason
+        if always:
+            return [f"Target `{self.name}`: each pod parses again what was parsed here: {always}."]
         reasons = {name: _reason(parser.run(self._run(folder, {name}, baked))) for name in sorted(self._missing)}
         return [
             f"Target `{self.name}`: the value of {name} is part of what was parsed, so a pod with another one parses "

@@ -24,7 +24,8 @@ def dbtpod() -> None:
 def init(folder: Path, update: bool, force: tuple[str, ...], timezone: str | None) -> int:
     """Write the files beside a dbt project.
 
-    They are prefect.yaml, Dockerfile, values.yaml and a CI workflow, for the dbt project in DIR. A file that is there stays as it is. With --update your edits stay, and a conflict is marked as git marks it.
+    They are prefect.yaml, Dockerfile, values.yaml and a CI workflow, for the dbt project in DIR. A file that is there
+    stays as it is. With --update your edits stay, and a conflict is marked as git marks it.
     """
     from dbtpod import settings
     from dbtpod.init import repository
@@ -47,9 +48,9 @@ _FOLDER = click.option("--project-dir", type=Path, help="The repository; the wor
 def run(project_dir: Path | None, what: tuple[str, ...]) -> int:
     """Run a deployment, or a dbt command, here.
 
-    It needs no cluster. WHAT is a deployment's name, or a command such as `build --select orders`. Without it, the first deployment runs;
-    in a project without a prefect.yaml, `build`. The data is in .dbtpod/data of the dbt project, or where DBTPOD_VOLUME
-    says.
+    It needs no cluster. WHAT is a deployment's name, or a command such as `build --select orders`. Without it, the
+    first deployment runs; in a project without a prefect.yaml, `build`. The data is in .dbtpod/data of the dbt project,
+    or where DBTPOD_VOLUME says.
     """
     from dbtpod.laptop import run
 
@@ -62,7 +63,8 @@ def run(project_dir: Path | None, what: tuple[str, ...]) -> int:
 def serve(project_dir: Path | None, port: int) -> int:
     """Run the schedules on this machine.
 
-    It starts Prefect's server, its UI and a worker for the deployments of prefect.yaml, until Ctrl-C. The data is in .dbtpod/data of the dbt project, or where DBTPOD_VOLUME says.
+    It starts Prefect's server, its UI and a worker for the deployments of prefect.yaml, until Ctrl-C. The data is in
+    .dbtpod/data of the dbt project, or where DBTPOD_VOLUME says.
     """
     from dbtpod.laptop import serve
 
@@ -98,8 +100,9 @@ def bake() -> None:
 def check_(folder: Path, strict: bool) -> int:
     """Check everything in a repository.
 
-    That is prefect.yaml, flows, dbt commands, the dbt project and values.yaml. Every problem is printed with its file, its line and what to do. It needs no cluster, no Docker and no server, and
-    changes nothing. The exit code is 1 where there is a problem.
+    That is prefect.yaml, flows, dbt commands, the dbt project and values.yaml. Every problem is printed with its file,
+    its line and what to do. It needs no cluster, no Docker and no server, and changes nothing. The exit code is 1 where
+    there is a problem.
     """
     from dbtpod.check import main as check
 
@@ -226,7 +229,8 @@ def _say(line: str) -> None:
 def export_(generation: int | None, file: str) -> int:
     """Write a generation to a file or a pipe.
 
-    All that belongs to it is in it. GENERATION is a number, or `current`. What was exported cannot be cut unseen: `import` and `import --check` find it.
+    All that belongs to it is in it. GENERATION is a number, or `current`. What was exported cannot be cut unseen:
+    `import` and `import --check` find it.
     """
     from dbtpod import transfer
 

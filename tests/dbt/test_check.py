@@ -295,7 +295,7 @@ def test_registration_refuses_the_commands_that_dbt_does_not_take(tmp_path: Path
     with pytest.raises(DeploymentsInvalid) as caught:
         deployments.read(tmp_path / "prefect.yaml", environment={})
 
-    first, *mistakes = str(caught.value).splitlines()
-    assert first.endswith("prefect.yaml has 3 mistakes; nothing was changed.")
+    first, *errors = str(caught.value).splitlines()
+    assert first.endswith("prefect.yaml has 3 errors; nothing was changed.")
     wanted = ["No such option '--selecter'", "'many' is not a valid integer", "by `dbtpod bake`"]
-    assert all(text in mistake for text, mistake in zip(wanted, mistakes, strict=True))
+    assert all(text in error for text, error in zip(wanted, errors, strict=True))

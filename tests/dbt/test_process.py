@@ -162,4 +162,7 @@ def test_no_variable_is_taken_out_of_the_environment_that_threads_share() -> Non
     package = Path(process.__file__).parents[1]
     taking = re.compile(r"environ\.(pop|popitem|clear)\(|del os\.environ|unsetenv")
 
-    assert {path.name for path in package.rglob("*.py") if taking.search(path.read_text())} == {"preload.py"}
+    assert {path.name for path in package.rglob("*.py") if taking.search(path.read_text())} == {
+        "parse_process.py",
+        "preload.py",
+    }

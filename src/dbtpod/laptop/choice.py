@@ -9,6 +9,7 @@ import yaml
 
 from dbtpod.dbt import arguments
 from dbtpod.errors import SettingsError
+from dbtpod.faststart import importing
 from dbtpod.laptop.place import Place
 from dbtpod.registration.entrypoints import READY, did_you_mean
 
@@ -57,7 +58,8 @@ def _command(words: Sequence[str]) -> Choice:
 
 def _deployment(name: str, place: Place) -> Choice:
     # Half a second of imports, which a dbt command does without.
-    from dbtpod.registration import deployments
+    with importing.quickly():
+        from dbtpod.registration import deployments
 
     file = deployments.read(place.prefect_yaml)
     [found] = [deployment for deployment in file.deployments if deployment.name == name]

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
+from socket import socket
 from typing import TYPE_CHECKING, Any
 
 from dbtpod import settings
@@ -31,15 +32,17 @@ _REQUEST_SECONDS = 30.0
 def run(words: Sequence[str], folder: Path | None) -> int:
     """Run what the words name (see `choice`) and print what came of it; the exit code is 0 only where it completed."""
     here = place.enter(folder)
-    chosen = choice.choose(words, here)
     given = settings.from_environment()
     kept = warehouse.of(given)
     kept.volume.check(writes=True)
     made = place.prepare(warehouse.project(given))
     if settings.environment().get("DBTPOD_PLAIN_DBT") != "1":
         process.launch_by(patched.launcher(made))
-    with _api(here):
-        state = _run(chosen, kept)
+    with _address(here) as listener:
+        # It reads prefect.yaml by Prefect, which has read its settings then.
+        chosen = choice.choose(words, here)
+        with _server(listener, here):
+            state = _run(chosen, kept)
     if not state.is_completed():
         print(f"\n{chosen.name} {state.name}: {state.message}", file=sys.stderr)
         return 1
@@ -48,30 +51,37 @@ def run(words: Sequence[str], folder: Path | None) -> int:
 
 
 @contextmanager
-def _api(here: Place) -> Iterator[None]:
-    """Have Prefect's API answer in the block: the user's own server, that of `dbtpod serve`, or one in this process."""
+def _address(here: Place) -> Iterator[socket | None]:
+    """Give Prefect its API's address: the user's own server's, that of `dbtpod serve`, or a socket for one in here."""
     if settings.environment().get("PREFECT_API_URL"):
-        _import("prefect.flow_engine")
-        yield
+        yield None
     elif running := served.find(here):
         served.wait(running)
         settings.add_to_environment({"PREFECT_API_URL": running.api_url})
-        _import("prefect.flow_engine")
-        yield
+        yield None
     else:
         with embedded.listen() as listener:
             settings.add_to_environment(_own_server(here) | {"PREFECT_API_URL": embedded.api_url(listener)})
-            _import("prefect.flow_engine", "prefect.server.api.server")
-            with embedded.running(listener, here):
-                yield
-                _send_the_rest()
+            yield listener
 
 
-def _import(*names: str) -> None:
-    """Import Prefect, which reads its settings from the environment then."""
+@contextmanager
+def _server(listener: socket | None, here: Place) -> Iterator[None]:
+    """Have Prefect's API answer in the block: with a socket by a server in this process."""
+    _import("prefect.flow_engine")
+    if listener is None:
+        yield
+    else:
+        _import("prefect.server.api.server")
+        with embedded.running(listener, here):
+            yield
+            _send_the_rest()
+
+
+def _import(name: str) -> None:
+    """Import a part of Prefect, which reads its settings from the environment then."""
     with importing.quickly():
-        for name in names:
-            import_module(name)
+        import_module(name)
 
 
 def _own_server(here: Place) -> dict[str, str]:
