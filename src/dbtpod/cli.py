@@ -117,9 +117,17 @@ def check_(folder: Path, strict: bool) -> int:
 @click.option("--pool", help="The work pool; the one that the file names unless given.")
 @click.option("--base-job-template", type=Path, help="JSON file; without one the pool keeps its own.")
 @click.option("--digest", help="What the chart knows this registration by; written into the work pool.")
+@click.option("--suffix", default="", help="Follows each deployment's name, such as -dev.")
+@click.option("--schedules/--no-schedules", default=True, help="Whether schedules start runs.")
 @click.option("--wait-seconds", type=float, default=120, show_default=True, help="How long to wait for the API.")
 def register(
-    file: Path, pool: str | None, base_job_template: Path | None, digest: str | None, wait_seconds: float
+    file: Path,
+    pool: str | None,
+    base_job_template: Path | None,
+    digest: str | None,
+    suffix: str,
+    schedules: bool,
+    wait_seconds: float,
 ) -> None:
     """Make a Prefect server equal to prefect.yaml.
 
@@ -127,8 +135,9 @@ def register(
     nothing changes that is right already.
     """
     from dbtpod import register
+    from dbtpod.registration.variant import Variant
 
-    register.from_file(file, pool, base_job_template, wait_seconds, digest)
+    register.from_file(file, Variant(pool, suffix, schedules), base_job_template, wait_seconds, digest)
 
 
 @dbtpod.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})

@@ -7,10 +7,12 @@ import asyncio
 import logging
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import httpx
+import yaml
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.filters import WorkPoolFilter, WorkPoolFilterName
 from prefect.client.schemas.responses import DeploymentResponse
@@ -20,6 +22,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, tempor
 from dbtpod.errors import DeploymentsInvalid, SettingsError
 from dbtpod.registration import deployments, heartbeat, schedules, work_pool
 from dbtpod.registration.deployments import PrefectFile
+from dbtpod.registration.variant import Variant
 from dbtpod.settings import environment
 from dbtpod.timeout import Timeout
 
@@ -27,11 +30,11 @@ log = logging.getLogger("dbtpod.register")
 
 
 def from_file(
-    path: Path, pool: str | None, base_job_template: Path | None, wait_seconds: float, digest: str | None = None
+    path: Path, variant: Variant, base_job_template: Path | None, wait_seconds: float, digest: str | None = None
 ) -> None:
     """Register what prefect.yaml says, and print what changed; see `register`. DbtPodError says what is wrong."""
     template = work_pool.read_template(base_job_template) if base_job_template else None
-    run(deployments.read(path, pool, template), template, wait_seconds, digest)
+    run(deployments.read(path, variant, template), template, wait_seconds, digest)
 
 
 def run(
@@ -159,16 +162,18 @@ _PAGE = 100
 
 def _deploy_all(file: PrefectFile) -> None:
     """Have Prefect's own command deploy, so that a deployment is what `prefect deploy` makes of the file."""
-    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", file.path.name]
-    done = subprocess.run(
-        command,
-        cwd=file.path.parent,  # entrypoints are relative to it
-        env={**environment(), "COLUMNS": "120", "PREFECT_CLI_COLORS": "false"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as filled:
+        yaml.safe_dump(file.draft.content, filled, sort_keys=False, allow_unicode=True)
+        filled.flush()
+        done = subprocess.run(
+            [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", filled.name],
+            cwd=file.path.parent,  # entrypoints are relative to it
+            env={**environment(), "COLUMNS": "120", "PREFECT_CLI_COLORS": "false"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
     if done.returncode:
         raise DeploymentsInvalid(
             f"prefect deploy --all ended with exit code {done.returncode}: correct this, then register again.\n"

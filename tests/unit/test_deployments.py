@@ -81,7 +81,7 @@ def mistakes(project: Path, *entries: Any, **top: Any) -> list[str]:
 
 
 def test_the_file_of_this_repository_has_the_four_deployments_and_no_mistake() -> None:
-    file = deployments.read(REPO / "prefect.yaml", "dbtpod", environment={})
+    file = deployments.read(REPO / "prefect.yaml", environment={})
 
     found = {item.name: (item.flow, item.queue, [s.when for s in item.schedules]) for item in file.deployments}
     assert found == {

@@ -64,6 +64,10 @@ app.kubernetes.io/name: {{ include "dbtpod.name" .root }}
 # As in the image: what dbt parsed there holds the path of the DuckDB file.
 - name: DBTPOD_VOLUME
   value: /data
+{{- with .Values.dbt.target }}
+- name: DBT_TARGET
+  value: {{ . | quote }}
+{{- end }}
 - name: DBTPOD_PUBLISH
   value: {{ .Values.warehouse.publish | quote }}
 - name: DBTPOD_KEEP_GENERATIONS

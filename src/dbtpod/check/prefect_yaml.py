@@ -11,6 +11,7 @@ from dbtpod.dbt import arguments
 from dbtpod.registration import commands, deployments
 from dbtpod.registration.draft import Draft
 from dbtpod.registration.entrypoints import READY
+from dbtpod.registration.variant import Variant
 from dbtpod.registration.yaml_file import Diagnostic
 
 
@@ -22,8 +23,7 @@ def findings(written: Draft | Diagnostic, refusals: Mapping[tuple[str, ...], str
         yield Finding(PREFECT_YAML, written.line, written.text)
     else:
         template = json.loads(files("dbtpod.check").joinpath("job_template.json").read_text())
-        pool = values.pool(folder) or deployments.first_pool(written)
-        checked = deployments.check(written, pool, refusals, template)
+        checked = deployments.check(*Variant(values.pool(folder)).apply(written), refusals, template)
         yield from (Finding(PREFECT_YAML, each.line, each.text) for each in checked if isinstance(each, Diagnostic))
         yield from _writers_among_readers(written)
 

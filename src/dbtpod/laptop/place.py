@@ -35,6 +35,12 @@ class Place:
         """Return a path as a person in the repository types it."""
         return str(path.relative_to(self.repository) if path.is_relative_to(self.repository) else path)
 
+    @property
+    def variables(self) -> str:
+        """What a person types before a command for it to have this data; empty where that is the usual place."""
+        usual = Path(settings.environment()["DBT_PROJECT_DIR"]) / project.MADE / "data"
+        return "" if self.volume.root == usual else f"DBTPOD_VOLUME={self.volume.root} "
+
     def has_migrated(self) -> bool:
         """Return whether the database is of the Prefect that is installed: Prefect takes half a second to see that."""
         mark = self.prefect / _VERSION

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
+from shutil import which
 from socket import socket
 from typing import TYPE_CHECKING, Any
 
@@ -144,13 +145,21 @@ def _flow_run(client: "SyncPrefectClient", flow: "Flow[..., Any]", chosen: Choic
 
 
 def _next_steps(chosen: Choice, outcome: str, kept: Warehouse, here: Place) -> str:
-    serve = "dbtpod serve" if here.prefect_yaml.is_file() else "dbtpod init, then dbtpod serve"
+    program = _program(here)
+    serve = f"{here.variables}{program} serve"
     lines = [
         f"\n{chosen.name} is done: {outcome}",
         *([f"The warehouse: {here.shown(kept.readable)}"] if kept.readable.exists() else []),
         "",
         "Next:",
-        f"  what was published     DUCKDB_PATH={kept.volume.database} dbtpod generations list",
+        f"  what was published     DUCKDB_PATH={kept.volume.database} {program} generations list",
+        *([] if here.prefect_yaml.is_file() else [f"  a prefect.yaml         {program} init"]),
         f"  runs and schedules     {serve}",
     ]
     return "\n".join(lines)
+
+
+def _program(here: Place) -> str:
+    """Return how a person starts this program: by its name, where the shell finds it."""
+    ours = Path(sys.argv[0])
+    return "dbtpod" if which("dbtpod") == str(ours) else here.shown(ours)

@@ -2,6 +2,7 @@
 
 deployments      prefect.yaml, read and checked (prefect_yaml: its models; mapping, steps, entrypoints, job_variables)
 draft            prefect.yaml as it is written, which needs no Prefect (yaml_file: the lines; commands: those of dbt)
+variant          what differs from one environment to another: dev, staging, prod
 schema           what a JSON schema says, in our words
 work_pool        the pool, its job template and its queues
 schedules        what is logged of them: what the file overruled, and when each deployment runs next

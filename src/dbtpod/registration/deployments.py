@@ -12,7 +12,10 @@ from dbtpod.registration import commands, draft, job_variables
 from dbtpod.registration.draft import Draft
 from dbtpod.registration.mapping import Around
 from dbtpod.registration.prefect_yaml import Deployment, parse
+from dbtpod.registration.variant import Variant
 from dbtpod.registration.yaml_file import Diagnostic
+
+AS_WRITTEN = Variant()
 
 
 @dataclass(frozen=True)
@@ -31,20 +34,20 @@ class PrefectFile:
 
 def read(
     path: Path,
-    pool: str | None = None,
+    variant: Variant = AS_WRITTEN,
     job_template: Mapping[str, Any] | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> PrefectFile:
     """Read and check prefect.yaml; DeploymentsInvalid lists every error with its line, its value and the fix.
 
-    `pool` is the work pool that all deployments must name; without it, the one that the first names.
+    The variant says which work pool the deployments go to, and what else differs from one environment to another.
     """
     own = settings.environment()
     found = draft.read(path, own if environment is None else environment)
     if isinstance(found, Diagnostic):
         raise DeploymentsInvalid(f"{path} {found.text} (line {found.line}).")
     refusals = inspection.refusals((command.words for command in found.commands), path.absolute().parent, own)
-    pool = pool or first_pool(found)
+    found, pool = variant.apply(found)
     checked = check(found, pool, refusals, job_template)
     if isinstance(checked, list):
         raise DeploymentsInvalid(_message(path, checked))
@@ -66,13 +69,6 @@ def check(
         problems += deployments
     errors = found.diagnostics([*found.problems, *(each for each in problems if each[0] not in found.unset)])
     return errors or tuple(each for each in deployments if isinstance(each, Deployment))
-
-
-def first_pool(found: Draft) -> str:
-    """Return the work pool that the first deployment names."""
-    pools = (entry.get("work_pool") for entry in found.deployments if isinstance(entry, dict))
-    names = (pool.get("name") for pool in pools if isinstance(pool, dict))
-    return next((str(name) for name in names if name), "dbtpod")
 
 
 def check_job_variables(file: PrefectFile, job_template: Mapping[str, Any]) -> None:

@@ -93,8 +93,9 @@ def test_the_chart_takes_the_values(written: Path) -> None:
 
 
 def test_prefect_yaml_is_without_mistakes(written: Path) -> None:
-    file = deployments.read(written / "prefect.yaml", values(written)["workPool"]["name"], environment={})
+    file = deployments.read(written / "prefect.yaml", environment={})
 
+    assert file.pool == values(written)["workPool"]["name"]
     assert [entry.name for entry in file.deployments] == list(entries(written))
 
 
