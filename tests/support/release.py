@@ -35,6 +35,8 @@ class Release:
     namespace: str
     # The pod in which `shell` runs what it is given.
     shell_pod: str = "shell"
+    # What its objects' names begin with.
+    full_name: str = "dbtpod"
     _connection: ExitStack = field(default_factory=ExitStack)
     _prefect: Prefect | None = None
 
@@ -56,9 +58,11 @@ class Release:
     def prefect(self) -> Prefect:
         """Its server; a new connection after each install, which may start another pod with another password."""
         if self._prefect is None:
-            secret = json.loads(self.kubectl("get", "secret", "dbtpod-auth", "--output", "json"))
+            secret = json.loads(self.kubectl("get", "secret", f"{self.full_name}-auth", "--output", "json"))
             auth = base64.b64decode(secret["data"]["auth-string"]).decode()
-            address = self._connection.enter_context(self.cluster.forwarded(self.namespace, "dbtpod-server", 4200))
+            address = self._connection.enter_context(
+                self.cluster.forwarded(self.namespace, f"{self.full_name}-server", 4200)
+            )
             self._prefect = self._connection.enter_context(Prefect.connected(address, auth))
         return self._prefect
 

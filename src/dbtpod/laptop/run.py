@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
-from shutil import which
 from socket import socket
 from typing import TYPE_CHECKING, Any
 
@@ -160,6 +159,6 @@ def _next_steps(chosen: Choice, outcome: str, kept: Warehouse, here: Place) -> s
 
 
 def _program(here: Place) -> str:
-    """Return how a person starts this program: by its name, where the shell finds it."""
+    """Return how a person starts this program: by its path where it is in the repository, and else by its name."""
     ours = Path(sys.argv[0])
-    return "dbtpod" if which("dbtpod") == str(ours) else here.shown(ours)
+    return here.shown(ours) if ours.is_relative_to(here.repository) else "dbtpod"

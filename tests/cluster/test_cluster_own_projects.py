@@ -1,0 +1,130 @@
+"""Somebody's own repository, as cloned: init, check, run, image and cluster, by the commands that `dbtpod init` prints.
+
+`make soak` takes each kind; two of them, which have most in them, are in every run of the suite.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+import cloned
+from kube import REPO, Cluster, command
+from release import Release
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+
+DBTPOD = str(Path(sys.executable).with_name("dbtpod"))
+ALWAYS = ("SQL that names its catalog", "a python model with pandas")
+KINDS = [name if name in ALWAYS else pytest.param(name, marks=pytest.mark.soak) for name in cloned.CLONED]
+_DONE = re.compile(r"Done\. (PASS=.*)")
+
+
+@dataclass
+class Owner:
+    """A person with a repository, who types."""
+
+    folder: Path
+    cluster: Cluster
+    printed: list[str] = field(default_factory=list)
+
+    def dbtpod(self, *words: str) -> str:
+        """Run dbtpod in the repository; what it printed."""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT", "DBT"))}
+        environment["SHARED"] = f"file://{self.folder}/vendor/shared.git"
+        done = subprocess.run(
+            [DBTPOD, *words], cwd=self.folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, f"dbtpod {' '.join(words)}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    def type(self, line: str, seconds: float = 300) -> str:
+        """Type a line into a shell."""
+        return command(
+            *("bash", "-c", f"cd '{self.folder}' && {line}"), seconds=seconds, KUBECONFIG=str(self.cluster.kubeconfig)
+        )
+
+
+@pytest.fixture(scope="module")
+def base(cluster: Cluster) -> Cluster:
+    """The images that a Dockerfile of a user begins with, built as the docs say."""
+    command("make", "base", seconds=600)
+    return cluster
+
+
+@pytest.fixture(params=KINDS)
+def owner(request: pytest.FixtureRequest, base: Cluster, tmp_path: Path) -> Owner:
+    return Owner(cloned.clone(tmp_path / "repository", request.param), base)
+
+
+@pytest.fixture
+def namespaces(base: Cluster) -> Iterator[list[str]]:
+    """The namespaces that a test makes, which are removed after it."""
+    made: list[str] = []
+    yield made
+    for name in made:
+        base.kubectl("delete", "namespace", name, "--wait=false")
+
+
+def test_a_repository_as_cloned_is_scheduled_by_the_commands_that_init_prints(
+    owner: Owner, namespaces: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = tree(owner.folder)
+    began = time.monotonic()
+
+    steps = owner.dbtpod("init").split("Next:\n")[1]
+    build, install = (line for line in joined(steps) if line.startswith(("docker build", "helm upgrade")))
+    [tag] = re.findall(r"--tag (\S+:\S+?) ?\.?$", build.replace(" .", ""))
+    owner.type(build, 600)
+    image = owner.type(f"echo {tag}").strip()
+    name = image.partition(":")[0]
+    owner.cluster.load(image)
+    small = f"--values {REPO}/k8s/values-kind.yaml"
+    namespaces.append(name)
+    owner.type(install.replace("CHART", str(REPO / "charts" / "dbtpod")).replace("--values", f"{small} --values"))
+    release = Release(owner.cluster, name, full_name=f"{name}-dbtpod")
+    run = release.prefect.completed(f"dbt/{name}-build-daily")
+    seconds = time.monotonic() - began
+    totals = release.totals(run["id"])
+    release.disconnect()
+
+    # As bare dbt builds it, with the project's own profile, in the same image.
+    assert totals == bare(image, owner)
+    assert totals["ERROR"] == 0 and totals["TOTAL"] >= 5
+    assert "Unable to do partial parsing" not in str(run["state"]["message"])
+    # Nothing of the user's was edited.
+    assert {path: text for path, text in tree(owner.folder).items() if path in before} == before
+    with capsys.disabled():
+        sys.stdout.write(f"\nfrom dbtpod init to a Completed run in {seconds:.0f} s\n")
+
+
+def joined(text: str) -> list[str]:
+    """The lines, with those that a backslash continues in one."""
+    return [line.strip() for line in text.replace("\\\n", " ").splitlines()]
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """The files of the repository that git knows."""
+    listed = subprocess.run(["git", "ls-files"], cwd=folder, capture_output=True, text=True, check=True).stdout
+    return {path: (folder / path).read_text(errors="replace") for path in listed.splitlines()}
+
+
+def bare(image: str, owner: Owner) -> dict[str, int]:
+    """The totals of a plain `dbt build` in the project's image, by the user's own profile where there is one."""
+    project = "transform" if (owner.folder / "transform").is_dir() else "."
+    profile = "." if (owner.folder / project / "profiles.yml").is_file() else ".dbtpod/writer"
+    script = f"""
+cd /opt/dbtpod/{project}
+mkdir -p data /var/lib/shop /tmp/work
+export DUCKDB_PATH=/tmp/work/warehouse.duckdb DBTPOD_READABLE_PATH=/tmp/work/warehouse.duckdb
+dbt build --profiles-dir {profile} --target-path /tmp/target --log-path /tmp/logs
+"""
+    printed = command("docker", "run", "--rm", "--user", "0", image, "sh", "-c", script, seconds=300)
+    [totals] = _DONE.findall(printed)
+    return {key: int(count) for key, count in re.findall(r"([A-Z-]+)=(\d+)", totals)}
