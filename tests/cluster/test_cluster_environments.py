@@ -21,8 +21,7 @@ VALUES = {
         "authSecret": {"name": "shared-auth"},
     },
     "workPool": {"name": POOL},
-    "deployments": {"suffix": "-dev", "schedules": False},
-    "dbt": {"target": "dev"},
+    "environment": {"target": "dev", "deploymentSuffix": "-dev", "schedules": False},
 }
 
 

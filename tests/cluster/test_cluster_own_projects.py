@@ -80,7 +80,7 @@ def test_a_repository_as_cloned_is_scheduled_by_the_commands_that_init_prints(
 
     steps = owner.dbtpod("init").split("Next:\n")[1]
     build, install = (line for line in joined(steps) if line.startswith(("docker build", "helm upgrade")))
-    [tag] = re.findall(r"--tag (\S+:\S+?) ?\.?$", build.replace(" .", ""))
+    [tag] = re.findall(r"--tag (.+) \.$", build)
     owner.type(build, 600)
     image = owner.type(f"echo {tag}").strip()
     name = image.partition(":")[0]

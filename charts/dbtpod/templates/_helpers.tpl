@@ -64,7 +64,7 @@ app.kubernetes.io/name: {{ include "dbtpod.name" .root }}
 # As in the image: what dbt parsed there holds the path of the DuckDB file.
 - name: DBTPOD_VOLUME
   value: /data
-{{- with .Values.dbt.target }}
+{{- with .Values.environment.target }}
 - name: DBT_TARGET
   value: {{ . | quote }}
 {{- end }}
