@@ -25,6 +25,7 @@ what the command `dbtpod` does (cli)
     bake             when the image is built: the profile of runs, and what dbt parses and compiles
     baked_target     one target of it, parsed and looked at as a pod will (parse_process: dbt's process for it)
     register         the chart's hook, and by hand: makes a Prefect server equal to prefect.yaml
+    proof            what `helm test` runs: the deployment that proves an install
     watchdog         beside the worker: compares what Prefect says of runs with what Kubernetes has of them
     transfer         a generation taken out as one file, checked, and brought in
     generations      what was published, what changed, the way back; the volume checked and repaired

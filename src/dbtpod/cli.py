@@ -140,6 +140,19 @@ def register(
     register.from_file(file, Variant(pool, suffix, schedules), base_job_template, wait_seconds, digest)
 
 
+@dbtpod.command()
+@click.option("--pool", required=True, help="The work pool whose deployment runs.")
+@click.option("--seconds", type=float, default=300, show_default=True, help="How long its run may take.")
+def prove(pool: str, seconds: float) -> int:
+    """Run what proves an install.
+
+    That is the deployment with the tag helm-test in prefect.yaml. The exit code is 0 where it Completed.
+    """
+    from dbtpod import proof
+
+    return proof.prove(pool, seconds, click.echo)
+
+
 @dbtpod.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def watchdog(arguments: tuple[str, ...]) -> None:

@@ -10,13 +10,14 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
+from importlib.metadata import version
 
 import pytest
 
 import pages
 from kube import REPO, Cluster
 from prefect_server import free_port
-from release import OURS, Release
+from release import BUILD, OURS, Release
 from waiting import until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
@@ -100,8 +101,11 @@ def test_the_readmes_log_command_shows_dbts_lines(reader: Reader) -> None:
 def test_the_notes_commands_all_answer(reader: Reader, notes: list[str]) -> None:
     commands = pages.commands(notes[0])
     assert len(commands) > 8
+    filled = {"<its name>": BUILD, "<its tag>": version("dbtpod"), " CHART ": " charts/dbtpod "}
 
     for command in commands:
+        for blank, text in filled.items():
+            command = command.replace(blank, text)
         if ENDLESS.search(command):
             # 124 is timeout's word for what it had to stop.
             typed = f"code=0; timeout 10 {command} || code=$?; test $code = 124"

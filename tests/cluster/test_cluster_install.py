@@ -96,7 +96,7 @@ def test_installing_again_changes_nothing(release: Release) -> None:
     assert "created" not in said and "removed" not in said and "updated" not in said, said
 
 
-def test_helm_test_runs_dbt_smoke_to_its_end(release: Release) -> None:
+def test_helm_test_runs_the_deployment_with_the_tag_to_its_end(release: Release) -> None:
     said = release.cluster.helm("test", "dbtpod", "--namespace", release.namespace, "--timeout", "3m")
 
     assert "Succeeded" in said

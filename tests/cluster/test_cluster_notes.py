@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from kube import command
-from release import Release
+from release import BUILD, Release
 
 pytestmark = pytest.mark.cluster
 
@@ -22,6 +22,7 @@ def typed(release: Release, words: str) -> str:
     """Run the command of the notes on the line with these words."""
     notes = release.cluster.helm("get", "notes", "dbtpod", "--namespace", release.namespace)
     [line] = [line for line in notes.splitlines() if words in line]
+    line = line.replace("<its name>", BUILD)
     return command("sh", "-c", line[line.index("kubectl") :], seconds=300, KUBECONFIG=str(release.cluster.kubeconfig))
 
 
