@@ -5,11 +5,13 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -78,16 +80,11 @@ def test_a_repository_as_cloned_is_scheduled_by_the_commands_that_init_prints(
     before = tree(owner.folder)
     began = time.monotonic()
 
-    steps = owner.dbtpod("init").split("Next:\n")[1]
-    build, install = (line for line in joined(steps) if line.startswith(("docker build", "helm upgrade")))
-    [tag] = re.findall(r"--tag (.+) \.$", build)
-    owner.type(build, 600)
-    image = owner.type(f"echo {tag}").strip()
+    build, install = steps(owner.dbtpod("init"))
+    image = built(owner, build)
     name = image.partition(":")[0]
-    owner.cluster.load(image)
-    small = f"--values {REPO}/k8s/values-kind.yaml"
     namespaces.append(name)
-    owner.type(install.replace("CHART", str(REPO / "charts" / "dbtpod")).replace("--values", f"{small} --values"))
+    owner.type(on_kind(install, REPO))
     release = Release(owner.cluster, name, full_name=f"{name}-dbtpod")
     run = release.prefect.completed(f"dbt/{name}-build-daily")
     seconds = time.monotonic() - began
@@ -102,6 +99,72 @@ def test_a_repository_as_cloned_is_scheduled_by_the_commands_that_init_prints(
     assert {path: text for path, text in tree(owner.folder).items() if path in before} == before
     with capsys.disabled():
         sys.stdout.write(f"\nfrom dbtpod init to a Completed run in {seconds:.0f} s\n")
+
+
+@pytest.mark.soak
+def test_the_next_version_is_installed_over_it_with_no_file_edited(
+    base: Cluster, namespaces: list[str], tmp_path: Path
+) -> None:
+    owner = Owner(cloned.clone(tmp_path / "repository", "a profile as cloned"), base)
+    build, install = steps(owner.dbtpod("init"))
+    name = built(owner, build).partition(":")[0]
+    namespaces.append(name)
+    owner.type(on_kind(install, REPO))
+    release = Release(owner.cluster, name, full_name=f"{name}-dbtpod")
+    release.prefect.completed(f"dbt/{name}-build-daily")
+    release.disconnect()
+    before = tree(owner.folder)
+
+    following = next_version(tmp_path / "dbtpod")
+    command("make", "-C", str(following), "base", seconds=600)
+    image = f"{name}:next"
+    owner.type(f"docker build --build-arg DBTPOD=dbtpod:{NEXT} --tag {image} .", 600)
+    owner.cluster.load(image)
+    owner.type(f"{on_kind(install, following)} --set-string image.tag=next")
+    run = release.prefect.completed(f"dbt/{name}-build-daily")
+
+    assert "copied from /data/published/000001/" in release.pod_log(run["id"])
+    assert tree(owner.folder) == before
+    release.disconnect()
+
+
+NEXT = "0.1.1"
+
+
+def next_version(folder: Path) -> Path:
+    """This repository as the product's next version."""
+    now = version("dbtpod")
+    for path in command("git", "ls-files").splitlines():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(REPO / path, folder / path)
+    named = {"pyproject.toml": "{}", "charts/dbtpod/Chart.yaml": "{}", "uv.lock": 'name = "dbtpod"\nversion = "{}"'}
+    for path, form in named.items():
+        text = (folder / path).read_text()
+        assert form.format(now) in text
+        (folder / path).write_text(text.replace(form.format(now), form.format(NEXT)))
+    return folder
+
+
+def steps(printed: str) -> tuple[str, str]:
+    """The commands that build and install, of what `dbtpod init` printed."""
+    lines = joined(printed.split("Next:\n")[1])
+    build, install = (line for line in lines if line.startswith(("docker build", "helm upgrade")))
+    return build, install
+
+
+def built(owner: Owner, build: str) -> str:
+    """Build the image by that command, and bring it to the node; its name."""
+    [tag] = re.findall(r"--tag (.+) \.$", build)
+    owner.type(build, 600)
+    image = owner.type(f"echo {tag}").strip()
+    owner.cluster.load(image)
+    return image
+
+
+def on_kind(install: str, product: Path) -> str:
+    """That command with the chart of this repository, or of another version of it, on a small cluster."""
+    small = f"--values {REPO}/k8s/values-kind.yaml --values"
+    return install.replace("CHART", str(product / "charts" / "dbtpod")).replace("--values", small, 1)
 
 
 def joined(text: str) -> list[str]:
