@@ -1,6 +1,7 @@
 """How soon a build is done: ours beside a bare Job and CronJob of dbt, and beside the usual flow.
 
-The fast start as a whole, off, and without each of its parts: all in the same rounds of the same run.
+`table` has the fast start as a whole and off, `parts_table` each part of it: what is compared is in the same rounds of
+the same run.
 """
 
 import math
@@ -19,7 +20,7 @@ from waiting import until
 ROUNDS = 5
 HEADER = "| | ours, s | the other, s | ratio | to reach |\n|---|---|---|---|---|"
 PARTS = (
-    "\n| | in the pod, s | ratio to a bare Job | by schedule, s | ratio to a CronJob | in the pod, ratio to all parts "
+    "| | in the pod, s | ratio to a bare Job | by schedule, s | ratio to a CronJob | in the pod, ratio to all parts "
     "| by schedule, ratio to all parts |\n|---|---|---|---|---|---|---|"
 )
 OTHERS = "\n| | median (smallest to largest) | to reach |\n|---|---|---|"
@@ -28,9 +29,9 @@ IDLE_SECONDS = 60
 AHEAD_SECONDS = 13
 FAST, OFF = "all parts", "fast start off"
 # What is compared: the job variables of a run. The supervisor's part is the rest of the fast start.
-VARIANTS: dict[str, dict[str, Any]] = {
+WHOLE: dict[str, dict[str, Any]] = {FAST: {}, OFF: {"command": "dbtpod execute"}}
+EACH: dict[str, dict[str, Any]] = {
     FAST: {},
-    OFF: {"command": "dbtpod execute"},
     **{
         f"without {part.name}": {"env": {parts.WITHOUT: part.name}}
         for part in parts.PARTS
@@ -62,48 +63,75 @@ class _Seconds:
 
 
 def table() -> Iterator[str]:
-    """Measure on a cluster of its own; yield the lines of three tables as they come."""
+    """Measure on a cluster of its own; yield the lines of two tables as they come."""
     with cluster.installed() as release:
-        baselines.claim(release, "bare")
+        first, bare = _prepared(release)
         baselines.install_article(release)
-        first = release.prefect.completed(BUILD)
-        bare = baselines.bare_template(release, "bare", first["id"])
-        baselines.run_job(release, bare)  # the first builds from nothing
         release.prefect.completed(baselines.DEPLOYMENT)
-        _stop_schedules(release)
         yield from _starts(release, bare)
         yield OTHERS
-        yield from _resources(release, bare, first["id"])
+        yield from _resources(release, bare, first)
+
+
+def parts_table() -> Iterator[str]:
+    """Measure the fast start without each of its parts, on a cluster of its own; yield the table's lines."""
+    with cluster.installed() as release:
+        _, bare = _prepared(release)
+        ours, job = {name: _Seconds() for name in EACH}, _Seconds()
+        for _ in range(ROUNDS):
+            _measure_job(release, bare, job)
+            for name, variables in EACH.items():
+                _measure(release, variables, ours[name])
+        yield PARTS
+        for name, found in ours.items():
+            yield _part(name, found, ours[FAST], job)
+
+
+def _prepared(release: Release) -> tuple[str, dict[str, Any]]:
+    """Run each once, as the first builds from nothing; the run, and the bare Job's pod."""
+    baselines.claim(release, "bare")
+    first = release.prefect.completed(BUILD)["id"]
+    bare = baselines.bare_template(release, "bare", first)
+    baselines.run_job(release, bare)
+    _stop_schedules(release)
+    return first, bare
 
 
 def _starts(release: Release, bare: dict[str, Any]) -> Iterator[str]:
     """Measure each once in each round."""
-    ours = {name: _Seconds() for name in VARIANTS}
+    ours = {name: _Seconds() for name in WHOLE}
     job, article, starts = _Seconds(), _Seconds(), []
     for _ in range(ROUNDS):
-        job.by_schedule.append(_cron(release, bare))
-        asked, pod = baselines.run_job(release, bare)
-        ended = baselines.end_of(release, pod)
-        job.by_hand.append(ended - asked)
-        job.in_pod.append(ended - cluster.container_start(release, pod))
+        _measure_job(release, bare, job)
         asked, run = time.time(), release.prefect.completed(baselines.DEPLOYMENT)
         article.by_hand.append(_at(run) - asked)
-        for name, variables in VARIANTS.items():
-            asked, run = time.time(), release.prefect.completed(BUILD, **variables)
-            [one] = release.pods_of(run["id"])
-            ours[name].by_hand.append(_at(run) - asked)
-            ours[name].in_pod.append(_at(run) - cluster.container_start(release, one["metadata"]["name"]))
-            run, due = _scheduled(release, variables)
-            ours[name].by_schedule.append(_at(run) - due)
+        for name, variables in WHOLE.items():
+            run, due = _measure(release, variables, ours[name])
             if name == FAST:
                 starts.append(_said(release, run, "Starting dbt build") - due)
     yield HEADER
     yield from _rows("", ours[FAST], job, article, (0.85, 1.2, 0.35, 0.35))
     yield from _rows(", fast start off", ours[OFF], job, article, ("", "", "", ""))
     yield f"\ndbt is started {spread(starts)} s after the scheduled time (to reach: 0 to 0.2)."
-    yield PARTS
-    for name, found in ours.items():
-        yield _part(name, found, ours[FAST], job)
+
+
+def _measure_job(release: Release, bare: dict[str, Any], job: _Seconds) -> None:
+    job.by_schedule.append(_cron(release, bare))
+    asked, pod = baselines.run_job(release, bare)
+    ended = baselines.end_of(release, pod)
+    job.by_hand.append(ended - asked)
+    job.in_pod.append(ended - cluster.container_start(release, pod))
+
+
+def _measure(release: Release, variables: dict[str, Any], ours: _Seconds) -> tuple[dict[str, Any], float]:
+    """Run the build by hand and by schedule; the scheduled run, and its time."""
+    asked, run = time.time(), release.prefect.completed(BUILD, **variables)
+    [one] = release.pods_of(run["id"])
+    ours.by_hand.append(_at(run) - asked)
+    ours.in_pod.append(_at(run) - cluster.container_start(release, one["metadata"]["name"]))
+    run, due = _scheduled(release, variables)
+    ours.by_schedule.append(_at(run) - due)
+    return run, due
 
 
 def _rows(how: str, ours: _Seconds, job: _Seconds, article: _Seconds, goals: tuple[float | str, ...]) -> Iterator[str]:

@@ -16,7 +16,7 @@ def registered(api: None, project: Path) -> Any:
 
     def register(*tags: str) -> None:
         write(project, daily(tags=list(tags)))
-        assert run(project, "--base-job-template", str(project / "template.json")) == 0
+        assert run(project) == 0
 
     return register
 
