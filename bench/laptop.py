@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench import measure
 from bench.measure import Cost, ratio, spread
-from dbtpod.dbt import process
+from dbtpod.dbt import effective_profile, process
 
 ROUNDS = 5
 REPOSITORY = Path(__file__).parents[1]
@@ -17,6 +17,7 @@ HEADER = "| | user CPU, ratio to bare | user CPU, s | wall, s |\n|---|---|---|--
 
 def table(rounds: int = ROUNDS) -> Iterator[str]:
     """Measure them in turns, each with all that it keeps between its runs; yield the lines of a markdown table."""
+    effective_profile.write(REPOSITORY / "dbt_project")
     with tempfile.TemporaryDirectory() as folder:
         measured = {name: _Build(Path(folder) / name, *how) for name, how in _BUILDS.items()}
         for build in measured.values():
@@ -56,7 +57,7 @@ class _Build:
 
 
 _OWN_TARGET = {
-    "DBT_PROFILES_DIR": "{project}",
+    "DBT_PROFILES_DIR": "{project}/.dbtpod/writer",
     "DBT_TARGET_PATH": "{volume}/target",
     "DBT_LOG_PATH": "{volume}/target",
 }

@@ -17,7 +17,8 @@ from prefect.states import Pending
 
 from bench import measure, processes
 from dbtpod import bake
-from dbtpod.dbt import process
+from dbtpod.dbt import parse_state, process
+from dbtpod.dbt.project import MADE, WRITER
 from dbtpod.faststart import boot, parts
 from prefect_server import running
 
@@ -51,7 +52,6 @@ def _table(folder: Path, without: Sequence[str]) -> Iterator[str]:
     environment |= {
         "DUCKDB_PATH": str(folder / "volume" / "work" / "warehouse.duckdb"),
         "DBT_PROJECT_DIR": str(folder / "project"),
-        "DBT_PROFILES_DIR": str(folder / "project"),
         "PREFECT_HOME": str(folder / "prefect"),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
@@ -90,8 +90,9 @@ def _peak(log: str) -> dict[str, Any]:
 def _bare(folder: Path, environment: dict[str, str]) -> str:
     target = folder / "bare"
     target.mkdir()
-    shutil.copyfile(folder / "project/target/writer/partial_parse.msgpack", target / "partial_parse.msgpack")
-    own = {"DBT_TARGET_PATH": str(target), "DBT_LOG_PATH": str(target)}
+    profiles = folder / "project" / MADE / WRITER
+    shutil.copyfile(profiles / "dev" / parse_state.FILE, target / parse_state.FILE)
+    own = {"DBT_TARGET_PATH": str(target), "DBT_LOG_PATH": str(target), "DBT_PROFILES_DIR": str(profiles)}
     for _ in range(2):  # the first builds from nothing
         found = _run(folder, (process.executable(), "build"), environment | own)
     Path(environment["DUCKDB_PATH"]).unlink()

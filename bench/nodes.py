@@ -17,6 +17,7 @@ from bench import measure, project
 from bench.measure import Cost, ratio, spread
 from dbtpod import bake
 from dbtpod.dbt import process
+from dbtpod.dbt.project import MADE, WRITER
 from prefect_server import Server, running
 
 SIZES = (10, 200, 1000)
@@ -122,14 +123,14 @@ class _Bench:
         return dict(os.environ) | {
             "DUCKDB_PATH": str(volume / "work" / "warehouse.duckdb"),
             "DBT_PROJECT_DIR": str(self._folder / "project"),
-            "DBT_PROFILES_DIR": str(self._folder / "project"),
             "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         }
 
     def bare(self) -> Cost:
         """Run `dbt build` as it comes, from its kept parse state as the flow does."""
         target = str(self._folder / "bare" / "target")
-        environment = self._bare | {"DBT_TARGET_PATH": target, "DBT_LOG_PATH": target}
+        profiles = str(self._folder / "project" / MADE / WRITER)
+        environment = self._bare | {"DBT_TARGET_PATH": target, "DBT_LOG_PATH": target, "DBT_PROFILES_DIR": profiles}
         return measure.command([process.executable(), "build"], environment, self._folder / "bare.log")
 
     def flow(

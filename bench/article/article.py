@@ -6,14 +6,14 @@ from pathlib import Path
 
 from prefect import flow, get_run_logger
 
-PROJECT = os.environ["DBT_PROJECT_DIR"]
+PROJECT, PROFILES = os.environ["DBT_PROJECT_DIR"], os.environ["DBT_PROFILES_DIR"]
 
 
 @flow(name="article-build", retries=2, retry_delay_seconds=60)
 def build() -> None:
     """Build everything, parsing anew."""
     Path(os.environ["DUCKDB_PATH"]).parent.mkdir(exist_ok=True)
-    options = ["--project-dir", PROJECT, "--profiles-dir", PROJECT, "--no-partial-parse"]
+    options = ["--project-dir", PROJECT, "--profiles-dir", PROFILES, "--no-partial-parse"]
     process = subprocess.Popen(
         ["dbt", "build", *options],  # noqa: S607
         stdout=subprocess.PIPE,
