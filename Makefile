@@ -89,8 +89,8 @@ base: ## the images that a project's own Dockerfile begins with
 	$(BUILD) --target build --tag "$(BASE)-build" .
 
 image: ## the demo's image; DBT_PROJECT=path bakes another project in its place
-	@rm -rf build/dbt_project && mkdir -p build && cp -R "$(DBT_PROJECT)" build/dbt_project
-	$(BUILD) --tag "$(IMAGE)" --build-arg DBT_PROJECT=build/dbt_project .
+	@rm -rf .build/dbt_project && mkdir -p .build && cp -R "$(DBT_PROJECT)" .build/dbt_project
+	$(BUILD) --tag "$(IMAGE)" --build-arg DBT_PROJECT=.build/dbt_project .
 
 .PHONY: up
 up: image ## a kind cluster with everything on it, ready to use
