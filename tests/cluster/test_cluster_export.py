@@ -68,7 +68,7 @@ def dbtpod(release: Release, *arguments: str) -> str:
 @pytest.fixture(scope="module")
 def brought(shell: Release, large: Path) -> str:
     """The large file as the generation that readers see: its number."""
-    said = typed(shell, large.parent, documented("dbtpod import -").replace("shop.tar", large.name))
+    said = typed(shell, large.parent, documented("dbtpod import - <").replace("shop.tar", large.name))
     assert "Readers now see generation" in said
     return shell.generation()
 
@@ -113,7 +113,7 @@ def test_it_comes_out_again_byte_for_byte_and_tar_reads_it(exported: Path, large
 def test_what_came_out_goes_in_again_as_the_next_generation(
     shell: Release, brought: str, exported: Path, large: Path
 ) -> None:
-    said = typed(shell, exported.parent, documented("dbtpod import -"))
+    said = typed(shell, exported.parent, documented("dbtpod import - <"))
 
     assert f"import of {int(brought)} by import" in said
     assert UNKNOWN not in said
@@ -130,7 +130,7 @@ def test_a_stream_that_is_cut_is_refused_and_readers_see_what_they_saw(shell: Re
     for size in (len(whole) - 1500, len(whole) // 2, 1000, 0):
         cut.write_bytes(whole[:size])
         with pytest.raises(CommandFailed, match=r"is no whole export|is empty"):
-            typed(shell, exported.parent, documented("dbtpod import -").replace("shop.tar", cut.name))
+            typed(shell, exported.parent, documented("dbtpod import - <").replace("shop.tar", cut.name))
         assert shell.generation() == before
         assert hidden(shell) == []
 

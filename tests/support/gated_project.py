@@ -102,7 +102,7 @@ def read_until_a_query_runs(lines: Iterable[str]) -> None:
     start = next(line for line in lines if '"LogStartLine"' in line)
     pid = json.loads(start)["info"]["pid"]
     began = _cpu_seconds(pid)
-    until(lambda: _cpu_seconds(pid) > began + 2, seconds=60)
+    until(lambda: _cpu_seconds(pid) > began + 5, seconds=60)
 
 
 def _cpu_seconds(pid: int) -> float:
