@@ -41,6 +41,11 @@ def both(warehouse: Release, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     dev.install("--values", str(file))
     yield warehouse, dev
     dev.uninstall()
+    # What a release has brought to a server of another one stays there.
+    for deployment in warehouse.prefect.deployments().values():
+        if deployment["work_pool_name"] == POOL:
+            warehouse.prefect.call("DELETE", f"deployments/{deployment['id']}")
+    warehouse.prefect.call("DELETE", f"work_pools/{POOL}")
     cluster.kubectl("delete", "namespace", namespace, "--wait=false")
     warehouse.install()
 
