@@ -25,6 +25,7 @@ with duckdb.connect(sys.argv[1]) as connection:
 DBT_BY_HAND = """
 import os, subprocess
 os.environ |= {"DBT_TARGET_PATH": "/tmp/target", "DBT_LOG_PATH": "/tmp/target"}
+os.environ |= {"DBT_PROFILES_DIR": ".dbtpod/writer", "DUCKDB_PATH": "/data/work/warehouse.duckdb"}
 print(subprocess.run(["dbt", "run", "-s", "stg_orders"], cwd="dbt_project", stdout=subprocess.PIPE, text=True).stdout)
 """
 
