@@ -182,7 +182,7 @@ def test_a_changed_file_is_registered_again_and_one_with_mistakes_is_not(served:
     shop = served.shop
     shop.write("prefect.yaml", PREFECT_YAML.replace("flows.py:waits", "flows.py:wiats"))
     served.said("did you mean 'waits'?")
-    served.said("what was registered before goes on")
+    served.said("what was registered before stays")
     assert set(served.deployments()) == {"build", "waits"}
 
     shop.write("prefect.yaml", PREFECT_YAML.replace("name: waits", "name: waits-longer"))
@@ -235,7 +235,7 @@ def test_a_stop_sends_the_run_back_and_the_next_start_goes_on_with_it(tmp_path: 
     with serving(shop, port) as second:
         found = second.until(run, "Completed")
         states = second.http.get("flow_run_states/", params={"flow_run_id": run}).json()
-        assert "dbtpod serve was ended; the run goes on" in str([state["message"] for state in states])
+        assert "dbtpod serve was ended; the run continues" in str([state["message"] for state in states])
         assert found["run_count"] == 2
         log = second.call("logs/filter", logs={"flow_run_id": {"any_": [run]}}, limit=200)
         assert any("dbt run --select plain: done before" in line["message"] for line in log)
