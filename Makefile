@@ -29,9 +29,12 @@ help: ## this list
 IS_DEMO = $(filter dbt_project,$(DBT_PROJECT))
 DATA ?= $(if $(IS_DEMO),data)
 
-.PHONY: run
-run: $(UV) ## the daily build on this machine, without a cluster; DBT_PROJECT=path builds the project there, WHAT="build -s orders" a part
+.PHONY: install
+install: $(UV) ## the command dbtpod, in .venv/bin, with the versions that are locked
 	@$(UV) sync --quiet --locked --inexact
+
+.PHONY: run
+run: install ## the daily build on this machine, without a cluster; DBT_PROJECT=path builds the project there, WHAT="build -s orders" a part
 	@$(if $(DATA),DBTPOD_VOLUME="$(abspath $(DATA))") $(if $(IS_DEMO),DBT_PROJECT_DIR=dbt_project) \
 	  $(UV) run --no-sync dbtpod run $(if $(IS_DEMO),,--project-dir "$(DBT_PROJECT)") $(WHAT)
 

@@ -43,8 +43,6 @@ def run(
     wait_seconds: float,
     digest: str | None = None,
     kind: str = work_pool.KIND,
-    *,
-    heartbeats: bool = True,
 ) -> None:
     """Register a file that was read with this template, and print what changed; see `register`."""
     log.handlers, log.propagate = [logging.StreamHandler(sys.stdout)], False
@@ -52,7 +50,7 @@ def run(
     if not PREFECT_API_URL.value():
         raise SettingsError("PREFECT_API_URL is not set: give the server's, such as http://127.0.0.1:4200/api.")
     try:
-        asyncio.run(register(file, template, wait_seconds, digest, kind, heartbeats=heartbeats))
+        asyncio.run(register(file, template, wait_seconds, digest, kind))
     except PrefectHTTPStatusError as error:
         raise SettingsError(_refusal(error)) from error
     except httpx.TransportError as error:  # Prefect's client has tried again by then
@@ -65,14 +63,12 @@ async def register(
     wait_seconds: float,
     digest: str | None = None,
     kind: str = work_pool.KIND,
-    *,
-    heartbeats: bool = True,
 ) -> None:
     """Bring the server's pool, queues, deployments and automations in line with the file, and log what changed.
 
     Without a job template the pool must exist, and keeps its own. Deployments of this pool that the file does not
-    have are removed: the pool belongs to the file. At the end the digest is written down on the server. Where
-    `heartbeats` is true, the server ends runs of which it hears nothing.
+    have are removed: the pool belongs to the file. At the end the digest is written down on the server. The
+    server ends the pods' runs of which it hears nothing; a pool of another kind looks after its own.
     """
     async with get_client() as client:
         await _wait_for_api(client, wait_seconds)
@@ -86,7 +82,7 @@ async def register(
         await schedules.keep_pauses(client, file, before)
         after = await _registered(client, file.pool)
         schedules.log_changes(file, before, after)
-        if heartbeats:
+        if kind == work_pool.KIND:
             for automation in heartbeat.automations(file.pool, [found.id for found in after.values()]):
                 await heartbeat.ensure(client, automation)
         if digest:

@@ -201,10 +201,10 @@ shop:
 
     clone.bake()
 
-    told = {line.split(" is part of what was parsed")[0].split()[-1]: line for line in clone.said if "is part" in line}
-    assert told.keys() == {"SCHEMA", "NUMBER"}
-    assert "profile has changed" in told["SCHEMA"]
-    assert "files changed" in told["NUMBER"]
+    named = {line.split(" is part of what was parsed")[0].split()[-1]: line for line in clone.said if "is part" in line}
+    assert named.keys() == {"SCHEMA", "NUMBER"}
+    assert "profile has changed" in named["SCHEMA"]
+    assert "files changed" in named["NUMBER"]
 
 
 def test_a_project_without_partial_parsing_is_told_what_it_costs(clone: Clone) -> None:

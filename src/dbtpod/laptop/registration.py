@@ -23,7 +23,7 @@ def main(prefect_yaml: Path, pool_file: Path) -> int:
         for deployment in file.deployments:
             if idle := sorted(deployment.job_variables & set(pool.OF_A_POD)):
                 print(f"deployment {deployment.name}: {', '.join(idle)} is of a pod, and does nothing here")
-        register.run(file, pool.TEMPLATE, WAIT_SECONDS, kind=pool.KIND, heartbeats=False)
+        register.run(file, pool.TEMPLATE, WAIT_SECONDS, kind=pool.KIND)
         pool_file.write_text(file.pool)
     except DbtPodError as error:
         print(error, file=sys.stderr)
