@@ -163,8 +163,12 @@ def test_it_registers_the_file_runs_what_is_due_and_is_seen_by_dbtpod_run(served
 
     assert run["state"]["message"] == "2 nodes: 2 success"
     assert (shop.volume.current / "warehouse.duckdb").is_file()
-    rows = served.call("task_runs/filter", flow_runs={"id": {"any_": [run["id"]]}})
-    assert {"plain", "plain_too"} <= {row["name"].split(" ")[-1].split(".")[-1] for row in rows}
+
+    def models() -> set[str]:
+        rows = served.call("task_runs/filter", flow_runs={"id": {"any_": [run["id"]]}})
+        return {row["name"].split(" ")[-1].split(".")[-1] for row in rows}
+
+    until(lambda: {"plain", "plain_too"} <= models(), what="the task runs of both models")
 
     done = shop.run("run", "build", "--select", "plain")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,5 +1,6 @@
 """A flow run's story, from the lock to the published generation: real dbt on a small project, a real Prefect API."""
 
+import logging
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -9,6 +10,7 @@ import duckdb
 import pytest
 from prefect import State, flow
 
+import messages
 from dbtpod import run_dbt
 from dbtpod.errors import BuildIncomplete, DbtFailed, DbtUnusable, SettingsError, WarehouseUnusable
 from dbtpod.run import writing
@@ -80,11 +82,12 @@ def test_an_unknown_selector_is_dbts_own_word_and_no_reason_to_try_again(project
 def test_a_profile_that_cannot_be_used_is_named_before_dbt_starts(project: Path, name: str, text: str) -> None:
     (project / name).write_text(text)
 
-    state = run(building)
+    with messages.kept(logging.INFO, "prefect.task_runs") as of_commands:
+        state = run(building)
 
     assert isinstance(state.result(raise_on_failure=False), SettingsError)
     assert str(project / "profiles.yml") in str(state.message)
-    assert commands_of(state) == []
+    assert of_commands == []
 
 
 def test_a_project_that_dbt_cannot_read_is_told_in_its_words(project: Path) -> None:
@@ -124,14 +127,15 @@ def test_a_command_that_writes_elsewhere_is_refused_before_dbt_starts(
     (project / "conf").mkdir()
     (project / "conf" / "profiles.yml").write_text(PROFILE.replace("warehouse.duckdb", path))
 
-    state = run(building, "build", "--profiles-dir", "conf")
+    with messages.kept(logging.INFO, "prefect.task_runs") as of_commands:
+        state = run(building, "build", "--profiles-dir", "conf")
 
     assert isinstance(state.result(raise_on_failure=False), SettingsError)
     assert path.strip("'") in str(state.message)
     assert str(project / "conf" / "profiles.yml") in str(state.message)
     assert "Leave --profiles-dir" in str(state.message)
     assert not published.exists()
-    assert commands_of(state) == []
+    assert of_commands == []
 
 
 @pytest.mark.parametrize("name", ["dev.duckdb", "warehouse.duckdb"])

@@ -96,9 +96,11 @@ class Release:
         return {key: int(count) for key, count in re.findall(r"([A-Z-]+)=(\d+)", line)}
 
     def registration(self) -> str:
-        """The log of the newest registration."""
-        newest = max(self.pods("register"), key=lambda each: each["metadata"]["creationTimestamp"])
-        return self.kubectl("logs", newest["metadata"]["name"])
+        """The log of the newest registration: of all pods of its Job, which tries once more after a failure."""
+        pods = sorted(self.pods("register"), key=lambda each: each["metadata"]["creationTimestamp"])
+        newest = pods[-1]["metadata"]["labels"]["batch.kubernetes.io/job-name"]
+        of_its_job = [each for each in pods if each["metadata"]["labels"]["batch.kubernetes.io/job-name"] == newest]
+        return "".join(self.kubectl("logs", each["metadata"]["name"]) for each in of_its_job)
 
     def start_shell(self) -> None:
         """Start the pod that `shell` runs in: on the warehouse's volume, and none of the release's pods."""

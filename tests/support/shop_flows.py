@@ -9,6 +9,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import TaskRun
 
 from dbtpod import run_dbt
+from waiting import until
 
 
 @flow
@@ -27,9 +28,15 @@ def run(function: Callable[..., State[Any]], *args: Any, **kwargs: Any) -> State
 
 
 def commands_of(state: State[Any]) -> list[TaskRun]:
-    """The task runs of the run's dbt commands."""
+    """The task runs of the run's dbt commands that ended: at least one."""
     flow_run = state.state_details.flow_run_id
     assert flow_run is not None
     with get_client(sync_client=True) as client:
         this_run = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run]))
-        return [run for run in client.read_task_runs(flow_run_filter=this_run) if run.name.startswith("dbt ")]
+
+        def commands() -> list[TaskRun]:
+            runs = client.read_task_runs(flow_run_filter=this_run)
+            return [run for run in runs if run.name.startswith("dbt ")]
+
+        # The server hears of a task run's end by an event, which may come after the end of its flow run.
+        return until(lambda: [run for run in commands() if run.end_time] or [], what=f"dbt commands of {flow_run}")
