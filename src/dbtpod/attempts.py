@@ -138,7 +138,8 @@ class Attempts:
 
     def finish(self) -> complete.Command:
         """Look whether the command, whose last attempt ended well, is complete; BuildIncomplete if it is not."""
-        done = complete.command(self._project, self._args, self._found)
+        as_published = self._file is not None and self._file.is_as_published
+        done = complete.command(self._project, self._args, self._found, as_published)
         # Once: what a later command of the run drops is not missed when another pod comes back here.
         if self._file and not (self._folder / _DONE).exists():
             self._file.check()

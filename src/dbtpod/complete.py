@@ -21,6 +21,7 @@ from dbtpod.warehouse.working_copy import BuiltFile
 _MOST_NAMED = 10
 # Commands without a plan that write to the database all the same.
 WRITING = ("run-operation", "clone", "retry")
+_TESTS = ("test.", "unit_test.")
 _ELSEWHERE = (
     "Leave --profiles-dir out of the command, or for another database than DuckDB set warehouse.publish to false."
 )
@@ -32,18 +33,28 @@ class Command:
 
     args: tuple[str, ...]
     plan: frozenset[str] | None
+    # At its end the file was still, byte for byte, what was published last.
+    is_file_as_published: bool
 
     @property
     def has_built(self) -> bool:
-        """Whether there is anything that it may have written."""
-        return bool(self.plan) if self.plan is not None else arguments.parse(self.args).verb in WRITING
+        """Whether there is a build to publish.
+
+        A command of tests alone is one where it wrote: failures that are stored, or what a hook inserts. A build that
+        found nothing new is one too: readers learn by it that their data is of today.
+        """
+        if self.plan is None:
+            return arguments.parse(self.args).verb in WRITING
+        if all(node_id.startswith(_TESTS) for node_id in self.plan):
+            return bool(self.plan) and not self.is_file_as_published
+        return True
 
 
-def command(project: Project, args: Sequence[str], attempts: Sequence[Attempt]) -> Command:
+def command(project: Project, args: Sequence[str], attempts: Sequence[Attempt], is_file_as_published: bool) -> Command:
     """Return the command as done; BuildIncomplete says what its attempts, the last of which ended well, left out."""
     text = arguments.text(args)
     if arguments.parse(args).verb not in arguments.KINDS:
-        return Command(tuple(args), None)
+        return Command(tuple(args), None, is_file_as_published)
     counted = record.since_whole(attempts)
     try:
         planned = plan.of(project, counted[0])
@@ -61,7 +72,7 @@ def command(project: Project, args: Sequence[str], attempts: Sequence[Attempt]) 
             f"{text} ended with success, but without {_named(missing, ended)}. "
             f"dbt's artifacts: {counted[-1].target_dir}"
         )
-    return Command(tuple(args), planned)
+    return Command(tuple(args), planned, is_file_as_published)
 
 
 def relations(

@@ -102,7 +102,7 @@ def _publish(file: BuiltFile, dbt: Dbt, run_id: str) -> None:
     log = get_run_logger()
     certificate = dbt.certify(file, run_id)
     if certificate is None:
-        log.warning("Nothing is published: no command of this run had anything to build.")
+        log.warning("Nothing is published: this run built nothing.")
         return
     made = [dbt.target_dir / name for name in ("manifest.json", "run_results.json")]
     if generation := file.publish(certificate, made):

@@ -166,6 +166,21 @@ def test_a_typo_in_the_selection_completes_with_that_message_and_publishes_nothi
     assert [path.name for path in published.parents[1].iterdir() if path.name.isdecimal()] == ["000001"]
 
 
+def test_tests_alone_publish_what_they_stored_and_else_nothing(project: Path, published: Path) -> None:
+    tested = "models: [{name: orders, columns: [{name: id, data_tests: [{unique: {config: {alias: twice}}}]}]}]"
+    (project / "models" / "tests.yml").write_text(tested)
+    run(building)
+
+    plain = run(building, "test")
+    storing = run(building, "test", "--store-failures")
+
+    assert plain.message == "1 node: 1 pass; nothing was published"
+    assert storing.message == "1 node: 1 pass"
+    numbers = sorted(path.name for path in published.parents[1].iterdir() if path.name.isdecimal())
+    assert numbers == ["000001", "000002"]
+    assert query(published, "select count(*) from main_dbt_test__audit.twice") == [(0,)]
+
+
 @pytest.mark.parametrize(
     ("args", "environment"),
     [

@@ -20,6 +20,7 @@ from prefect.states import Crashed
 from prefect.utilities.engine import propose_state_sync
 
 from dbtpod.faststart import parts
+from dbtpod.faststart.first_contact import connecting_soon
 from dbtpod.pod import alone, contact
 from dbtpod.settings import add_to_environment
 from dbtpod.ui import artifacts
@@ -33,7 +34,8 @@ def run(flow_run_id: UUID, control: int) -> int:
     add_to_environment({"PREFECT__ENABLE_CANCELLATION_AND_CRASHED_HOOKS": "false"})
     with handle_engine_signals(flow_run_id), contact.opened() as client:
         # The supervisor waits for the API too, behind Prefect's websockets, which have a patience of their own.
-        flow_run = contact.read(client, flow_run_id, contact.say)
+        with connecting_soon(client):
+            flow_run = contact.read(client, flow_run_id, contact.say)
         if alone.not_to_start(flow_run):
             return 0
         logger = flow_run_logger(flow_run)

@@ -126,6 +126,8 @@ SUPERVISOR = Part(
         "prefect.runner._control_channel:ControlChannel.get_conclusion": "(self, flow_run_id)",
         "prefect.runner._control_channel:ControlSignalStatus.ACKNOWLEDGED": None,
         "prefect.runner._control_channel:ControlSignalStatus.ALREADY_CONCLUDED": None,
+        "prefect.client.orchestration:PrefectClient._client": None,
+        "prefect.client.orchestration:SyncPrefectClient._client": None,
         "prefect._internal.control_listener:configure_from_env": "()",
         "prefect.engine:_drive_run_flow_result": "(flow, run_result)",
         "prefect.engine:handle_engine_signals": "(flow_run_id=...)",

@@ -19,6 +19,7 @@ from prefect.runner._flow_run_executor import FlowRunExecutorContext
 
 from dbtpod.dbt import parent_death, process
 from dbtpod.faststart import engine
+from dbtpod.faststart.first_contact import connecting_soon
 from dbtpod.faststart.forked import Dbt, Engine
 from dbtpod.faststart.preloaded import Preloaded
 from dbtpod.faststart.supervisor import Supervisor
@@ -61,7 +62,8 @@ async def _supervise(flow_run_id: UUID, pid: int, to_engine: int, dbt: Dbt, scra
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
     async with FlowRunExecutorContext() as context:
         try:
-            flow_run = await contact.read_async(context.client, flow_run_id, terminating)
+            with connecting_soon(context.client):
+                flow_run = await contact.read_async(context.client, flow_run_id, terminating)
         except Exception as error:  # raised through the context, it would be an ExceptionGroup that hides it
             contact.say(f"The flow run {flow_run_id} cannot start. {contact.cause(error)}")
             return 1

@@ -63,15 +63,23 @@ def say(text: str) -> None:
     print(f"dbtpod: {text}", flush=True)  # noqa: T201
 
 
+def connect_soon(timeout: httpx.Timeout) -> httpx.Timeout:
+    """Return that timeout with a short wait for a connection.
+
+    An address that takes none is tried four times by the client's transport, by default a minute each.
+    """
+    return httpx.Timeout(connect=CONNECT_SECONDS, read=timeout.read, write=timeout.write, pool=timeout.pool)
+
+
 @contextmanager
-def opened() -> Iterator[SyncPrefectClient]:
-    """Open the one client of the engine's process, also of Prefect's engine in it: each one costs 0.1 s.
+def opened(timeout: httpx.Timeout | None = None) -> Iterator[SyncPrefectClient]:
+    """Open the one client of the process; without a timeout of its own, also the one of Prefect's engine in it.
 
     Prefect would ask for the server's version here, and die where there is no answer: see `read`.
     """
     settings = get_current_settings().client
     checked, settings.server_version_check_enabled = settings.server_version_check_enabled, False
-    with SyncClientContext() as context:
+    with SyncClientContext({"timeout": timeout} if timeout else None) as context:
         settings.server_version_check_enabled = checked
         yield context.client
 
@@ -79,7 +87,7 @@ def opened() -> Iterator[SyncPrefectClient]:
 def read(client: SyncPrefectClient, flow_run_id: UUID, say: Say) -> FlowRun:
     """Read the flow run as soon as the API answers."""
     patience = Patience(client.api_url, say)
-    with _one_try_each(client._client):
+    with _one_try_each():
         while True:
             try:
                 flow_run = client.read_flow_run(flow_run_id)
@@ -94,7 +102,7 @@ async def read_async(client: PrefectClient, flow_run_id: UUID, terminating: anyi
     """Read the flow run as soon as the API answers; with a few more tries only once the pod is being removed."""
     # The engine's process waits as well, and says so.
     patience = Patience(client.api_url, lambda _: None)
-    with _one_try_each(client._client):
+    with _one_try_each():
         while True:
             try:
                 return await client.read_flow_run(flow_run_id)
@@ -105,20 +113,15 @@ async def read_async(client: PrefectClient, flow_run_id: UUID, terminating: anyi
 
 
 @contextmanager
-def _one_try_each(http: httpx.Client | httpx.AsyncClient) -> Iterator[None]:
-    """Keep Prefect's client from trying again by itself: silently, with pauses that double up to minutes.
-
-    An address that takes no connection is no different: the client's transport tries it four times, a minute each.
-    """
+def _one_try_each() -> Iterator[None]:
+    """Keep Prefect's client from trying again by itself: silently, with pauses that double up to minutes."""
     # Not temporary_settings(), which builds all settings anew: 0.2 s of a start.
     settings = get_current_settings().client
     before, settings.max_retries = settings.max_retries, 0
-    timeout = http.timeout
-    http.timeout = httpx.Timeout(connect=CONNECT_SECONDS, read=timeout.read, write=timeout.write, pool=timeout.pool)
     try:
         yield
     finally:
-        settings.max_retries, http.timeout = before, timeout
+        settings.max_retries = before
 
 
 def _is_transient(error: Exception) -> bool:

@@ -12,8 +12,10 @@ import threading
 import time
 from uuid import UUID
 
+import httpx
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
+from prefect.settings import PREFECT_API_REQUEST_TIMEOUT
 
 from dbtpod.dbt import parent_death
 from dbtpod.pod import alone, contact, limits
@@ -29,7 +31,7 @@ def run(flow_run_id: UUID) -> int:
     """Run the flow run to its end and return the pod's exit code."""
     # The first process of a container ignores a signal that it does not handle.
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
-    with contact.opened() as client:
+    with contact.opened(contact.connect_soon(httpx.Timeout(PREFECT_API_REQUEST_TIMEOUT.value()))) as client:
         try:
             flow_run = contact.read(client, flow_run_id, contact.say)
         except Exception as error:
