@@ -15,7 +15,8 @@ from dbtpod.dbt import arguments, effective_profile
 from dbtpod.dbt.project import find
 from dbtpod.errors import SettingsError
 from dbtpod.settings import Settings
-from dbtpod.ui import artifacts, mark, report
+from dbtpod.ui import mark, report
+from dbtpod.ui.artifacts import Report
 from dbtpod.ui.lineage import read_parents
 from dbtpod.ui.node_runs import NodeRuns
 from dbtpod.warehouse import lock, warehouse
@@ -57,14 +58,15 @@ def writing(retries: Retries = NO_RETRIES) -> Iterator[Dbt]:
     """Yield a dbt that writes: alone, on a copy of the last published build, published if the block ends well."""
     given, run_id = _settings(), _flow_run_id()
     kept, project, log = warehouse.of(given), warehouse.project(given), get_run_logger()
-    with NodeRuns() as nodes, kept.write(Run(run_id, _holder()), LOCK_SECONDS, log) as file:
+    with Report() as sent, NodeRuns() as nodes, kept.write(Run(run_id, _holder()), LOCK_SECONDS, log) as file:
         mark.amend(kept.builds)
         run_dir = resume.begin(file, project, run_id, flow_run.run_count, log)
         dbt = Dbt(project, run_dir, file, retries, nodes)
-        with _reported(dbt):
+        with _reported(dbt, sent):
             yield dbt
-            if file.publishes:
-                _publish(file, dbt, run_id)
+        # The server takes the report meanwhile.
+        if file.publishes:
+            _publish(file, dbt, run_id)
 
 
 @contextmanager
@@ -74,9 +76,9 @@ def reading(retries: Retries = NO_RETRIES) -> Iterator[Dbt]:
     kept = warehouse.of(given)
     project = warehouse.project(given, kept.read(get_run_logger()))
     run_dir = kept.volume.reader_runs() / run_id
-    with NodeRuns() as nodes:
+    with Report() as sent, NodeRuns() as nodes:
         dbt = Dbt(project, run_dir, None, retries, nodes)
-        with _reported(dbt):
+        with _reported(dbt, sent):
             yield dbt
 
 
@@ -90,12 +92,13 @@ def _settings() -> Settings:
 
 
 @contextmanager
-def _reported(dbt: Dbt) -> Iterator[None]:
+def _reported(dbt: Dbt, to: Report) -> Iterator[None]:
+    """Send the report at the block's end, however it ends."""
     try:
         yield
     finally:
         parents = read_parents(dbt.target_dir)
-        artifacts.send(report.table(dbt.report, parents), report.markdown(dbt.report, parents))
+        to.send(report.table(dbt.report, parents), report.markdown(dbt.report, parents))
 
 
 def _publish(file: BuiltFile, dbt: Dbt, run_id: str) -> None:

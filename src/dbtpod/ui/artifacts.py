@@ -2,7 +2,10 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Self
 from uuid import UUID
 
 from prefect import get_run_logger
@@ -20,48 +23,56 @@ _SECONDS = 12.0
 DEPLOYMENT = "DBTPOD_DEPLOYMENT"
 
 
-def send(table: Sequence[Mapping[str, object]], markdown: str) -> None:
-    """Create the artifacts `<deployment>-results` and `<deployment>-report`, with the flow's name where there is none.
+class Report:
+    """Sends a flow run's report while its block runs, and waits at its end: `with Report() as it: it.send(...)`.
 
     It never raises and takes seconds at most: what Prefect did not take by then is given up with one warning.
     """
-    context = FlowRunContext.get()
-    if context is None or context.flow_run is None:
-        return
-    flow_run, flow_name = context.flow_run, context.flow.name if context.flow else "dbt"
-    failures: list[Exception] = []
 
-    def create(kind: str, suffix: str, data: str) -> None:
+    def __init__(self) -> None:
+        self._threads: list[threading.Thread] = []
+        self._failures: list[Exception] = []
+
+    def __enter__(self) -> Self:
+        """Give the report, to which nothing was sent yet."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Wait; none of what is not done by then holds up the process's end."""
+        timeout = Timeout(_SECONDS)
+        for thread in self._threads:
+            thread.join(timeout.left)
+        if self._failures or any(thread.is_alive() for thread in self._threads):
+            error = next(iter(self._failures), None)
+            why = f"{type(error).__name__}: {error}" if error else f"no answer in {_SECONDS:.0f} s"
+            get_run_logger().warning(
+                "The report did not reach Prefect (%s); dbt's own artifacts are on the volume.", why
+            )
+
+    def send(self, table: Sequence[Mapping[str, object]], markdown: str) -> None:
+        """Create the artifacts `<deployment>-results` and `<deployment>-report`, with the flow's name without one."""
+        context = FlowRunContext.get()
+        if context is None or context.flow_run is None:
+            return
+        flow_run, flow_name = context.flow_run, context.flow.name if context.flow else "dbt"
+        rows = json.dumps([dict(row) for row in table], default=str)
+        for kind, suffix, data in (("table", "results", rows), ("markdown", "report", markdown)):
+            create = partial(self._create, flow_run, flow_name, kind, suffix, data)
+            self._threads.append(background(create, "dbtpod-artifact"))
+            self._threads[-1].start()
+
+    def _create(self, flow_run: FlowRun, flow_name: str, kind: str, suffix: str, data: str) -> None:
         try:
             with no_retry_client() as client:
-                key = f"{_slug(_name(client, flow_run, flow_name))}-{suffix}"
+                key = f"{_slug(_deployment(client, flow_run, flow_name))}-{suffix}"
                 # Not client.create_artifact(), which has an event sent too, by a worker that a slow API holds up.
                 artifact = {"type": kind, "key": key, "data": data, "flow_run_id": str(flow_run.id)}
                 client.request("POST", "/artifacts/", json=artifact)
         except Exception as error:
-            failures.append(error)
-
-    in_time = _together(
-        lambda: create("table", "results", json.dumps([dict(row) for row in table], default=str)),
-        lambda: create("markdown", "report", markdown),
-    )
-    if failures or not in_time:
-        why = f"{type(failures[0]).__name__}: {failures[0]}" if failures else f"no answer in {_SECONDS:.0f} s"
-        get_run_logger().warning("The report did not reach Prefect (%s); dbt's own artifacts are on the volume.", why)
+            self._failures.append(error)
 
 
-def _together(*calls: Callable[[], None]) -> bool:
-    """Whether all calls ended in time; none of them holds up the process's end."""
-    threads = [background(call, "dbtpod-artifact") for call in calls]
-    timeout = Timeout(_SECONDS)
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout.left)
-    return not any(thread.is_alive() for thread in threads)
-
-
-def _name(client: SyncPrefectClient, flow_run: FlowRun, flow_name: str) -> str:
+def _deployment(client: SyncPrefectClient, flow_run: FlowRun, flow_name: str) -> str:
     deployment: UUID | None = flow_run.deployment_id
     if not deployment:
         return flow_name
