@@ -8,7 +8,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -99,19 +99,26 @@ SECTIONS = {
 
 
 def main(names: list[str]) -> None:
-    """Measure those sections, or all, and write the page as far as it is."""
+    """Measure those sections, or all, and write the page as far as it is; what fails stays as it was."""
     if unknown := set(names) - set(SECTIONS):
         sys.exit(f"There is no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}.")
-    kept = _sections(RESULTS.read_text()) if names else {}
-    with RESULTS.open("w", buffering=1) as page:
-        page.write(HEAD.format(rounds=nodes.ROUNDS))
-        for name, section in SECTIONS.items():
-            if names and name not in names:
-                page.write(kept.get(section.title, ""))
-                continue
-            page.write(f"\n## {section.title}\n{section.text}\n\n{_measured()}\n\n")
+    pages = _sections(RESULTS.read_text())
+    for name in names or SECTIONS:
+        section, before = SECTIONS[name], pages.get(SECTIONS[name].title, "")
+        pages[section.title] = f"\n## {section.title}\n{section.text}\n\n{_measured()}\n\n"
+        try:
             for line in section.lines():
-                page.write(f"{line}\n")
+                pages[section.title] += f"{line}\n"
+                _write(pages)
+        except BaseException:
+            pages[section.title] = before
+            _write(pages)
+            raise
+
+
+def _write(pages: Mapping[str, str]) -> None:
+    parts = (pages.get(section.title, "") for section in SECTIONS.values())
+    RESULTS.write_text(HEAD.format(rounds=nodes.ROUNDS) + "".join(parts))
 
 
 def _sections(page: str) -> dict[str, str]:
