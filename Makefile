@@ -39,20 +39,45 @@ run: install ## the daily build on this machine, without a cluster; DBT_PROJECT=
 	  $(UV) run --no-sync dbtpod run $(if $(IS_DEMO),,--project-dir "$(DBT_PROJECT)") $(WHAT)
 
 .PHONY: lint
-lint: $(UV)
-	@$(SYNC)
+lint: $(UV) lint-workflows
 	$(UV) run --no-sync ruff check
 	$(UV) run --no-sync ruff format --check
 	$(UV) run --no-sync mypy
 	$(UV) run --no-sync lint-imports
+	$(UV) run --no-sync yamllint --strict .
+	$(UV) run --no-sync hadolint $$(git ls-files '*Dockerfile')
+	$(UV) run --no-sync shellcheck $$(git grep --files-with-matches --extended-regexp '^#!.*[/ ](ba)?sh$$')
+
+# actionlint is a Go program with no package that brings its binary; shellcheck, which it calls, is in .venv.
+ACTIONLINT := go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+.PHONY: lint-workflows
+lint-workflows: $(UV)
+	@$(SYNC)
+	@if command -v go >/dev/null; then PATH="$(CURDIR)/.venv/bin:$$PATH" $(ACTIONLINT); \
+	  elif [ "$${CI:-}" = true ]; then echo "actionlint cannot run: go is not on PATH" >&2; exit 1; \
+	  else echo "actionlint is left out: go is not on PATH"; fi
+	@$(UV) run --no-sync zizmor --offline --quiet .github
+
+# Apart from `make check`, as checkov takes half a minute.
+MANIFESTS := .build/manifests
+TRIVY := trivy config --quiet --exit-code 1 --ignorefile lint/trivyignore.yaml --skip-check-update --skip-version-check \
+  --disable-telemetry --table-mode detailed
+.PHONY: lint-manifests
+lint-manifests: $(UV) ## checkov and trivy over the rendered chart and the image's Dockerfile
+	@if ! command -v helm >/dev/null; then echo "checkov and trivy of the chart: helm is not on PATH" >&2; \
+	  if [ "$${CI:-}" = true ]; then exit 1; fi; exit 0; fi; \
+	$(SYNC); UV_PROJECT_ENVIRONMENT=$(CURDIR)/.venv-lint $(UV) sync --quiet --project lint --locked; \
+	rm -rf $(MANIFESTS); PYTHONPATH=tests/support $(UV) run --no-sync python lint/manifests.py $(MANIFESTS); \
+	.venv-lint/bin/checkov --config-file lint/checkov.yaml --directory $(MANIFESTS); \
+	.venv-lint/bin/$(TRIVY) $(MANIFESTS); .venv-lint/bin/$(TRIVY) image
 
 .PHONY: check
 check: lint ## lint, types, imports and the unit tests: no server, no cluster
 	$(UV) run --no-sync pytest tests/unit --numprocesses 2 --dist loadgroup
 
 .PHONY: test
-test: lint ## every check: those, and with real dbt, a Prefect server, a cluster
-	$(UV) run --no-sync pytest --numprocesses 2 --dist loadgroup
+test: lint lint-manifests ## every check: those, and with real dbt, a Prefect server, a cluster; TESTS=tests/cluster picks a part
+	$(UV) run --no-sync pytest $(TESTS) --numprocesses 2 --dist loadgroup
 
 # What CI has no time for. SOAK picks a part: properties, dbt-1.11, faults, long.
 SOAK ?= properties dbt-1.11 long faults
@@ -83,7 +108,9 @@ soak-faults: $(UV) ## the fault suite on a cluster, again and again, each time o
 	@for round in $$(seq $(FAULT_ROUNDS)); do echo "fault suite, round $$round of $(FAULT_ROUNDS)"; \
 	  $(UV) run --no-sync pytest tests/cluster -k "$(FAULTS)" --durations=0 || exit 1; done
 
-BUILD := DOCKER_BUILDKIT=1 docker build --file image/Dockerfile --build-arg EXTRA_PACKAGES="$(EXTRA_PACKAGES)" \
+# PINNED=yes builds with the base images of a release, by digest.
+BASES := $(if $(PINNED),$(shell sed -n 's/^[A-Z]/--build-arg &/p' image/bases.env))
+BUILD := DOCKER_BUILDKIT=1 docker build --file image/Dockerfile --build-arg EXTRA_PACKAGES="$(EXTRA_PACKAGES)" $(BASES) \
   --build-arg VERSION="$(VERSION)" --build-arg REVISION="$(shell git rev-parse HEAD 2>/dev/null || echo unknown)"
 
 .PHONY: base image

@@ -14,6 +14,8 @@ from release import BUILD, Release
 
 NAME = os.environ.get("DBTPOD_TEST_CLUSTER", "dbtpod-test")
 KEEP = os.environ.get("DBTPOD_KEEP_CLUSTER") == "1"
+# Another Kubernetes than kind's own.
+NODE = os.environ.get("DBTPOD_TEST_NODE_IMAGE", "")
 TOOLS = ("docker", "kind", "kubectl", "helm", "make")
 
 
@@ -66,7 +68,8 @@ def start(one: Cluster) -> None:
         command("kind", "delete", "cluster", *at)
     # The README's own command, for a cluster of another name.
     create = pages.line("README.md", "kind create cluster").replace("--name dbtpod", f"--name {one.name}")
-    command(*create.split(), "--kubeconfig", str(one.kubeconfig), "--wait", "90s", seconds=300)
+    node = ["--image", NODE] if NODE else []
+    command(*create.split(), *node, "--kubeconfig", str(one.kubeconfig), "--wait", "90s", seconds=300)
 
 
 @pytest.fixture(scope="session")

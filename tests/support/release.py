@@ -40,11 +40,11 @@ class Release:
     _connection: ExitStack = field(default_factory=ExitStack)
     _prefect: Prefect | None = None
 
-    def install(self, *options: str) -> str:
+    def install(self, *options: str, chart: str = "charts/dbtpod") -> str:
         """Install or upgrade as the README says, on a small cluster's values; return what Helm said."""
         values = ["--values", str(REPO / "k8s/values-kind.yaml"), "--set", f"jobs.fastStart={FAST_START}"]
         said = self.cluster.helm(
-            *("upgrade", "--install", "dbtpod", "charts/dbtpod", "--namespace", self.namespace, *values),
+            *("upgrade", "--install", "dbtpod", chart, "--namespace", self.namespace, *values),
             *("--wait", "--timeout", "4m", *options),
         )
         self.disconnect()
