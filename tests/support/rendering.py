@@ -51,5 +51,5 @@ def render_chart(values: Mapping[str, Any] | None = None, kind: str = "", compon
         each
         for each in manifests
         if kind in ("", each["kind"])
-        and component in ("", each["metadata"]["labels"].get("app.kubernetes.io/component"))
+        and component in ("", each["metadata"].get("labels", {}).get("app.kubernetes.io/component"))
     ]
