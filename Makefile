@@ -25,6 +25,11 @@ help: ## this list
 	@python3 -m venv .uv
 	@.uv/bin/pip install --quiet --disable-pip-version-check "uv==0.13.9"
 
+# Go builds it as its checksum database has it.
+.tools/helm-docs:
+	@echo "Getting helm-docs into .tools"
+	@GOBIN="$(CURDIR)/.tools" go install github.com/norwoodj/helm-docs/cmd/helm-docs@v1.14.2
+
 # The demo is part of this repository; anybody else's project has one of its own.
 IS_DEMO = $(filter dbt_project,$(DBT_PROJECT))
 DATA ?= $(if $(IS_DEMO),data)
@@ -72,11 +77,11 @@ lint-manifests: $(UV) ## checkov and trivy over the rendered chart and the image
 	.venv-lint/bin/$(TRIVY) $(MANIFESTS); .venv-lint/bin/$(TRIVY) image
 
 .PHONY: check
-check: lint ## lint, types, imports and the unit tests: no server, no cluster
+check: lint .tools/helm-docs ## lint, types, imports and the unit tests: no server, no cluster
 	$(UV) run --no-sync pytest tests/unit --numprocesses 2 --dist loadgroup
 
 .PHONY: test
-test: lint lint-manifests ## every check: those, and with real dbt, a Prefect server, a cluster; TESTS=tests/cluster picks a part
+test: lint lint-manifests .tools/helm-docs ## every check: those, and with real dbt, a Prefect server, a cluster; TESTS=tests/cluster picks a part
 	$(UV) run --no-sync pytest $(TESTS) --numprocesses 2 --dist loadgroup
 
 # What CI has no time for. SOAK picks a part: properties, dbt-1.11, faults, long.
@@ -133,8 +138,14 @@ up: image ## a kind cluster with everything on it, ready to use
 down: ## removes that cluster, its data with it
 	kind delete cluster --name "$(CLUSTER)"
 
+.PHONY: chart
+chart: $(UV) .tools/helm-docs ## the chart's schema and README, from the comments of its values.yaml
+	@$(SYNC)
+	$(UV) run --no-sync python charts/generate.py
+	.tools/helm-docs --chart-search-root charts --sort-values-order file --log-level warning
+
 .PHONY: manifests
-manifests: ## renders k8s/ from the chart
+manifests: chart ## renders k8s/ from the chart
 	k8s/render > k8s/dbtpod.yaml
 
 .PHONY: bench

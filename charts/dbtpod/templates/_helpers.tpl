@@ -7,20 +7,29 @@ Every name, path and shared block, each declared once. A helper takes the root c
 {{ .Values.nameOverride | default .Chart.Name | trunc 40 | trimSuffix "-" }}
 {{- end }}
 
-{{- /* The stem of all names; 40 characters leave room for the longest suffix. */}}
+{{- /*
+The stem of all names: a DNS-1035 label, as a Service asks for, of 40 characters, which leave room for the longest
+suffix. A digest of the whole stands in it wherever it had to be changed, so that two releases never meet in one name.
+*/}}
 {{- define "dbtpod.fullname" -}}
-{{- if .Values.fullnameOverride -}}
-{{ .Values.fullnameOverride | trunc 40 | trimSuffix "-" }}
-{{- else if contains (include "dbtpod.name" .) .Release.Name -}}
-{{ .Release.Name | trunc 40 | trimSuffix "-" }}
+{{- $wanted := .Values.fullnameOverride | default (printf "%s-%s" .Release.Name (include "dbtpod.name" .)) -}}
+{{- if and (not .Values.fullnameOverride) (contains (include "dbtpod.name" .) .Release.Name) -}}
+{{- $wanted = .Release.Name -}}
+{{- end -}}
+{{- $fits := replace "." "-" $wanted -}}
+{{- if regexMatch "^[0-9]" $fits -}}
+{{- $fits = printf "%s-%s" (include "dbtpod.name" .) $fits -}}
+{{- end -}}
+{{- if or (ne $fits $wanted) (gt (len $fits) 40) -}}
+{{ $fits | trunc 31 | trimSuffix "-" }}-{{ $wanted | sha256sum | trunc 8 }}
 {{- else -}}
-{{ printf "%s-%s" .Release.Name (include "dbtpod.name" .) | trunc 40 | trimSuffix "-" }}
+{{ $fits }}
 {{- end }}
 {{- end }}
 
 {{- /* What separates one component's pods from all others; Prefect rewrites `name` on flow-run pods, so it is not here. */}}
 {{- define "dbtpod.selector" -}}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
@@ -30,15 +39,6 @@ app.kubernetes.io/name: {{ include "dbtpod.name" .root }}
 {{ include "dbtpod.selector" . }}
 app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
-{{- with .root.Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
-{{- end }}
-
-{{- /* Pods carry no version, so that a new chart with the same image restarts nothing. */}}
-{{- define "dbtpod.podLabels" -}}
-app.kubernetes.io/name: {{ include "dbtpod.name" .root }}
-{{ include "dbtpod.selector" . }}
 {{- with .root.Values.commonLabels }}
 {{ toYaml . }}
 {{- end }}
@@ -71,7 +71,7 @@ app.kubernetes.io/name: {{ include "dbtpod.name" .root }}
 - name: DBTPOD_PUBLISH
   value: {{ .Values.warehouse.publish | quote }}
 - name: DBTPOD_KEEP_GENERATIONS
-  value: {{ .Values.warehouse.keepGenerations | quote }}
+  value: {{ .Values.warehouse.keepGenerations | int64 | quote }}
 - name: DBTPOD_ALLOW_NETWORK_FILESYSTEM
   value: {{ .Values.warehouse.allowNetworkFilesystem | quote }}
 {{- end }}
@@ -125,11 +125,11 @@ http://localhost:4200
 {{- /* How every client of ours finds Prefect's API. */}}
 {{- define "dbtpod.apiEnv" -}}
 - name: PREFECT_API_URL
-  value: {{ include "dbtpod.apiUrl" . }}
+  value: {{ include "dbtpod.apiUrl" . | quote }}
 {{- if .Values.server.enabled }}
 # For the links that Prefect prints.
 - name: PREFECT_UI_URL
-  value: {{ include "dbtpod.uiUrl" . }}
+  value: {{ include "dbtpod.uiUrl" . | quote }}
 {{- end }}
 {{- with include "dbtpod.authSecretRef" . }}
 - name: PREFECT_API_AUTH_STRING
@@ -143,95 +143,7 @@ http://localhost:4200
 {{- end }}
 {{- end }}
 
-{{- /* The pod half of the restricted standard. */}}
-{{- define "dbtpod.podSecurityContext" -}}
-{{- $fixed := dict "runAsNonRoot" true "seccompProfile" (dict "type" "RuntimeDefault") -}}
-{{ toYaml (merge $fixed (.Values.podSecurityContext | deepCopy)) }}
-{{- end }}
-
-{{- /* The container half of the restricted standard. */}}
-{{- define "dbtpod.containerSecurityContext" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-capabilities:
-  drop: [ALL]
-{{- end }}
-
-{{- /* What the pods of server, worker, registration and test have in common. */}}
-{{- define "dbtpod.podSpec" -}}
-serviceAccountName: {{ include "dbtpod.fullname" .root }}-{{ .serviceAccount }}
-enableServiceLinks: false
-securityContext:
-  {{- include "dbtpod.podSecurityContext" .root | nindent 2 }}
-{{- with .root.Values.image.pullSecrets }}
-imagePullSecrets:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with .root.Values.nodeSelector }}
-nodeSelector:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with .root.Values.tolerations }}
-tolerations:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- end }}
-
-{{- /* What all our containers have in common. */}}
-{{- define "dbtpod.container" -}}
-image: {{ include "dbtpod.image" . }}
-imagePullPolicy: {{ .Values.image.pullPolicy }}
-securityContext:
-  {{- include "dbtpod.containerSecurityContext" . | nindent 2 }}
-{{- end }}
-
 {{- /* A placeholder that Prefect fills for each run. */}}
 {{- define "dbtpod.variable" -}}
 {{ printf "{{ %s }}" . | quote }}
-{{- end }}
-
-{{- /* All that is wrong with the values taken together, in one message; the schema says what is wrong with each. */}}
-{{- define "dbtpod.check" -}}
-{{- $problems := list }}
-{{- with .Values.image }}
-{{- $isDemo := eq (base .repository) "dbtpod-demo" }}
-{{- if and (not $isDemo) (not .tag) (not .digest) }}
-{{- $problems = append $problems (printf "image.repository is %q without image.tag: give the tag of your build, such as the git revision." .repository) }}
-{{- else if and (not $isDemo) (eq .tag $.Chart.AppVersion) }}
-{{- $problems = append $problems (printf "image.tag is %q, the version of dbtpod, and image.repository is %q: give your builds tags of their own, such as the git revision, as a node that has an image under a tag does not pull it again." .tag .repository) }}
-{{- end }}
-{{- end }}
-{{- if .Values.server.enabled }}
-{{- range $key := list "apiUrl" "apiKeySecret" "authSecret" }}
-{{- $value := index $.Values.prefect $key }}
-{{- if kindIs "map" $value }}{{ $value = $value.name }}{{ end }}
-{{- if $value }}
-{{- $problems = append $problems (printf "prefect.%s is set, but this release runs its own server: remove it, or set server.enabled=false." $key) }}
-{{- end }}
-{{- end }}
-{{- else if not .Values.prefect.apiUrl }}
-{{- $problems = append $problems "server.enabled is false and prefect.apiUrl is empty: set prefect.apiUrl to your server's API, such as https://api.prefect.cloud/api/accounts/<id>/workspaces/<id>." }}
-{{- end }}
-{{- if and .Values.prefect.apiKeySecret.name .Values.prefect.authSecret.name }}
-{{- $problems = append $problems "prefect.apiKeySecret.name and prefect.authSecret.name are both set: keep apiKeySecret for Prefect Cloud, authSecret for a server of your own." }}
-{{- end }}
-{{- if and .Values.server.database.existingSecret .Values.server.persistence.existingClaim }}
-{{- $problems = append $problems "server.database.existingSecret and server.persistence.existingClaim are both set: the claim is for SQLite, remove it." }}
-{{- end }}
-{{- if and .Values.server.ingress.tlsSecret (not .Values.server.ingress.host) }}
-{{- $problems = append $problems "server.ingress.tlsSecret is set without server.ingress.host: set the host it is for." }}
-{{- end }}
-{{- range .Values.jobs.volumes }}
-{{- if has .name (list "warehouse" "scratch") }}
-{{- $problems = append $problems (printf "jobs.volumes has %q, which the chart mounts itself: name it otherwise." .name) }}
-{{- end }}
-{{- end }}
-{{- range .Values.jobs.volumeMounts }}
-{{- if has (.mountPath | trimSuffix "/") (list "/data" "/tmp") }}
-{{- $problems = append $problems (printf "jobs.volumeMounts has %s, where the chart mounts its own volume: mount %q elsewhere." .mountPath .name) }}
-{{- end }}
-{{- end }}
-{{- if $problems }}
-{{- fail (printf "\n\nThese values cannot work:\n- %s\n" (join "\n- " $problems)) }}
-{{- end }}
 {{- end }}

@@ -1,7 +1,7 @@
 """values.yaml, and other files of values beside it, by the schema of the chart."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date
 from importlib.resources import files
 from pathlib import Path
@@ -25,7 +25,7 @@ def findings(folder: Path) -> Iterator[Finding]:
         if isinstance(file, Diagnostic):
             yield Finding(shown, file.line, file.text)
             continue
-        problems = [*file.repeated, *schema.problems(rules, _as_helm(file.content) or {})]
+        problems = [*file.repeated, *schema.problems(rules, _as_helm(rules, file.content or {}))]
         for place, text in sorted(problems, key=lambda problem: file.line(problem[0])):
             yield Finding(shown, file.line(place), f"{_key(place)} {text}".strip())
 
@@ -40,12 +40,29 @@ def pool(folder: Path) -> str | None:
     return name if isinstance(name, str) else _POOL
 
 
-def _as_helm(value: Any) -> Any:
-    """Return a value as Helm reads it: a key with null takes away the chart's own, and a date is text."""
+def _as_helm(rules: Mapping[str, Any], given: Any) -> Any:
+    """Return the values as Helm does: over the chart's own, of which a key with null takes one away."""
+    if not isinstance(given, dict):
+        return _plain(given)
+    properties = rules.get("properties", {})
+    own = {key: each["default"] for key, each in properties.items() if "default" in each}
+    inner = {key: _as_helm(each, given.get(key, {})) for key, each in properties.items() if "properties" in each}
+    return _over(own | inner, {key: each for key, each in given.items() if key not in inner or each is None})
+
+
+def _over(own: Any, given: Any) -> Any:
+    if not (isinstance(own, dict) and isinstance(given, dict)):
+        return _plain(given)
+    both = own | {str(key): _over(own.get(str(key)), each) for key, each in given.items()}
+    return {key: each for key, each in both.items() if each is not None}
+
+
+def _plain(value: Any) -> Any:
+    """Return a value without what JSON does not have: a date is text."""
     if isinstance(value, dict):
-        return {str(key): _as_helm(each) for key, each in value.items() if each is not None}
+        return {str(key): _plain(each) for key, each in value.items()}
     if isinstance(value, list):
-        return [_as_helm(each) for each in value]
+        return [_plain(each) for each in value]
     return value.isoformat() if isinstance(value, date) else value
 
 

@@ -1,5 +1,6 @@
 """A JSON schema's verdict in our words: each error with its place and what to write."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -30,17 +31,22 @@ def problems(schema: Mapping[str, Any], given: Any) -> Iterator[Problem]:
         yield from _translated(error, tuple(error.absolute_path))
 
 
+def _unknown(schema: Mapping[str, Any], value: Mapping[str, Any]) -> list[str]:
+    keys = sorted(set(value) - set(schema.get("properties", {})))
+    return [key for key in keys if not any(re.search(each, key) for each in schema.get("patternProperties", {}))]
+
+
 def _translated(error: Any, place: Place) -> Iterator[Problem]:
     wanted, value = error.validator_value, error.instance
     match error.validator:
         case "additionalProperties" if wanted is False:
             known = error.schema.get("properties", {})
-            for key in sorted(set(value) - set(known)):
+            for key in _unknown(error.schema, value):
                 yield (*place, key), f"is an unknown key{did_you_mean(key, known)}"
         case "required":
             missing = [name for name in wanted if name not in value]
             yield place, f"has no {' and no '.join(missing)}: write it"
-        case "oneOf":
+        case "oneOf" | "anyOf":
             keys = [name for each in wanted for name in each.get("required", ())]
             yield place, f"must have one of {', '.join(keys)}" if keys else error.message
         case "type":

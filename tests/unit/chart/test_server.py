@@ -36,7 +36,7 @@ def test_prefect_cloud_needs_no_server_and_no_password_but_a_key(render: Render)
     assert not render(values, component="server")
     variables = environment(worker_container(render, values))
     assert variables["PREFECT_API_URL"] == values["prefect"]["apiUrl"]
-    assert variables["PREFECT_API_KEY"] == {"secretKeyRef": {"name": "prefect-cloud", "key": "api-key"}}
+    assert variables["PREFECT_API_KEY"] == {"secretKeyRef": {"name": "prefect-cloud", "key": "token"}}
     assert "PREFECT_API_AUTH_STRING" not in variables
     [policy] = render(values, kind="NetworkPolicy", component="prefect-clients")
     assert policy["spec"]["egress"] == [{"ports": [{"protocol": "TCP", "port": 443}]}]
