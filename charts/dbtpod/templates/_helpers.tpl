@@ -131,15 +131,8 @@ http://localhost:4200
 - name: PREFECT_UI_URL
   value: {{ include "dbtpod.uiUrl" . }}
 {{- end }}
-{{- with include "dbtpod.authSecretRef" . }}
-- name: PREFECT_API_AUTH_STRING
-  valueFrom:
-    secretKeyRef: {{ . }}
-{{- end }}
-{{- with include "dbtpod.apiKeySecretRef" . }}
-- name: PREFECT_API_KEY
-  valueFrom:
-    secretKeyRef: {{ . }}
+{{- with include "dbtpod.client.secrets" . }}
+{{- include "dbtpod.secretEnv" . }}
 {{- end }}
 {{- end }}
 
