@@ -89,7 +89,7 @@ app.kubernetes.io/name: {{ include "dbtpod.name" .root }}
 {{- /* With the namespace and svc: a usual NO_PROXY has .svc in it, and the cluster's domain is not the same everywhere. */}}
 {{- define "dbtpod.apiUrl" -}}
 {{- if .Values.server.enabled -}}
-http://{{ include "dbtpod.fullname" . }}-server.{{ .Release.Namespace }}.svc:4200/api
+http://{{ include "dbtpod.fullname" . }}-server.{{ .Release.Namespace }}.svc:4200{{ include "dbtpod.server.apiPath" . }}
 {{- else -}}
 {{ .Values.prefect.apiUrl }}
 {{- end }}
@@ -108,17 +108,6 @@ http://{{ include "dbtpod.fullname" . }}-server.{{ .Release.Namespace }}.svc:420
 {{- define "dbtpod.apiKeySecretRef" -}}
 {{- if and (not .Values.server.enabled) .Values.prefect.apiKeySecret.name -}}
 {name: {{ .Values.prefect.apiKeySecret.name | quote }}, key: {{ .Values.prefect.apiKeySecret.key | quote }}}
-{{- end }}
-{{- end }}
-
-{{- /* Where people open the Prefect UI: through the ingress, or by kubectl port-forward. */}}
-{{- define "dbtpod.uiUrl" -}}
-{{- with .Values.server.ingress -}}
-{{- if .host -}}
-{{ ternary "https" "http" (ne .tlsSecret "") }}://{{ .host }}
-{{- else -}}
-http://localhost:4200
-{{- end }}
 {{- end }}
 {{- end }}
 
@@ -208,11 +197,10 @@ securityContext:
 {{- if and .Values.prefect.apiKeySecret.name .Values.prefect.authSecret.name }}
 {{- $problems = append $problems "prefect.apiKeySecret.name and prefect.authSecret.name are both set: keep apiKeySecret for Prefect Cloud, authSecret for a server of your own." }}
 {{- end }}
-{{- if and .Values.server.database.existingSecret .Values.server.persistence.existingClaim }}
-{{- $problems = append $problems "server.database.existingSecret and server.persistence.existingClaim are both set: the claim is for SQLite, remove it." }}
+{{- range (list "dbtpod.server.databaseProblems" "dbtpod.server.routeProblems") }}
+{{- range include . $ | trim | splitList "\n" }}
+{{- with trimPrefix "- " . }}{{ $problems = append $problems . }}{{ end }}
 {{- end }}
-{{- if and .Values.server.ingress.tlsSecret (not .Values.server.ingress.host) }}
-{{- $problems = append $problems "server.ingress.tlsSecret is set without server.ingress.host: set the host it is for." }}
 {{- end }}
 {{- range .Values.jobs.volumes }}
 {{- if has .name (list "warehouse" "scratch") }}

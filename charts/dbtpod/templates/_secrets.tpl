@@ -8,6 +8,11 @@ Secrets that a long-lived pod uses: in its environment, and the same as files, b
 {{- with .Values.server.database.existingSecret }}
 - {variable: PREFECT_SERVER_DATABASE_CONNECTION_URL, name: {{ . | quote }}, key: {{ $.Values.server.database.key | quote }}, path: database-url}
 {{- end }}
+{{- with .Values.server.database.passwordSecret }}
+{{- if .name }}
+- {variable: PREFECT_SERVER_DATABASE_PASSWORD, name: {{ .name | quote }}, key: {{ .key | quote }}, path: database-password}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{- /* What every client of Prefect's API proves itself with; empty where it asks for nothing. */}}

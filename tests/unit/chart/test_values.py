@@ -54,7 +54,7 @@ def test_every_value_is_used_by_a_template_and_every_use_is_a_value() -> None:
     text = "".join(path.read_text() for path in (CHART / "templates").rglob("*") if path.is_file())
     used = set(re.findall(r"\.Values\.([A-Za-z.]+[A-Za-z])", text))
     # Read through `with` or `range`: the parent is what the template names.
-    parents = {"image", "prefect", "server.ingress"}
+    parents = {"image", "prefect", "server.database", "server.ingress", "server.httpRoute", "networkPolicy.dns"}
 
     unknown = {use for use in used if not any(value == use or value.startswith(f"{use}.") for value in values)}
     assert {use for use in unknown if not use.startswith("jobs.resources.")} == set()
