@@ -91,7 +91,7 @@ def _from_url(text: str) -> URL:
     if not separator or scheme not in ALIASES:
         named = f"it begins with {scheme}://" if separator else "it has no ://"
         raise SettingsError(f"{wrong}{named}. server.database is for PostgreSQL; without it the server uses SQLite.")
-    if rest.partition("?")[0].count("@") > 1:
+    if rest.count("@") > 1:
         raise SettingsError(
             f"{wrong}it has more than one @. Write the password's as %40, or give the password as it is: "
             "server.database.host, user, name and passwordSecret in place of the URL."
