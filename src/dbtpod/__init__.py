@@ -37,6 +37,7 @@ the packages behind them; each may import those above it and the errors and sett
     pod              what a flow run needs because it is a pod
     faststart        a pod's first process (boot), where it starts fast: all private API of Prefect and dbt
     registration     prefect.yaml, and the server that it is brought to
+    startup          how the chart's long-lived pods begin: password, database, Secrets that change
     init             what `dbtpod init` writes beside a user's dbt project
 """
 

@@ -162,6 +162,58 @@ def watchdog(arguments: tuple[str, ...]) -> None:
     main.main(arguments)
 
 
+@dbtpod.command("server", context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def server_(arguments: tuple[str, ...]) -> None:
+    """Start Prefect's server.
+
+    Once its database answers.
+    """
+    from dbtpod import settings
+    from dbtpod.startup import server
+
+    server.start(arguments, settings.environment(), _say)
+
+
+def _pair(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    for value in values:
+        if "=" not in value:
+            raise click.BadParameter(f"{value!r} is not NAME=VALUE.")
+    return dict(value.split("=", 1) for value in values)
+
+
+@dbtpod.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option("--secret", "files", metavar="NAME=FILE", multiple=True, callback=_pair, help="May be repeated.")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def follow(files: dict[str, str], command: tuple[str, ...]) -> int:
+    """Run it until a Secret changes.
+
+    A Secret is a variable of the command's environment, and the file that holds the same. Kubernetes then starts the
+    container again.
+    """
+    from dbtpod import settings
+    from dbtpod.startup import following
+
+    watched = following.Secrets({name: Path(file) for name, file in files.items()}, settings.environment())
+    return following.follow(command, watched, _say)
+
+
+@dbtpod.command("password")
+@click.option("--namespace", required=True, help="Where it is created.")
+@click.option("--secret", required=True, help="The Secret's name.")
+@click.option("--label", "labels", metavar="NAME=VALUE", multiple=True, callback=_pair, help="May be repeated.")
+def password_(namespace: str, secret: str, labels: dict[str, str]) -> None:
+    """Create the server's password.
+
+    As a Secret, in a pod that may create one; a Secret that is there is kept.
+    """
+    from dbtpod.startup import password
+    from dbtpod.watchdog import cluster
+
+    with cluster.connected() as kubernetes:
+        click.echo(password.ensure(kubernetes, namespace, secret, labels))
+
+
 @dbtpod.group()
 def generations() -> None:
     """See what is published, and go back.

@@ -140,10 +140,21 @@ def _read(run: UUID, patience: contact.Patience) -> FlowRun:
 
 def test_a_refusal_that_waiting_cannot_change_is_raised_at_once() -> None:
     request = httpx.Request("GET", "http://prefect/api")
-    refused = httpx.HTTPStatusError("", request=request, response=httpx.Response(401, request=request))
+    refused = httpx.HTTPStatusError("", request=request, response=httpx.Response(403, request=request))
 
     with pytest.raises(httpx.HTTPStatusError):
         contact.Patience(request.url, print).pause(refused)
+
+
+def test_a_password_that_the_server_does_not_know_yet_is_waited_for_and_not_for_long() -> None:
+    request = httpx.Request("GET", "http://prefect/api")
+    refused = httpx.HTTPStatusError("", request=request, response=httpx.Response(401, request=request))
+    said: list[str] = []
+
+    assert contact.Patience(request.url, said.append).pause(refused) > 0
+    assert said == [
+        "Prefect's API at http://prefect/api cannot be reached (HTTP 401 Unauthorized). Waiting for it, 150 s at most."
+    ]
 
 
 @pytest.mark.parametrize("status", ["", "500 Internal Server Error"])

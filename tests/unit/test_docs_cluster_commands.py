@@ -27,6 +27,10 @@ def notes() -> str:
 def test_what_a_cluster_command_names_is_in_the_chart(render: Render, notes: str) -> None:
     manifests = render()
     names = {(each["kind"].lower(), each["metadata"]["name"]) for each in manifests}
+    # Created in the cluster.
+    [auth] = [each for each in manifests if each["kind"] == "Job" and "auth" in each["metadata"]["name"]]
+    [argument] = [each for each in auth["spec"]["template"]["spec"]["containers"][0]["args"] if "--secret=" in each]
+    names.add(("secret", argument.removeprefix("--secret=")))
     labels = [each["metadata"]["labels"] for each in manifests] + list(pod_labels(manifests))
     known = {file.name for file in deployments.read(ROOT / "prefect.yaml", environment={}).deployments}
     commands = [*pages.commands(notes), *(block.text for block in pages.executed("cluster"))]

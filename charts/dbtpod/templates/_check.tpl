@@ -4,7 +4,7 @@ below gives its problems as lines.
 */}}
 {{- define "dbtpod.check" -}}
 {{- $lines := "" }}
-{{- range $part := list "image" "server" "withoutEffect" "times" "labels" "pods" }}
+{{- range $part := list "image" "server" "database" "route" "withoutEffect" "times" "labels" "pods" }}
 {{- $lines = printf "%s\n%s" $lines (include (printf "dbtpod.check.%s" $part) $) }}
 {{- end }}
 {{- $problems := list }}
@@ -86,16 +86,19 @@ register.waitSeconds has no effect from register.deadlineSeconds on, which ends 
 {{- if not $values.server.enabled }}
 {{- include "dbtpod.unused" (dict "root" . "paths" (list "server" "networkPolicy.serverFrom") "but" "server.enabled" "why" "while server.enabled is false") }}
 {{- else }}
-{{- if $values.server.database.existingSecret }}
-{{- include "dbtpod.unused" (dict "root" . "paths" (list "server.persistence") "why" "with server.database.existingSecret, as it is for SQLite") }}
+{{- include "dbtpod.check.database.withoutEffect" . }}
+{{- if include "dbtpod.server.postgres" . }}
+{{- include "dbtpod.unused" (dict "root" . "paths" (list "server.persistence") "why" "with server.database, as it is for SQLite") }}
 {{- else }}
-{{- include "dbtpod.unused" (dict "root" . "paths" (list "server.database") "why" "without server.database.existingSecret") }}
 {{- if $values.server.persistence.existingClaim }}
 {{- include "dbtpod.unused" (dict "root" . "paths" (list "server.persistence.size" "server.persistence.storageClass") "why" "with server.persistence.existingClaim") }}
 {{- end }}
 {{- end }}
 {{- if not $values.server.ingress.host }}
 {{- include "dbtpod.unused" (dict "root" . "paths" (list "server.ingress") "why" "without server.ingress.host") }}
+{{- end }}
+{{- if not $values.server.httpRoute.host }}
+{{- include "dbtpod.unused" (dict "root" . "paths" (list "server.httpRoute") "why" "without server.httpRoute.host") }}
 {{- end }}
 {{- end }}
 {{- range $secret := list "apiKeySecret" "authSecret" }}

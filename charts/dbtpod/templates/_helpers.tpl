@@ -89,7 +89,7 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- /* With the namespace and svc: a usual NO_PROXY has .svc in it, and the cluster's domain is not the same everywhere. */}}
 {{- define "dbtpod.apiUrl" -}}
 {{- if .Values.server.enabled -}}
-http://{{ include "dbtpod.fullname" . }}-server.{{ .Release.Namespace }}.svc:4200/api
+http://{{ include "dbtpod.fullname" . }}-server.{{ .Release.Namespace }}.svc:4200{{ include "dbtpod.server.apiPath" . }}
 {{- else -}}
 {{ .Values.prefect.apiUrl }}
 {{- end }}
@@ -111,17 +111,6 @@ http://{{ include "dbtpod.fullname" . }}-server.{{ .Release.Namespace }}.svc:420
 {{- end }}
 {{- end }}
 
-{{- /* Where people open the Prefect UI: through the ingress, or by kubectl port-forward. */}}
-{{- define "dbtpod.uiUrl" -}}
-{{- with .Values.server.ingress -}}
-{{- if .host -}}
-{{ ternary "https" "http" (ne .tlsSecret "") }}://{{ .host }}
-{{- else -}}
-http://localhost:4200
-{{- end }}
-{{- end }}
-{{- end }}
-
 {{- /* How every client of ours finds Prefect's API. */}}
 {{- define "dbtpod.apiEnv" -}}
 - name: PREFECT_API_URL
@@ -131,15 +120,8 @@ http://localhost:4200
 - name: PREFECT_UI_URL
   value: {{ include "dbtpod.uiUrl" . | quote }}
 {{- end }}
-{{- with include "dbtpod.authSecretRef" . }}
-- name: PREFECT_API_AUTH_STRING
-  valueFrom:
-    secretKeyRef: {{ . }}
-{{- end }}
-{{- with include "dbtpod.apiKeySecretRef" . }}
-- name: PREFECT_API_KEY
-  valueFrom:
-    secretKeyRef: {{ . }}
+{{- with include "dbtpod.client.secrets" . }}
+{{- include "dbtpod.secretEnv" . }}
 {{- end }}
 {{- end }}
 

@@ -4,10 +4,12 @@ of a component are those of one key; `worker` and `watchdog` are two containers 
 */}}
 
 {{- define "dbtpod.componentValues" -}}
-{{- $keys := dict "server" "server" "worker" "worker" "register" "register" "test" "register" "flow-run" "jobs" "warehouse" "jobs" -}}
+{{- $keys := dict "server" "server" "worker" "worker" "register" "register" "test" "register" "auth" "register" "flow-run" "jobs" "warehouse" "jobs" -}}
 {{- $values := index .root.Values (get $keys .component) -}}
-{{- /* A person's pod: where it runs as flow runs do, but without their credentials and containers. */}}
-{{- if eq .component "warehouse" }}{{ $values = omit $values "env" "envFrom" "volumes" "volumeMounts" "initContainers" }}{{ end }}
+{{- /* A person's pod runs where flow runs do, and the password's Job where the registration does, but without their
+credentials and containers: that Job comes before all other objects, and has rights of its own. */}}
+{{- if has .component (list "warehouse" "auth") }}{{ $values = omit $values "env" "envFrom" "volumes" "volumeMounts" "initContainers" }}{{ end }}
+{{- if eq .component "auth" }}{{ $values = set $values "serviceAccount" (dict "name" "") }}{{ end }}
 {{ $values | toYaml }}
 {{- end }}
 
@@ -122,13 +124,20 @@ securityContext:
 {{- end }}
 {{- end }}
 
+{{- /* The file with the authorities that every pod trusts: the values', or the image's. */}}
+{{- define "dbtpod.authorities" -}}
+{{- with .Values.certificateAuthorities -}}
+{{ ternary (printf "/etc/dbtpod-certificates/%s" .key) "/etc/ssl/certs/ca-certificates.crt" (ne (or .configMap .secret) "") }}
+{{- end }}
+{{- end }}
+
 {{- /* The environment, mounts and volumes of each of our containers: authorities, the proxy, then the user's own. */}}
 {{- define "dbtpod.env" -}}
 {{- with .root.Values.certificateAuthorities -}}
 {{- if or .configMap .secret }}
 {{- range $name := list "SSL_CERT_FILE" "REQUESTS_CA_BUNDLE" "CURL_CA_BUNDLE" "AWS_CA_BUNDLE" "GIT_SSL_CAINFO" }}
 - name: {{ $name }}
-  value: {{ printf "/etc/dbtpod-certificates/%s" $.root.Values.certificateAuthorities.key | quote }}
+  value: {{ include "dbtpod.authorities" $.root | quote }}
 {{- end }}
 {{- end }}
 {{- end }}

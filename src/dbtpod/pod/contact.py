@@ -22,6 +22,8 @@ PATIENCE_SECONDS = 600.0
 PAUSE_SECONDS = 2.0
 CONNECT_SECONDS = 5.0
 LAST_SECONDS = 15.0
+# A password that was changed reaches the server up to two minutes after the pods that start.
+REFUSED_SECONDS = 150.0
 _BETWEEN_LINES_SECONDS = 60.0
 
 Say = Callable[[str], None]
@@ -39,6 +41,7 @@ class Patience:
         self._say = say
         self._start = self._next_line = time.monotonic()
         self._end = self._start + seconds
+        self._refused = False
 
     def shorten(self, seconds: float) -> None:
         """Wait no longer than that from now on."""
@@ -48,6 +51,9 @@ class Patience:
         """Return the seconds until the next try; raises where none can help, and Unreachable when the time is over."""
         if not _is_transient(error):
             raise error
+        if _is_refused(error) and not self._refused:
+            self._refused = True
+            self.shorten(REFUSED_SECONDS)
         now = time.monotonic()
         problem = f"Prefect's API at {self._address} cannot be reached ({cause(error)})"
         if now >= self._end:
@@ -127,8 +133,13 @@ def _one_try_each() -> Iterator[None]:
 def _is_transient(error: Exception) -> bool:
     if isinstance(error, httpx.HTTPStatusError):
         status = error.response.status_code
-        return status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS) or error.response.is_server_error
+        passing = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.UNAUTHORIZED)
+        return status in passing or error.response.is_server_error
     return isinstance(error, httpx.TransportError) and not isinstance(error, httpx.UnsupportedProtocol)
+
+
+def _is_refused(error: Exception) -> bool:
+    return isinstance(error, httpx.HTTPStatusError) and error.response.status_code == HTTPStatus.UNAUTHORIZED
 
 
 def cause(error: Exception) -> str:

@@ -1,5 +1,6 @@
 """Kubernetes' API, as far as the watchdog uses it: one namespace, the Jobs and pods of one release."""
 
+import ssl
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,12 @@ class ServiceAccount(httpx.Auth):
         """Add the token to one request."""
         request.headers["Authorization"] = f"Bearer {TOKEN.read_text()}"
         yield request
+
+
+def connected(seconds: float = 20.0) -> httpx.Client:
+    """Return a client of Kubernetes' API with this pod's own token."""
+    trust = ssl.create_default_context(cafile=AUTHORITY)
+    return httpx.Client(base_url="https://kubernetes.default.svc", auth=ServiceAccount(), verify=trust, timeout=seconds)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 import argparse
 import logging
 import os
-import ssl
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -11,8 +10,8 @@ from pathlib import Path
 
 import httpx
 
-from dbtpod.watchdog import server
-from dbtpod.watchdog.cluster import AUTHORITY, Cluster, ServiceAccount
+from dbtpod.watchdog import cluster, server
+from dbtpod.watchdog.cluster import Cluster
 from dbtpod.watchdog.health import Health
 from dbtpod.watchdog.registration import Registration
 from dbtpod.watchdog.rounds import Watchdog
@@ -29,10 +28,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) 
     """Watch until the pod ends; what goes wrong is logged once and tried again."""
     options = _options(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", stream=sys.stdout)
-    trust = ssl.create_default_context(cafile=AUTHORITY)
-    kubernetes = httpx.Client(
-        base_url="https://kubernetes.default.svc", auth=ServiceAccount(), verify=trust, timeout=REQUEST_SECONDS
-    )
+    kubernetes = cluster.connected(REQUEST_SECONDS)
     dog = watchdog(options, kubernetes, server.connected(environment, REQUEST_SECONDS))
     dog.health.serve(options.port)
     while True:
@@ -46,13 +42,13 @@ def watchdog(options: argparse.Namespace, kubernetes: httpx.Client, prefect: htt
     health, watch = Health(), Watch()
     for http in (kubernetes, prefect):
         http.event_hooks["request"].append(lambda _: health.beat())
-    cluster, one = Cluster(kubernetes, options.namespace, options.selector), Server(prefect, options.pool)
+    release, one = Cluster(kubernetes, options.namespace, options.selector), Server(prefect, options.pool)
     return Watchdog(
         server=one,
-        cluster=cluster,
+        cluster=release,
         watch=watch,
-        starting=Starting(cluster, one, watch, options.start_timeout_seconds),
-        registration=Registration(one, cluster, watch, options.digest, options.register_job, options.worker),
+        starting=Starting(release, one, watch, options.start_timeout_seconds),
+        registration=Registration(one, release, watch, options.digest, options.register_job, options.worker),
         health=health,
         worker=options.worker,
         late_runs=options.late_runs,

@@ -86,9 +86,27 @@ def test_a_pods_service_account_is_annotated_or_the_users_own(render: Render, co
 
 
 def test_the_workers_rights_are_those_of_its_own_account_too(render: Render) -> None:
-    [binding] = render({"worker": {"serviceAccount": {"name": "starter"}}}, kind="RoleBinding")
+    [binding] = render({"worker": {"serviceAccount": {"name": "starter"}}}, kind="RoleBinding", component="worker")
 
     assert [each["name"] for each in binding["subjects"]] == ["starter"]
+
+
+def test_the_passwords_job_runs_where_the_registration_does_with_rights_of_its_own_and_before_all_objects(
+    render: Render,
+) -> None:
+    [job] = render({"register": POD | {"serviceAccount": {"name": "registrar"}}}, kind="Job", component="auth")
+
+    template = job["spec"]["template"]
+    assert template["metadata"]["annotations"] == POD["annotations"]
+    assert template["metadata"]["labels"]["cost-center"] == "bi"
+    for key in ("nodeSelector", "tolerations", "affinity", "topologySpreadConstraints", "priorityClassName"):
+        assert template["spec"][key] == POD[key], key
+    assert template["spec"]["serviceAccountName"] == "dbtpod-auth"
+    # What the values name may be of this release, and is not there yet.
+    [container] = template["spec"]["containers"]
+    assert not {"volumes", "initContainers"} & set(template["spec"])
+    assert not {"env", "envFrom", "volumeMounts"} & set(container)
+    assert container["resources"] == POD["resources"]
 
 
 def test_containers_beside_server_and_worker_are_restricted_unless_they_say_otherwise(render: Render) -> None:
@@ -110,8 +128,8 @@ def test_a_change_of_the_registrations_pod_registers_again(render: Render) -> No
 
 
 def all_containers(manifests: list[Manifest]) -> dict[str, Manifest]:
-    """Each container of ours, the Job's that the watchdog creates with them."""
-    specs = pod_specs(manifests)
+    """Each container of ours that speaks with more than the Kubernetes API, with the Job's that the watchdog creates."""
+    specs = {name: spec for name, spec in pod_specs(manifests).items() if spec["containers"][0]["name"] != "auth"}
     [again] = [each for each in manifests if each["metadata"]["name"] == "dbtpod-register" and "data" in each]
     specs["register-again"] = json.loads(again["data"]["register-job.json"])["spec"]["template"]["spec"]
     return {

@@ -20,16 +20,6 @@ def test_the_password_is_asked_for_and_never_stands_in_a_manifest(render: Render
     assert not render(values, kind="Secret")
 
 
-def test_a_database_takes_the_place_of_the_servers_volume(render: Render) -> None:
-    values = {"server": {"database": {"existingSecret": "db", "key": "uri", "port": 6432}}}
-
-    variables = environment(server_container(render, values))
-    assert variables["PREFECT_SERVER_DATABASE_CONNECTION_URL"] == {"secretKeyRef": {"name": "db", "key": "uri"}}
-    assert not render(values, kind="PersistentVolumeClaim", component="server")
-    [policy] = render(values, kind="NetworkPolicy", component="server")
-    assert policy["spec"]["egress"] == [{"ports": [{"protocol": "TCP", "port": 6432}]}]
-
-
 def test_prefect_cloud_needs_no_server_and_no_password_but_a_key(render: Render) -> None:
     values = yaml.safe_load((CHART / "ci" / "prefect-cloud-values.yaml").read_text())
 

@@ -36,7 +36,8 @@ def test_every_value_is_used_by_a_template_and_every_use_is_a_value() -> None:
     text = "".join(path.read_text() for path in (CHART / "templates").rglob("*") if path.is_file())
     used = set(re.findall(r"\.Values\.([A-Za-z.]+[A-Za-z])", text))
     # Read through `with` or `range`: the parent is what the template names.
-    parents = {"image", "prefect", "server.ingress", "certificateAuthorities"}
+    parents = {"image", "prefect", "server.database", "server.ingress", "server.httpRoute", "networkPolicy.dns"}
+    parents |= {"certificateAuthorities"}
     # Of each component alike: by the helpers for all pods.
     pods = re.findall(r"[A-Za-z]+", (CHART / "templates" / "_pod.tpl").read_text())
     components = ("server", "worker", "register", "jobs")

@@ -1,0 +1,124 @@
+"""Prefect's own data in PostgreSQL: away at first, special characters in every field, and its password changed."""
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from kube import Cluster
+from release import SMOKE, Release
+from waiting import until
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+
+DATA = "postgres-data"
+USER, NAME = 'the "user"@1', "runs/of?dbt #1"
+PASSWORD, NEXT = "p@ss:w/o?r#d%&\"ae' \\ü%41", "an?other@one"
+DATABASE = {
+    "host": f"postgres.{DATA}.svc",
+    "user": USER,
+    "name": NAME,
+    "passwordSecret": {"name": "postgres"},
+}
+
+
+@pytest.fixture(scope="module")
+def postgres(cluster: Cluster) -> Iterator[Release]:
+    """A namespace for the release, another one for PostgreSQL, and the image on the node; nothing runs yet."""
+    cluster.load("postgres:17")
+    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": DATA}})
+    one = Release(cluster, cluster.namespace("postgres"))
+    give_password(one, PASSWORD)
+    yield one
+    one.disconnect()
+    cluster.kubectl("delete", "namespace", DATA, one.namespace, "--wait=false")
+
+
+def give_password(release: Release, password: str) -> None:
+    metadata = {"name": "postgres", "namespace": release.namespace}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"password": password}}
+    release.cluster.apply(secret)
+
+
+def start_postgres(cluster: Cluster) -> None:
+    """Start PostgreSQL behind a service, without the role and the database that the release names."""
+    metadata = {"name": "postgres", "namespace": DATA, "labels": {"app": "postgres"}}
+    container = {
+        "name": "postgres",
+        "image": "postgres:17",
+        "env": [{"name": "POSTGRES_PASSWORD", "value": "admin"}, {"name": "PGDATA", "value": "/var/lib/postgresql/pg"}],
+        "readinessProbe": {"exec": {"command": ["pg_isready", "-h", "127.0.0.1"]}, "periodSeconds": 1},
+    }
+    service = {"selector": {"app": "postgres"}, "ports": [{"port": 5432}]}
+    cluster.apply(
+        {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": [container]}},
+        {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": service},
+    )
+    cluster.kubectl("wait", "pod", "postgres", f"--namespace={DATA}", "--for=condition=Ready", "--timeout=90s")
+
+
+def sql(cluster: Cluster, text: str) -> str:
+    psql = ("psql", "--username=postgres", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1")
+    return cluster.kubectl("exec", "--stdin", "postgres", f"--namespace={DATA}", "--", *psql, stdin=text)
+
+
+def literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def said(release: Release) -> str:
+    """What the server's container says; empty while it has not started."""
+    found = release.pods("server")
+    started = found and (found[0]["status"].get("containerStatuses") or [{}])[0].get("started") is not None
+    return release.kubectl("logs", "deployment/dbtpod-server") if started else ""
+
+
+def restarts(release: Release) -> int:
+    [server] = release.pods("server")
+    return int(server["status"]["containerStatuses"][0]["restartCount"])
+
+
+def test_it_waits_for_a_database_that_is_away_then_for_its_role_and_says_so(postgres: Release) -> None:
+    cluster = postgres.cluster
+    options = ["--set-json", f"server.database={json.dumps(DATABASE)}"]
+    with ThreadPoolExecutor() as beside:
+        install = beside.submit(postgres.install, *options)
+        until(lambda: "Waiting for the database" in said(postgres), 90, "the server's first word")
+        assert f"PostgreSQL at postgres.{DATA}.svc:5432 (database {NAME}, user {USER}): " in said(postgres)
+
+        start_postgres(cluster)
+        until(lambda: "Correct user and password in the Secret" in said(postgres), 60, "the role that is missing")
+
+        role = '"' + USER.replace('"', '""') + '"'
+        sql(cluster, f"create role {role} login password {literal(PASSWORD)};")
+        sql(cluster, f'create database "{NAME}" owner {role};')
+        install.result()
+
+    assert restarts(postgres) == 0
+    log = said(postgres)
+    assert PASSWORD not in log
+    postgres.prefect.completed(SMOKE)
+    assert int(sql(cluster, f'\\connect "{NAME}"\nselect count(*) from flow_run;').split()[-1]) > 0
+
+
+def test_a_server_that_is_replaced_keeps_the_history(postgres: Release) -> None:
+    before = {each["id"] for each in postgres.prefect.all("flow_runs")}
+
+    postgres.kubectl("rollout", "restart", "deployment/dbtpod-server")
+    postgres.kubectl("rollout", "status", "deployment/dbtpod-server", "--timeout=180s", seconds=200)
+    postgres.disconnect()
+
+    assert before <= {each["id"] for each in postgres.prefect.all("flow_runs")}
+
+
+def test_a_changed_password_of_the_database_reaches_the_server(postgres: Release) -> None:
+    before = restarts(postgres)
+    sql(postgres.cluster, f'alter role "the ""user""@1" password {literal(NEXT)};')
+
+    give_password(postgres, NEXT)
+
+    until(lambda: restarts(postgres) == before + 1, 180, "the server to start again")
+    postgres.kubectl("rollout", "status", "deployment/dbtpod-server", "--timeout=180s", seconds=200)
+    postgres.disconnect()
+    postgres.prefect.completed(SMOKE)
