@@ -109,6 +109,7 @@ down: ## removes that cluster, its data with it
 .PHONY: manifests
 manifests: ## renders k8s/ from the chart
 	k8s/render > k8s/dbtpod.yaml
+	k8s/render claims > k8s/storage/claims.yaml
 
 .PHONY: bench
 bench: $(UV) ## the performance table, into bench/RESULTS.md; ONLY="nodes warehouse" measures these sections
