@@ -76,8 +76,8 @@ async def register(
         entries = await wanted.all_of(file, client)
         await work_pool.claim(client, file.pool, mark.owner, kind)
         await registered.check_elsewhere(client, file.pool, mark.owner, [each.full_name for each in entries])
-        await work_pool.ensure(client, file.pool, template, kind)
-        await work_pool.claim(client, file.pool, mark.owner, kind)  # where it is new
+        await work_pool.ensure(client, file.pool, template, mark.owner, kind)
+        await work_pool.claim(client, file.pool, mark.owner, kind)  # which the worker may have made meanwhile
         await work_pool.ensure_queues(client, file.pool)
         after = await registered.write(client, entries, before)
         await registered.remove_others(client, after, before, file.pool, file.path)

@@ -44,8 +44,10 @@ async def find(client: PrefectClient, name: str, kind: str = KIND) -> WorkPool |
     return pool
 
 
-async def ensure(client: PrefectClient, name: str, template: dict[str, Any] | None, kind: str = KIND) -> None:
-    """Create the pool, or give it this template where it has another; None leaves the template as it is."""
+async def ensure(
+    client: PrefectClient, name: str, template: dict[str, Any] | None, own: Owner | None = None, kind: str = KIND
+) -> None:
+    """Create the pool for this owner, or give it this template where it has another; None leaves the template."""
     pool = await find(client, name, kind)
     if pool is None and template is None:
         raise DeploymentsInvalid(
@@ -54,7 +56,8 @@ async def ensure(client: PrefectClient, name: str, template: dict[str, Any] | No
         )
     if pool is None and template is not None:
         try:
-            await client.create_work_pool(WorkPoolCreate(name=name, type=kind, base_job_template=template))
+            new = WorkPoolCreate(name=name, type=kind, base_job_template=template, description=str(Mark(own)))
+            await client.create_work_pool(new)
             log.info("work pool %s: created", name)
         except ObjectAlreadyExists:  # by the worker, which starts at the same time
             pool = await find(client, name, kind)

@@ -44,9 +44,11 @@ class Registration:
     def missing(self) -> str:
         """Say what is missing on the server of what this release registers, and what is done; empty for nothing."""
         pool = self.server.work_pool()
-        description = str(pool.get("description") or "") if pool else ""
-        if Mark.written(description).digest == self.digest or self.watch.seconds("not registered") < PATIENCE_SECONDS:
+        mark = Mark.written(pool.get("description")) if pool else Mark()
+        if mark.digest == self.digest or self.watch.seconds("not registered") < PATIENCE_SECONDS:
             return ""
+        if mark.owner and not mark.owner.is_same(self.own):
+            return ""  # it would be refused
         if self._is_superseded():
             return ""
         newest = max(self.cluster.registrations(), key=_created, default=None)
