@@ -119,7 +119,7 @@ def _content(filled: Mapping[str, Any], flow: Flow[..., Any]) -> dict[str, Any]:
         "description": filled.get("description") or flow.description,
         "version": version,
         "version_info": VersionInfo(type="prefect:simple", version=version or "").model_dump(mode="json"),
-        "tags": filled.get("tags") or [],
+        "tags": [str(each) for each in filled.get("tags") or []],
         "entrypoint": filled["entrypoint"],
         "path": None,
         "parameters": filled.get("parameters") or {},
