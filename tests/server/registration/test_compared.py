@@ -187,7 +187,7 @@ def automations() -> list[Any]:
     kept = {"name", "description", "enabled", "trigger", "actions"}
     dumped = [item.model_dump(mode="json", include=kept) for item in found if "__automation_" in item.name]
     for item in dumped:
-        item["trigger"].pop("id")
+        item["trigger"].pop("id", None)
         for action in item["actions"]:
-            action.pop("deployment_id")
+            action.pop("deployment_id", None)
     return dumped
