@@ -147,6 +147,7 @@ chart: $(UV) .tools/helm-docs ## the chart's schema and README, from the comment
 .PHONY: manifests
 manifests: chart ## renders k8s/ from the chart
 	k8s/render > k8s/dbtpod.yaml
+	k8s/render claims > k8s/storage/claims.yaml
 
 .PHONY: bench
 bench: $(UV) ## the performance table, into bench/RESULTS.md; ONLY="nodes warehouse" measures these sections

@@ -117,6 +117,8 @@ def check_(folder: Path, strict: bool) -> int:
 @click.option("--pool", help="The work pool; the one that the file names unless given.")
 @click.option("--base-job-template", type=Path, help="JSON file; without one the pool keeps its own.")
 @click.option("--digest", help="What the chart knows this registration by; written into the work pool.")
+@click.option("--owner", help="The release that the work pool belongs to, as namespace/name.")
+@click.option("--cluster-authority", type=Path, help="PEM file that tells this cluster from others.")
 @click.option("--suffix", default="", help="Follows each deployment's name, such as -dev.")
 @click.option("--schedules/--no-schedules", default=True, help="Whether schedules start runs.")
 @click.option("--wait-seconds", type=float, default=120, show_default=True, help="How long to wait for the API.")
@@ -125,6 +127,8 @@ def register(
     pool: str | None,
     base_job_template: Path | None,
     digest: str | None,
+    owner: str | None,
+    cluster_authority: Path | None,
     suffix: str,
     schedules: bool,
     wait_seconds: float,
@@ -136,8 +140,10 @@ def register(
     """
     from dbtpod import register
     from dbtpod.registration.variant import Variant
+    from dbtpod.watchdog.owner import Mark, Owner
 
-    register.from_file(file, Variant(pool, suffix, schedules), base_job_template, wait_seconds, digest)
+    mark = Mark(Owner.of(owner, cluster_authority) if owner else None, digest)
+    register.from_file(file, Variant(pool, suffix, schedules), base_job_template, wait_seconds, mark)
 
 
 @dbtpod.command()
@@ -212,6 +218,18 @@ def password_(namespace: str, secret: str, labels: dict[str, str]) -> None:
 
     with cluster.connected() as kubernetes:
         click.echo(password.ensure(kubernetes, namespace, secret, labels))
+
+
+@dbtpod.command(context_settings={"ignore_unknown_options": True})
+@click.option("--pool", required=True, help="The work pool that the command polls.")
+@click.option("--owner", required=True, help="This release, as namespace/name.")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def guard(pool: str, owner: str, command: tuple[str, ...]) -> None:
+    """Run a worker once its work pool is not another release's."""
+    from dbtpod import settings
+    from dbtpod.watchdog import guard
+
+    guard.main(pool, owner, command, settings.environment())
 
 
 @dbtpod.group()

@@ -79,6 +79,21 @@ def test_a_run_of_one_environment_builds_its_own_warehouse(both: tuple[Release, 
     assert first.generation() == before
 
 
+def test_a_pool_of_another_release_is_refused_and_its_runs_are_left_alone(both: tuple[Release, Release]) -> None:
+    first, dev = both
+    before = first.prefect.call("GET", "work_pools/dbtpod")
+
+    with pytest.raises(CommandFailed):
+        dev.install("--reuse-values", "--set", "workPool.name=dbtpod", "--timeout", "90s")
+
+    assert "belongs to release dbtpod in namespace warehouse" in dev.registration()
+    assert "this is release dbtpod in namespace dev" in dev.registration()
+    assert first.prefect.call("GET", "work_pools/dbtpod") == before
+    polling = {each["name"] for each in first.prefect.call("POST", "work_pools/dbtpod/workers/filter")}
+    assert not polling & {each["metadata"]["name"] for each in dev.pods("worker")}
+    dev.install("--reuse-values", "--set", f"workPool.name={POOL}")
+
+
 def test_a_schedule_changes_without_a_new_image(both: tuple[Release, Release], tmp_path: Path) -> None:
     first, dev = both
     file = yaml.safe_load((REPO / "prefect.yaml").read_text())

@@ -1,12 +1,14 @@
-"""`kubectl apply -k k8s/`, for people without Helm: the same running system."""
+"""`kubectl apply -k k8s/storage/ && kubectl apply -k k8s/`, for people without Helm: the same running system."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from kube import Cluster
+from kube import IMAGE, Cluster, command
 from release import SMOKE, Release
 from waiting import until
+
+SECOND = "dbtpod-demo:second"
 
 pytestmark = pytest.mark.cluster
 
@@ -21,6 +23,7 @@ def plain(cluster: Cluster) -> Iterator[Release]:
 
 
 def apply(release: Release) -> None:
+    release.cluster.kubectl("apply", "--kustomize", "k8s/storage")
     release.cluster.kubectl("apply", "--kustomize", "k8s")
     release.kubectl("rollout", "status", "deployment/dbtpod-server", "--timeout=180s", seconds=200)
     release.kubectl("rollout", "status", "deployment/dbtpod-worker", "--timeout=180s", seconds=200)
@@ -42,3 +45,34 @@ def test_applied_again_it_goes_on_with_the_same_password_and_pods(plain: Release
     assert plain.prefect.auth == auth
     assert plain.pods("server")[0]["metadata"]["uid"] == server
     until(lambda: len(plain.prefect.deployments()) == 4, 30, "the deployments")
+
+
+def test_another_image_is_applied_twice_and_its_job_template_reaches_the_server(plain: Release) -> None:
+    command("docker", "tag", IMAGE, SECOND)
+    plain.cluster.load(SECOND)
+    rendered = plain.cluster.helm(
+        *("template", "dbtpod", "charts/dbtpod", "--namespace", "dbtpod", "--skip-tests"),
+        *("--set", "server.auth.existingSecret=dbtpod-auth", "--set-string", f"image.tag={SECOND.partition(':')[2]}"),
+    )
+
+    for _ in range(2):
+        plain.cluster.kubectl("apply", "--filename", "-", stdin=rendered)
+    plain.kubectl("rollout", "status", "deployment/dbtpod-server", "--timeout=180s", seconds=200)
+    plain.disconnect()
+
+    until(lambda: image_of_runs(plain) == SECOND, 180, "the new image in the pool")
+
+
+def image_of_runs(release: Release) -> str:
+    template = release.prefect.call("GET", "work_pools/dbtpod")["base_job_template"]
+    return str(template["variables"]["properties"]["image"]["default"])
+
+
+def test_deleted_it_leaves_the_volumes_and_the_password_and_no_job(plain: Release) -> None:
+    plain.disconnect()
+    plain.cluster.kubectl("delete", "--kustomize", "k8s", "--ignore-not-found", seconds=200)
+
+    until(lambda: not plain.cluster.objects("pods", "dbtpod"), 120, "the end of all pods")
+    claims = {each["metadata"]["name"] for each in plain.cluster.objects("persistentvolumeclaims", "dbtpod")}
+    assert claims == {"dbtpod-warehouse", "dbtpod-server"}
+    assert [each["metadata"]["name"] for each in plain.cluster.objects("secrets", "dbtpod")] == ["dbtpod-auth"]

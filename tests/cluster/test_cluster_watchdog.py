@@ -1,6 +1,5 @@
 """Runs that Prefect and Kubernetes see differently: what the watchdog makes of them, on a real cluster."""
 
-import json
 import socket
 import threading
 from collections.abc import Iterator
@@ -178,25 +177,3 @@ def test_a_database_that_was_lost_is_registered_again_within_two_minutes(warehou
     until(lambda: warehouse.prefect.all("automations"), 30, "the automations")
     warehouse.kubectl("rollout", "status", "deployment/dbtpod-worker", "--timeout=60s")
     assert warehouse.prefect.run(BUILD)["state"]["name"] == "Completed"
-
-
-def test_a_rollback_of_the_release_reaches_the_pool_too(warehouse: Release) -> None:
-    [revision] = [each["revision"] for each in history(warehouse) if each["status"] == "deployed"]
-    warehouse.install("--set", "jobs.ttlSecondsAfterFinished=600")
-    assert seconds_kept(warehouse) == 600
-
-    warehouse.cluster.helm("rollback", "dbtpod", str(revision), "--namespace", warehouse.namespace, "--wait")
-
-    until(lambda: seconds_kept(warehouse) == 86400, 120, "the job template of the revision before")
-
-
-def history(release: Release) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(
-        release.cluster.helm("history", "dbtpod", "--namespace", release.namespace, "--output", "json")
-    )
-    return found
-
-
-def seconds_kept(release: Release) -> int:
-    template = release.prefect.call("GET", "work_pools/dbtpod")["base_job_template"]
-    return int(template["job_configuration"]["job_manifest"]["spec"]["ttlSecondsAfterFinished"])

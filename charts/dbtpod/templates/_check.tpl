@@ -48,6 +48,10 @@ certificateAuthorities.configMap and certificateAuthorities.secret are both set:
 {{- if hasKey (fromYaml .Values.prefectYaml) "Error" }}
 prefectYaml is no YAML: {{ (fromYaml .Values.prefectYaml).Error | replace "\n" " " }}
 {{- end }}
+{{- /* An object's annotations may have 256 KiB together. */}}
+{{- if gt (len .Values.prefectYaml) 100000 }}
+prefectYaml has {{ len .Values.prefectYaml }} bytes, and at most 100000 reach the cluster as a value: leave it in the image.
+{{- end }}
 {{- end }}
 
 {{- define "dbtpod.check.times" -}}

@@ -33,10 +33,11 @@ app.kubernetes.io/name: {{ include "dbtpod.name" .root | quote }}
 {{- end }}
 {{- end }}
 
+{{- /* A scope may bring annotations of the chart's own. */}}
 {{- define "dbtpod.podMetadata" -}}
 labels:
   {{- include "dbtpod.podLabels" . | nindent 2 }}
-{{- with (include "dbtpod.componentValues" . | fromYaml).annotations }}
+{{- with merge (dict) (.annotations | default dict) (include "dbtpod.componentValues" . | fromYaml).annotations }}
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}

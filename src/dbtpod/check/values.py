@@ -12,8 +12,6 @@ from dbtpod.registration import schema, yaml_file
 from dbtpod.registration.yaml_file import Diagnostic, Place
 
 _FILES = ("values.y*ml", "values-*.y*ml")
-# The chart's default.
-_POOL = "dbtpod"
 
 
 def findings(folder: Path) -> Iterator[Finding]:
@@ -31,13 +29,13 @@ def findings(folder: Path) -> Iterator[Finding]:
 
 
 def pool(folder: Path) -> str | None:
-    """Return the work pool that the chart makes with values.yaml; None without that file."""
+    """Return the work pool that values.yaml names; None where the release gives it its own name."""
     file = yaml_file.read(folder / "values.yaml")
     if isinstance(file, Diagnostic):
         return None
     given = file.content.get("workPool") if isinstance(file.content, dict) else None
     name = given.get("name") if isinstance(given, dict) else None
-    return name if isinstance(name, str) else _POOL
+    return name if name and isinstance(name, str) else None
 
 
 def _as_helm(rules: Mapping[str, Any], given: Any) -> Any:

@@ -5,6 +5,8 @@ draft            prefect.yaml as it is written, which needs no Prefect (yaml_fil
 variant          what differs from one environment to another: dev, staging, prod
 schema           what a JSON schema says, in our words
 work_pool        the pool, its job template and its queues
+wanted           what each deployment is to be, as Prefect's own command would make it
+registered       what the server has of them: compared, and written where it differs
 schedules        what is logged of them: what the file overruled, and when each deployment runs next
 heartbeat        the automations that end a run whose pod vanished
 """

@@ -105,6 +105,7 @@ class Deployment(StrictMapping):
     missing: ClassVar = {"work_pool": "has no work_pool: write its name and work_queue_name"}
     refused: ClassVar = {
         "schedule": "write a list under `schedules`",
+        "version_type": "it asks git, which an image does not have: write the version under `version`",
         "sla": "only Prefect Cloud has it, and elsewhere the deployment fails half done: remove it",
     }
 
@@ -117,7 +118,6 @@ class Deployment(StrictMapping):
     flow_name: str | None = None
     description: str | None = None
     version: str | None = None
-    version_type: str | None = None
     tags: list[Any] = Field(default_factory=list)
     triggers: list[Any] = Field(default_factory=list)
     enforce_parameter_schema: bool | None = None
@@ -153,11 +153,6 @@ class Deployment(StrictMapping):
     def job_variables(self) -> frozenset[str]:
         """What it sets in the pool's job template."""
         return frozenset(self.work_pool.job_variables)
-
-    def is_called(self, full_name: str) -> bool:
-        """Return whether Prefect's full name, flow/deployment, is this one's."""
-        flow, _, name = full_name.partition("/")
-        return name == self.name and self.flow in (flow, None)
 
     @classmethod
     def rules(cls, given: dict[str, Any], around: Around) -> Iterator[Problem]:

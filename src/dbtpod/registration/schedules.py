@@ -22,6 +22,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from dbtpod import tables
 from dbtpod.registration.deployments import PrefectFile
 from dbtpod.registration.prefect_yaml import Deployment
+from dbtpod.registration.wanted import Wanted
 
 # The server's scheduler looks at changed deployments every 5 s.
 WAIT_SECONDS = 30
@@ -29,23 +30,16 @@ WAIT_SECONDS = 30
 log = logging.getLogger("dbtpod.register")
 
 
-async def keep_pauses(client: PrefectClient, file: PrefectFile, before: Mapping[str, DeploymentResponse]) -> None:
-    """Pause again what was paused in the Prefect UI and is not in the file: `prefect deploy` ends such a pause."""
-    for entry in file.deployments:
-        for name, item in before.items():
-            if entry.paused is None and item.paused and entry.is_called(name):
-                await client.pause_deployment(item.id)
-                log.info("deployment %s: still paused, as in the Prefect UI", name)
-
-
 def log_changes(
     file: PrefectFile, before: Mapping[str, DeploymentResponse], after: Mapping[str, DeploymentResponse]
 ) -> None:
-    """Log which deployments are new, and where the file overrules how a schedule was switched in the Prefect UI."""
+    """Log what is new or changed, and where the file overrules how a schedule was switched in the Prefect UI."""
     for name, item in after.items():
         if name not in before:
             log.info("deployment %s: created", name)
             continue
+        if item is not before[name]:
+            log.info("deployment %s: changed", name)
         was = {schedule.slug: schedule.active for schedule in before[name].schedules}
         for schedule in item.schedules:
             if was.get(schedule.slug, schedule.active) != schedule.active:
@@ -53,14 +47,16 @@ def log_changes(
                 log.info("schedule %s of %s: %s now, as %s says", schedule.slug, name, now, file.path)
 
 
-async def log_table(client: PrefectClient, file: PrefectFile, registered: Mapping[str, DeploymentResponse]) -> None:
+async def log_table(
+    client: PrefectClient, entries: Sequence[Wanted], registered: Mapping[str, DeploymentResponse]
+) -> None:
     """Log each deployment with its schedule, next run and queue; warn where the server schedules nothing."""
     due = {item.id for item in registered.values() if _is_due(item)}
     next_runs = await _next_runs(client, due)
     rows = [("deployment", "schedule", "next run", "queue")]
-    for name, item in registered.items():
-        entry = next(entry for entry in file.deployments if entry.is_called(name))
-        rows.append((name, _when(entry), _next_run(item, next_runs), entry.queue))
+    for each in entries:
+        name, item = each.full_name, registered[each.full_name]
+        rows.append((name, _when(each.entry), _next_run(item, next_runs), each.entry.queue))
     for line in tables.lines(rows):
         log.info(line)
     if missing := sorted(name for name, item in registered.items() if item.id in due - set(next_runs)):

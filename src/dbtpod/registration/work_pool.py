@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,9 @@ from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 from dbtpod.errors import DeploymentsInvalid
 from dbtpod.registration.prefect_yaml import QUEUES
+from dbtpod.watchdog.owner import Mark, Owner, taken
 
 KIND = "kubernetes"
-# The watchdog looks for what follows.
-MARK = "Registered by dbtpod:"
 
 log = logging.getLogger("dbtpod.register")
 
@@ -44,8 +44,10 @@ async def find(client: PrefectClient, name: str, kind: str = KIND) -> WorkPool |
     return pool
 
 
-async def ensure(client: PrefectClient, name: str, template: dict[str, Any] | None, kind: str = KIND) -> None:
-    """Create the pool, or give it this template where it has another; None leaves the template as it is."""
+async def ensure(
+    client: PrefectClient, name: str, template: dict[str, Any] | None, own: Owner | None = None, kind: str = KIND
+) -> None:
+    """Create the pool for this owner, or give it this template where it has another; None leaves the template."""
     pool = await find(client, name, kind)
     if pool is None and template is None:
         raise DeploymentsInvalid(
@@ -54,7 +56,8 @@ async def ensure(client: PrefectClient, name: str, template: dict[str, Any] | No
         )
     if pool is None and template is not None:
         try:
-            await client.create_work_pool(WorkPoolCreate(name=name, type=kind, base_job_template=template))
+            new = WorkPoolCreate(name=name, type=kind, base_job_template=template, description=str(Mark(own)))
+            await client.create_work_pool(new)
             log.info("work pool %s: created", name)
         except ObjectAlreadyExists:  # by the worker, which starts at the same time
             pool = await find(client, name, kind)
@@ -63,15 +66,34 @@ async def ensure(client: PrefectClient, name: str, template: dict[str, Any] | No
         log.info("work pool %s: job template updated", name)
 
 
-async def mark(client: PrefectClient, name: str, digest: str, kind: str = KIND) -> None:
-    """Write down in the pool what was registered last, where the watchdog looks for it.
+async def claim(client: PrefectClient, name: str, own: Owner | None, kind: str = KIND) -> None:
+    """Take a pool for this release that has no owner; DeploymentsInvalid where it is another's.
 
-    It goes with the pool: a database that was lost or replaced, or a pool that was deleted, has no such mark.
+    A pool has none that the worker or a person made, or a version of dbtpod that wrote none.
     """
-    description = f"{MARK} {digest}"
+    if own is None or (pool := await find(client, name, kind)) is None:
+        return
+    mark = Mark.written(pool.description)
+    if mark.owner is None:
+        await _describe(client, name, Mark(own, mark.digest))
+        log.info("work pool %s: belongs to %s now; it had no owner", name, own)
+    elif not mark.owner.is_same(own):
+        raise DeploymentsInvalid(taken(name, mark.owner, own))
+
+
+async def mark(client: PrefectClient, name: str, what: Mark, kind: str = KIND) -> None:
+    """Write down in the pool what was registered last, where the watchdog looks for it."""
     pool = await find(client, name, kind)
-    if pool is None or pool.description != description:
-        await client.update_work_pool(name, WorkPoolUpdate(description=description))
+    if pool is None or pool.description != str(what):
+        await _describe(client, name, what if what.owner or not pool else replace(what, owner=_owner(pool)))
+
+
+def _owner(pool: WorkPool) -> Owner | None:
+    return Mark.written(pool.description).owner
+
+
+async def _describe(client: PrefectClient, name: str, mark: Mark) -> None:
+    await client.update_work_pool(name, WorkPoolUpdate(description=str(mark)))
 
 
 async def ensure_queues(client: PrefectClient, pool: str) -> None:

@@ -14,6 +14,9 @@ claims           puts runs back that were claimed and never got a Job, or whose 
 starting         ends runs whose pod cannot start, or never reaches Prefect
 cancels          ends cancelled runs that have no process to do it
 crashes          adds the reason that Kubernetes knows to crashed runs
+garbage          has Kubernetes remove the release's Jobs with the release
+owner            whose a work pool is, and how that is written
+guard            holds the worker back while its pool is another's
 registration     registers again where the server has lost, or never had, what this release registers
 stuck, ended     why a pod does not start, why it ended: pure functions over Kubernetes' objects
 """

@@ -1,5 +1,6 @@
 """Kubernetes' API, as far as the watchdog uses it: one namespace, the Jobs and pods of one release."""
 
+import json
 import ssl
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
@@ -74,6 +75,16 @@ class Cluster:
         """Create a Job and return its name."""
         created = self.http.post(self._jobs(), json=manifest).raise_for_status().json()
         return str(created["metadata"]["name"])
+
+    def own_job(self, name: str, owner: Object) -> None:
+        """Set whose a Job is, with whom Kubernetes removes it; that it is gone already is no error."""
+        answer = self.http.patch(
+            f"{self._jobs()}/{name}",
+            content=json.dumps({"metadata": {"ownerReferences": [owner]}}),
+            headers={"Content-Type": "application/merge-patch+json"},
+        )
+        if answer.status_code != httpx.codes.NOT_FOUND:
+            answer.raise_for_status()
 
     def delete_job(self, name: str) -> None:
         """Delete a Job and its pods; that it is gone already is no error."""

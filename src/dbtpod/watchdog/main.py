@@ -11,8 +11,9 @@ from pathlib import Path
 import httpx
 
 from dbtpod.watchdog import cluster, server
-from dbtpod.watchdog.cluster import Cluster
+from dbtpod.watchdog.cluster import AUTHORITY, Cluster
 from dbtpod.watchdog.health import Health
+from dbtpod.watchdog.owner import Owner
 from dbtpod.watchdog.registration import Registration
 from dbtpod.watchdog.rounds import Watchdog
 from dbtpod.watchdog.server import Server
@@ -42,13 +43,14 @@ def watchdog(options: argparse.Namespace, kubernetes: httpx.Client, prefect: htt
     health, watch = Health(), Watch()
     for http in (kubernetes, prefect):
         http.event_hooks["request"].append(lambda _: health.beat())
+    own = Owner.of(f"{options.namespace}/{options.release}", AUTHORITY)
     release, one = Cluster(kubernetes, options.namespace, options.selector), Server(prefect, options.pool)
     return Watchdog(
         server=one,
         cluster=release,
         watch=watch,
         starting=Starting(release, one, watch, options.start_timeout_seconds),
-        registration=Registration(one, release, watch, options.digest, options.register_job, options.worker),
+        registration=Registration(one, release, watch, options.digest, options.register_job, options.worker, own),
         health=health,
         worker=options.worker,
         late_runs=options.late_runs,
@@ -61,6 +63,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
         ("pool", str, "the work pool whose runs are watched"),
         ("worker", str, "the name of the worker beside it, which is its pod's"),
         ("namespace", str, "where the Jobs of the runs are"),
+        ("release", str, "the name of this release, which owns the pool"),
         ("selector", str, "the labels of all objects of this release"),
         ("digest", str, "what has to be registered on the server"),
         ("register-job", Path, "file: the Job that registers it again"),

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dbtpod.watchdog.cluster import Cluster, Object, is_live
 from dbtpod.watchdog.ended import failed_at
+from dbtpod.watchdog.owner import Mark, Owner, taken
 from dbtpod.watchdog.server import Server
 from dbtpod.watchdog.sight import age
 from dbtpod.watchdog.watch import Watch
@@ -33,13 +34,21 @@ class Registration:
     digest: str
     manifest: Path
     worker: str
+    own: Owner
+
+    def others(self) -> str:
+        """Say that the pool belongs to another release; empty where it does not."""
+        other = self.server.owner()
+        return taken(self.server.pool, other, self.own) if other and not other.is_same(self.own) else ""
 
     def missing(self) -> str:
         """Say what is missing on the server of what this release registers, and what is done; empty for nothing."""
         pool = self.server.work_pool()
-        description = str(pool.get("description") or "") if pool else ""
-        if self.digest in description or self.watch.seconds("not registered") < PATIENCE_SECONDS:
+        mark = Mark.written(pool.get("description")) if pool else Mark()
+        if mark.digest == self.digest or self.watch.seconds("not registered") < PATIENCE_SECONDS:
             return ""
+        if mark.owner and not mark.owner.is_same(self.own):
+            return ""  # it would be refused
         if self._is_superseded():
             return ""
         newest = max(self.cluster.registrations(), key=_created, default=None)

@@ -10,10 +10,10 @@ from typing import TypeVar
 
 import httpx
 
-from dbtpod.watchdog import cancels, claims, crashes, missed
+from dbtpod.watchdog import cancels, claims, crashes, garbage, missed
 from dbtpod.watchdog.cluster import Cluster, Object, is_live, run_of
 from dbtpod.watchdog.health import Health
-from dbtpod.watchdog.registration import Registration
+from dbtpod.watchdog.registration import PATIENCE_SECONDS, Registration
 from dbtpod.watchdog.server import Run, Server
 from dbtpod.watchdog.sight import Sight
 from dbtpod.watchdog.starting import Starting, is_for
@@ -91,7 +91,12 @@ class Watchdog:
         jobs = [job for of_run in sight.jobs.values() for job in of_run if is_live(job)]
         for job in jobs:
             self._try(f"Job {job['metadata']['name']}", partial(self.starting.judge_job, job, is_for(job, sight)))
+        self._try("Owners of Jobs", partial(self._give_owner, sight))
         self._try("Jobs of ended runs", lambda: self._clean(sight, [job for job in jobs if not is_for(job, sight)]))
+
+    def _give_owner(self, sight: Sight) -> None:
+        jobs = [job for of_run in sight.jobs.values() for job in of_run]
+        garbage.give_owner([*jobs, *self.cluster.registrations()], sight.workers, self.worker, self.cluster)
 
     def _tend_run(self, sight: Sight, run: Run) -> None:
         cancels.cancel(sight, run, self.watch, self.server, self.cluster)
@@ -110,7 +115,13 @@ class Watchdog:
                 cancels.clean(job, sight.live_pods(run), self.watch, self.cluster)
 
     def _serves(self) -> bool:
-        served = self.server.serves(self.worker)
+        """Return whether all is well with the worker: it is online, or is held back while Helm's hook says why."""
+        served, others = self.server.serves(self.worker), self.registration.others()
+        self._say("The work pool", others)
+        if others:
+            # What it takes is another's; started again, it is held back (guard).
+            self.health.worker_is_lost = served
+            return self.watch.seconds("the pool is another's") < PATIENCE_SECONDS
         self.health.worker_is_lost = not served and self.watch.seconds("worker is not online") >= WORKER_SECONDS
         return served
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import httpx
 
+from dbtpod.watchdog.owner import Owner
+
 LIVE = ("PENDING", "RUNNING", "CANCELLING", "SCHEDULED")
 # Scheduled runs that are due later than this are not looked at yet.
 SOON = timedelta(seconds=30)
@@ -94,6 +96,11 @@ class Server:
             return None
         found: Mapping[str, Any] = answer.raise_for_status().json()
         return found
+
+    def owner(self) -> Owner | None:
+        """Read whose the pool is; None where it has no owner, or there is no pool."""
+        pool = self.work_pool()
+        return Owner.written(pool.get("description")) if pool else None
 
     def serves(self, worker: str) -> bool:
         """Return whether the pool has this worker online; False while there is no such pool."""

@@ -50,7 +50,10 @@ def test_a_deployment_that_prefect_refuses_gives_its_reason(
 
     message = refused(project, capsys, "--base-job-template", str(project / "template.json"))
 
-    assert "prefect deploy --all ended with exit code 1" in message and "is not of type 'string'" in message
+    assert (
+        "The deployment shop-build/shop-daily is refused by the server" in message
+        and "is not of type 'string'" in message
+    )
 
 
 def test_a_wrong_password_a_wrong_address_and_no_server_are_told_apart(

@@ -105,11 +105,12 @@ def test_what_left_the_file_leaves_the_server_and_is_told(
     assert run(project) == 0
 
     assert {name: [s.slug for s in item.schedules] for name, item in deployments().items()} == {
-        "shop-hourly": ["hourly"]
+        "shop-hourly": ["hourly"],
+        "mine": [],
     }
     told = capsys.readouterr().out
     assert "deployment shop-build/shop-daily: removed" in told
-    assert "deployment by-hand/mine: removed" in told
+    assert "deployment by-hand/mine: left as it is, as dbtpod did not register it" in told
     assert "schedule late of shop-smoke/shop-hourly: removed" in told
 
 

@@ -1,5 +1,6 @@
 """The watchdog's rounds: what is registered again, and what its probes say."""
 
+import json
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,11 +11,14 @@ from typing import Any
 import httpx
 import pytest
 
-from dbtpod.watchdog import main
+from dbtpod.watchdog import garbage, guard, main
 from dbtpod.watchdog.cluster import Cluster
 from dbtpod.watchdog.health import Health
+from dbtpod.watchdog.owner import Mark, Owner
 from dbtpod.watchdog.registration import Registration
 from watched import WORKER, Clock, Pool
+
+OWN = Owner("n", "shop")
 
 
 class Jobs:
@@ -44,7 +48,7 @@ def test_what_the_server_lost_is_registered_again_by_one_job_and_a_mistake_is_na
     jobs, clock = Jobs(), Clock()
     (tmp_path / "job.json").write_text("{}")
     cluster = Cluster(jobs.http, "dbtpod", "app.kubernetes.io/instance=dbtpod")
-    registration = Registration(pool.server, cluster, clock.watch, "1a2b3c4d", tmp_path / "job.json", WORKER)
+    registration = Registration(pool.server, cluster, clock.watch, "1a2b3c4d", tmp_path / "job.json", WORKER, OWN)
 
     said = [registration.missing() for _ in clock.rounds(60)]
     assert said[:8] == [""] * 8  # Helm's hook is given time
@@ -70,8 +74,8 @@ def test_the_watchdog_is_alive_while_both_apis_hang_and_says_so_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     options = main._options(
-        f"--pool=p --worker={WORKER} --namespace=n --selector=a=b --digest=d --register-job=/x "
-        "--start-timeout-seconds=600 --late-runs=1 --port=0".split()
+        f"--pool=p --worker={WORKER} --namespace=n --release=shop --selector=a=b --digest=d "
+        "--register-job=/x --start-timeout-seconds=600 --late-runs=1 --port=0".split()
     )
     with silent_api() as url:
         clients = [httpx.Client(base_url=url, timeout=0.2) for _ in range(2)]
@@ -93,8 +97,8 @@ def test_a_worker_is_restarted_only_if_the_server_answers_and_has_not_heard_of_i
     clock = Clock()
     health = Health()
     options = main._options(
-        f"--pool={pool.name} --worker={WORKER} --namespace=n --selector=a=b --digest=d --register-job=/x "
-        "--start-timeout-seconds=600 --late-runs=1 --port=0".split()
+        f"--pool={pool.name} --worker={WORKER} --namespace=n --release=shop --selector=a=b --digest=d "
+        "--register-job=/x --start-timeout-seconds=600 --late-runs=1 --port=0".split()
     )
     dog = main.watchdog(options, httpx.Client(base_url="http://127.0.0.1:1"), pool.http)
     dog.watch, dog.health = clock.watch, health
@@ -108,6 +112,76 @@ def test_a_worker_is_restarted_only_if_the_server_answers_and_has_not_heard_of_i
     pool.post(f"work_pools/{pool.name}/workers/heartbeat", name=WORKER)
     assert dog._serves()
     assert health.answers("/worker")
+
+
+def test_a_worker_whose_pool_is_anothers_is_ended_and_ready_only_until_helms_hook_has_said_why(
+    pool: Pool, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock, health = Clock(), Health()
+    options = main._options(
+        f"--pool={pool.name} --worker={WORKER} --namespace=n --release=shop --selector=a=b --digest=d "
+        "--register-job=/x --start-timeout-seconds=600 --late-runs=1 --port=0".split()
+    )
+    dog = main.watchdog(options, httpx.Client(base_url="http://127.0.0.1:1"), pool.http)
+    dog.watch, dog.health = clock.watch, health
+    described(pool, Mark(Owner("other", "shop"), "1a2b3c4d"))
+
+    ready = [dog._serves() for _ in clock.rounds(60)]
+    assert ready[0] and not ready[-1]
+    # It is held back, which is no reason to end it.
+    assert health.answers("/worker")
+    [said] = [line.message for line in caplog.records if "belongs to" in line.message]
+    assert "belongs to release shop in namespace other; this is release shop in namespace n" in said
+    assert "workPool.name" in said
+
+    pool.post(f"work_pools/{pool.name}/workers/heartbeat", name=WORKER)
+    dog._serves()
+    assert not health.answers("/worker")
+
+    described(pool, Mark(OWN, "1a2b3c4d"))
+    assert dog._serves()
+    assert health.answers("/worker")
+
+
+def described(pool: Pool, mark: Mark) -> None:
+    pool.http.patch(f"work_pools/{pool.name}", json={"description": str(mark)}).raise_for_status()
+
+
+def test_the_worker_is_held_back_until_the_pool_is_not_anothers(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    described(pool, Mark(Owner("other", "shop"), "1a2b3c4d"))
+    waited: list[float] = []
+
+    def gone_after_two(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 2:
+            described(pool, Mark())
+
+    monkeypatch.setattr("dbtpod.watchdog.guard.time.sleep", gone_after_two)
+    guard.wait(pool.server, OWN)
+
+    assert len(waited) == 2
+    assert [line.message.split(";")[0] for line in caplog.records] == [
+        f"The work pool {pool.name!r} belongs to release shop in namespace other"
+    ]
+
+
+def test_a_job_without_an_owner_gets_the_workers_replica_set() -> None:
+    sent: list[tuple[str, Any]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append((request.url.path, json.loads(request.content)))
+        return httpx.Response(200, json={})
+
+    http = httpx.Client(base_url="http://kubernetes", transport=httpx.MockTransport(answer))
+    owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "dbtpod-worker-6d5f", "uid": "u1"}
+    worker = {"metadata": {"name": WORKER, "ownerReferences": [{**owner, "controller": True}]}}
+    jobs = [{"metadata": {"name": "run"}}, {"metadata": {"name": "shell", "ownerReferences": [{"kind": "CronJob"}]}}]
+
+    garbage.give_owner(jobs, [worker], WORKER, Cluster(http, "n", "a=b"))
+
+    assert sent == [("/apis/batch/v1/namespaces/n/jobs/run", {"metadata": {"ownerReferences": [owner]}})]
 
 
 def test_time_in_which_an_api_was_away_does_not_count() -> None:

@@ -70,9 +70,15 @@ def test_a_certificate_is_verified_by_the_images_authorities_where_none_is_named
     [
         ({"database": {**FIELDS, "existingSecret": "db"}}, "existingSecret and server.database.host are both set"),
         ({"database": {"host": "pg"}}, "passwordSecret.name: name the Secret that holds the password of prefect"),
-        ({"database": {"passwordSecret": {"name": "pg"}}}, "passwordSecret.name has no effect without server.database.existingSecret or"),
+        (
+            {"database": {"passwordSecret": {"name": "pg"}}},
+            "passwordSecret.name has no effect without server.database.existingSecret or",
+        ),
         ({"database": {**FIELDS, "sslMode": "require"}}, "nothing is verified with it"),
-        ({"database": URL, "persistence": {"existingClaim": "old"}}, "existingClaim has no effect with server.database, as it is for SQLite"),
+        (
+            {"database": URL, "persistence": {"existingClaim": "old"}},
+            "existingClaim has no effect with server.database, as it is for SQLite",
+        ),
         ({"replicas": 2}, "server.replicas is 2: Prefect's servers share events and leases by Redis"),
         ({"database": {**FIELDS, "sslMode": "on"}}, "sslMode"),
     ],

@@ -123,7 +123,9 @@ def test_where_flow_runs_go_is_said_for_them_and_for_the_volumes_first_pod(rende
     scheduling = {"nodeSelector": {"pool": "batch"}, "tolerations": [{"key": "batch", "operator": "Exists"}]}
     manifests = render({"jobs": scheduling})
 
-    [first] = [each for each in manifests if each["kind"] == "Job" and each["metadata"]["name"] == "dbtpod-warehouse"]
+    [first] = [
+        each for each in manifests if each["kind"] == "Job" and each["metadata"]["name"].startswith("dbtpod-warehouse-")
+    ]
     for spec in (flow_run_job(manifests)["spec"]["template"]["spec"], first["spec"]["template"]["spec"]):
         assert {key: spec[key] for key in scheduling} == scheduling
 

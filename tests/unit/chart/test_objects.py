@@ -81,10 +81,8 @@ def test_every_pod_meets_the_restricted_standard_flow_runs_included(render: Rend
                 "readOnlyRootFilesystem": True,
                 "capabilities": {"drop": ["ALL"]},
             }, name
-        assert all(
-            {"persistentVolumeClaim", "emptyDir", "configMap", "secret", "projected"} & set(each)
-            for each in spec.get("volumes", [])
-        ), name
+        allowed = {"persistentVolumeClaim", "emptyDir", "configMap", "secret", "projected", "downwardAPI"}
+        assert all(allowed & set(each) for each in spec.get("volumes", [])), name
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda path: path.stem)
@@ -109,8 +107,41 @@ def test_the_default_render_is_the_recorded_one() -> None:
     assert text.splitlines() == GOLDEN.read_text().splitlines()
 
 
-def test_the_plain_manifests_are_the_charts_rendering() -> None:
+@pytest.mark.parametrize(("what", "file"), [((), "dbtpod.yaml"), (("claims",), "storage/claims.yaml")])
+def test_the_plain_manifests_are_the_charts_rendering(what: tuple[str, ...], file: str) -> None:
     need("helm")
-    rendered = subprocess.run([ROOT / "k8s" / "render"], capture_output=True, text=True, check=True).stdout
+    rendered = subprocess.run([ROOT / "k8s" / "render", *what], capture_output=True, text=True, check=True).stdout
 
-    assert rendered.splitlines() == (ROOT / "k8s" / "dbtpod.yaml").read_text().splitlines(), "run `make manifests`"
+    assert rendered.splitlines() == (ROOT / "k8s" / file).read_text().splitlines(), "run `make manifests`"
+
+
+def test_deleting_the_plain_manifests_leaves_the_namespace_and_the_volumes() -> None:
+    folder = ROOT / "k8s"
+    files = yaml.safe_load((folder / "kustomization.yaml").read_text())["resources"]
+    deleted = {each["kind"] for file in files for each in yaml.safe_load_all((folder / file).read_text())}
+    files = yaml.safe_load((folder / "storage/kustomization.yaml").read_text())["resources"]
+    kept = [each["kind"] for file in files for each in yaml.safe_load_all((folder / "storage" / file).read_text())]
+
+    assert not deleted & {"Namespace", "PersistentVolumeClaim", "Secret"}
+    assert kept == ["Namespace", "PersistentVolumeClaim", "PersistentVolumeClaim"]
+
+
+def test_the_first_pod_of_the_volume_is_another_job_for_another_image(render: Render) -> None:
+    def job(tag: str) -> Manifest:
+        values = {"image": {"repository": "registry.example.com/shop", "tag": tag}}
+        [found] = render(values, kind="Job", component="warehouse")
+        return found
+
+    assert job("1")["metadata"]["name"] == job("1")["metadata"]["name"] != job("2")["metadata"]["name"]
+    # It is gone ten minutes after its end, and is then not missing for Argo CD.
+    assert job("1")["metadata"]["annotations"]["argocd.argoproj.io/hook"] == "Sync"
+
+
+def test_an_uninstall_keeps_the_warehouse_and_the_run_history(render: Render) -> None:
+    kept = {
+        each["metadata"]["name"]
+        for each in render(kind="PersistentVolumeClaim")
+        if each["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+    }
+
+    assert kept == {"dbtpod-warehouse", "dbtpod-server"}

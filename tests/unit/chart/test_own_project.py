@@ -1,7 +1,6 @@
 """The chart with a project of the user's own: its image, its prefect.yaml without a new image."""
 
 import pytest
-import yaml
 
 from rendered import pod_specs
 from rendering import Manifest, Render, helm_template
@@ -51,17 +50,14 @@ def test_an_image_with_a_tag_or_a_digest_of_its_own_is_taken(render: Render, ima
 def test_prefect_yaml_by_value_reaches_the_registration_as_it_is_written(render: Render) -> None:
     manifests = render({"prefectYaml": PREFECT_YAML})
 
-    assert named(manifests, "dbtpod-prefect-yaml")["data"] == {"prefect.yaml": PREFECT_YAML}
+    [hook] = [each for each in manifests if each["kind"] == "Job" and "register" in each["metadata"]["name"]]
+    assert hook["spec"]["template"]["metadata"]["annotations"]["dbtpod/prefect-yaml"] == PREFECT_YAML
     [spec] = [spec for name, spec in pod_specs(manifests).items() if "register" in name]
-    mounts = {mount["name"]: mount["mountPath"] for mount in spec["containers"][0]["volumeMounts"]}
     # Beside the image's flows, to which its entrypoints are relative.
-    assert mounts["prefect-yaml"] == "/opt/dbtpod/prefect.yaml"
-    [volume] = [each for each in spec["volumes"] if each["name"] == "prefect-yaml"]
-    assert volume["configMap"]["name"] == "dbtpod-prefect-yaml"
-    # The watchdog registers the same where the server has lost it.
-    [kept] = [each for each in manifests if each["kind"] == "ConfigMap" and "register" in each["metadata"]["name"]]
-    job = yaml.safe_load(next(iter(kept["data"].values())))
-    assert volume in job["spec"]["template"]["spec"]["volumes"]
+    mounted = {mount.get("subPath"): mount["mountPath"] for mount in spec["containers"][0]["volumeMounts"]}
+    assert mounted["prefect.yaml"] == "/opt/dbtpod/prefect.yaml"
+    [volume] = [each for each in spec["volumes"] if each["name"] == "registration"]
+    assert [each["path"] for each in volume["downwardAPI"]["items"]] == ["base-job-template.json", "prefect.yaml"]
 
 
 def test_another_prefect_yaml_is_registered_anew(render: Render) -> None:

@@ -128,10 +128,10 @@ def test_a_change_of_the_registrations_pod_registers_again(render: Render) -> No
 
 
 def all_containers(manifests: list[Manifest]) -> dict[str, Manifest]:
-    """Each container of ours that speaks with more than the Kubernetes API, with the Job's that the watchdog creates."""
+    """Each container of ours that speaks with more than the Kubernetes API, the watchdog's Job with them."""
     specs = {name: spec for name, spec in pod_specs(manifests).items() if spec["containers"][0]["name"] != "auth"}
-    [again] = [each for each in manifests if each["metadata"]["name"] == "dbtpod-register" and "data" in each]
-    specs["register-again"] = json.loads(again["data"]["register-job.json"])["spec"]["template"]["spec"]
+    again = pod(manifests, "worker")["metadata"]["annotations"]["dbtpod/register-job"]
+    specs["register-again"] = json.loads(again)["spec"]["template"]["spec"]
     return {
         f"{name} {each['name']}": each | {"pod": spec} for name, spec in specs.items() for each in spec["containers"]
     }

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from rendered import digest_of, environment, job_template, pod_specs, server_container, worker_container, worker_spec
-from rendering import Render
+from rendering import Render, helm_template
 
 pytestmark = pytest.mark.xdist_group("chart")
 
@@ -70,14 +70,58 @@ def test_what_is_registered_is_in_the_workers_pod_so_that_any_verb_of_helm_reach
 
 def test_the_watchdog_registers_again_with_the_same_pod_as_helms_hook(render: Render) -> None:
     [hook] = render(kind="Job", component="register")
-    [held] = render(kind="ConfigMap", component="register")
+    [worker] = render(kind="Deployment", component="worker")
 
-    again = json.loads(held["data"]["register-job.json"])
+    again = json.loads(worker["spec"]["template"]["metadata"]["annotations"]["dbtpod/register-job"])
     assert again["spec"] == hook["spec"]
     assert "name" not in again["metadata"]
     assert again["metadata"]["labels"].items() <= hook["metadata"]["labels"].items()
-    [mounted] = [each for each in worker_spec(render)["volumes"] if each["name"] == "base-job-template"]
-    assert {"configMap": {"name": held["metadata"]["name"]}} in mounted["projected"]["sources"]
+    [mounted] = [each for each in worker_spec(render)["volumes"] if each["name"] == "registration"]
+    assert mounted["downwardAPI"]["items"] == [
+        {
+            "path": "register-job.json",
+            "fieldRef": {"fieldPath": "metadata.annotations['dbtpod/register-job']"},
+        }
+    ]
+
+
+def test_a_registration_brings_what_it_registers_so_that_an_older_one_registers_what_was_its_own(
+    render: Render,
+) -> None:
+    values = {"jobs": {"ttlSecondsAfterFinished": 60}, "prefectYaml": "deployments: []\n"}
+    manifests = render(values)
+    [hook] = [each for each in manifests if each["kind"] == "Job" and "register" in each["metadata"]["name"]]
+    pod = hook["spec"]["template"]
+
+    assert json.loads(pod["metadata"]["annotations"]["dbtpod/base-job-template"]) == job_template(manifests)
+    assert pod["metadata"]["annotations"]["dbtpod/prefect-yaml"] == values["prefectYaml"]
+    # Nothing of it can be another by the time that it starts; the cluster's authority is the cluster's own.
+    named = [each["configMap"]["name"] for each in pod["spec"]["volumes"] if "configMap" in each]
+    assert named == ["kube-root-ca.crt"]
+
+
+def test_registration_comes_with_each_verb_of_helm(render: Render) -> None:
+    [hook] = render(kind="Job", component="register")
+
+    assert hook["metadata"]["annotations"]["helm.sh/hook"] == "post-install,post-upgrade,post-rollback"
+
+
+def test_the_pool_has_the_name_of_the_release_and_its_owner_is_in_the_arguments(render: Render) -> None:
+    [hook] = render({"fullnameOverride": "shop"}, kind="Job", component="register")
+    [container] = hook["spec"]["template"]["spec"]["containers"]
+
+    assert "--pool=shop" in container["args"]
+    assert "--owner=dbtpod/dbtpod" in container["args"]
+    assert hook["spec"]["template"]["spec"]["automountServiceAccountToken"] is False
+    for name in ("worker", "watchdog"):
+        assert "--pool=shop" in worker_container(render, {"fullnameOverride": "shop"}, name)["args"]
+
+
+def test_a_text_of_prefect_yaml_that_fits_in_no_annotation_is_refused() -> None:
+    done = helm_template({"prefectYaml": "#" * 100_001})
+
+    assert done.returncode != 0
+    assert "prefectYaml has 100001 bytes" in done.stderr
 
 
 def test_no_liveness_probe_asks_what_depends_on_another_process(render: Render) -> None:
@@ -104,7 +148,7 @@ def test_the_worker_may_only_follow_jobs_and_pods_of_its_namespace(render: Rende
     [role] = render(kind="Role", component="worker")
 
     assert {(*rule["resources"], *rule["verbs"]) for rule in role["rules"]} == {
-        ("jobs", "create", "get", "list", "watch", "delete"),
+        ("jobs", "create", "get", "list", "watch", "patch", "delete"),
         ("pods", "list", "watch"),
         ("events", "list"),
         ("pods/log", "get"),
