@@ -20,7 +20,8 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from dbtpod.errors import DeploymentsInvalid, SettingsError
-from dbtpod.registration import deployments, heartbeat, schedules, work_pool
+from dbtpod.registration import alerts, deployments, heartbeat, schedules, work_pool
+from dbtpod.registration.alerts import Alerts
 from dbtpod.registration.deployments import PrefectFile
 from dbtpod.registration.variant import Variant
 from dbtpod.settings import environment
@@ -30,11 +31,17 @@ log = logging.getLogger("dbtpod.register")
 
 
 def from_file(
-    path: Path, variant: Variant, base_job_template: Path | None, wait_seconds: float, digest: str | None = None
+    path: Path,
+    variant: Variant,
+    base_job_template: Path | None,
+    wait_seconds: float,
+    digest: str | None = None,
+    alerts_file: Path | None = None,
 ) -> None:
     """Register what prefect.yaml says, and print what changed; see `register`. DbtPodError says what is wrong."""
     template = work_pool.read_template(base_job_template) if base_job_template else None
-    run(deployments.read(path, variant, template), template, wait_seconds, digest)
+    wanted = alerts.read(alerts_file) if alerts_file else None
+    run(deployments.read(path, variant, template), template, wait_seconds, digest, wanted=wanted)
 
 
 def run(
@@ -43,6 +50,7 @@ def run(
     wait_seconds: float,
     digest: str | None = None,
     kind: str = work_pool.KIND,
+    wanted: Alerts | None = None,
 ) -> None:
     """Register a file that was read with this template, and print what changed; see `register`."""
     log.handlers, log.propagate = [logging.StreamHandler(sys.stdout)], False
@@ -50,7 +58,7 @@ def run(
     if not PREFECT_API_URL.value():
         raise SettingsError("PREFECT_API_URL is not set: give the server's, such as http://127.0.0.1:4200/api.")
     try:
-        asyncio.run(register(file, template, wait_seconds, digest, kind))
+        asyncio.run(register(file, template, wait_seconds, digest, kind, wanted))
     except PrefectHTTPStatusError as error:
         raise SettingsError(_refusal(error)) from error
     except httpx.TransportError as error:  # Prefect's client has tried again by then
@@ -63,12 +71,14 @@ async def register(
     wait_seconds: float,
     digest: str | None = None,
     kind: str = work_pool.KIND,
+    wanted: Alerts | None = None,
 ) -> None:
     """Bring the server's pool, queues, deployments and automations in line with the file, and log what changed.
 
     Without a job template the pool must exist, and keeps its own. Deployments of this pool that the file does not
-    have are removed: the pool belongs to the file. At the end the digest is written down on the server. The
-    server ends the pods' runs of which it hears nothing; a pool of another kind looks after its own.
+    have are removed: the pool belongs to the file. So are alerts that are not `wanted`, unless that is None, as for
+    a registration by hand. At the end the digest is written down on the server. The server ends the pods' runs of
+    which it hears nothing; a pool of another kind looks after its own.
     """
     async with get_client() as client:
         await _wait_for_api(client, wait_seconds)
@@ -85,6 +95,8 @@ async def register(
         if kind == work_pool.KIND:
             for automation in heartbeat.automations(file.pool, [found.id for found in after.values()]):
                 await heartbeat.ensure(client, automation)
+        if wanted is not None:
+            await alerts.ensure(client, file.pool, wanted, after)
         if digest:
             await work_pool.mark(client, file.pool, digest, kind)
         await schedules.log_table(client, file, after)

@@ -6,5 +6,7 @@ variant          what differs from one environment to another: dev, staging, pro
 schema           what a JSON schema says, in our words
 work_pool        the pool, its job template and its queues
 schedules        what is logged of them: what the file overruled, and when each deployment runs next
-heartbeat        the automations that end a run whose pod vanished
+heartbeat        the automations that end a run whose pod vanished (automations: how one is kept)
+alerts           those that post to a webhook (alert_triggers: when; alert_messages: what)
+dry_run          what Kubernetes says of the Jobs of runs
 """

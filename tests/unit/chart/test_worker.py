@@ -101,7 +101,7 @@ def test_the_number_of_late_runs_reaches_the_watchdog(render: Render) -> None:
 
 
 def test_the_worker_may_only_follow_jobs_and_pods_of_its_namespace(render: Render) -> None:
-    [role] = render(kind="Role")
+    [role] = render(kind="Role", component="worker")
 
     assert {(*rule["resources"], *rule["verbs"]) for rule in role["rules"]} == {
         ("jobs", "create", "get", "list", "watch", "delete"),
