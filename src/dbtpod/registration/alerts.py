@@ -96,7 +96,7 @@ def _check_deployments(webhook: Webhook, deployments: Mapping[str, DeploymentRes
     if unknown := sorted(set(webhook.deployments) - known):
         raise DeploymentsInvalid(
             f"alerts.webhooks: {webhook.name!r} names the deployment {unknown[0]!r}, which is not in prefect.yaml"
-            f"{did_you_mean(unknown[0], known)}."
+            f"{did_you_mean(unknown[0], known)}"
         )
 
 

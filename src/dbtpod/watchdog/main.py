@@ -14,10 +14,12 @@ import httpx
 from dbtpod.watchdog import server
 from dbtpod.watchdog.cluster import AUTHORITY, Cluster, ServiceAccount
 from dbtpod.watchdog.health import Health
+from dbtpod.watchdog.metrics import Metrics
 from dbtpod.watchdog.registration import Registration
 from dbtpod.watchdog.rounds import Watchdog
 from dbtpod.watchdog.server import Server
 from dbtpod.watchdog.starting import Starting
+from dbtpod.watchdog.successes import Successes
 from dbtpod.watchdog.watch import Watch
 
 ROUND_SECONDS = 5.0
@@ -34,7 +36,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) 
         base_url="https://kubernetes.default.svc", auth=ServiceAccount(), verify=trust, timeout=REQUEST_SECONDS
     )
     dog = watchdog(options, kubernetes, server.connected(environment, REQUEST_SECONDS))
-    dog.health.serve(options.port)
+    dog.health.serve(options.port, dog.metrics.text)
     while True:
         dog.round()
         dog.health.beat()
@@ -54,6 +56,8 @@ def watchdog(options: argparse.Namespace, kubernetes: httpx.Client, prefect: htt
         starting=Starting(cluster, one, watch, options.start_timeout_seconds),
         registration=Registration(one, cluster, watch, options.digest, options.register_job, options.worker),
         health=health,
+        metrics=Metrics(),
+        successes=Successes(one),
         worker=options.worker,
         late_runs=options.late_runs,
     )
