@@ -19,6 +19,7 @@ what a flow calls
     settings, errors what a user sets; what can go wrong, and whether trying again can help
     environment      the only reader of the environment
     tables, timeout  a table of text; a bounded wait
+    server_log       what Prefect's server logs of webhooks, without their addresses
     cli              the command `dbtpod`
 what the command `dbtpod` does (cli)
     check            what is wrong in a repository, all of it, before anything is built or registered

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import click
 
-from dbtpod.errors import DbtPodError
+from dbtpod.errors import DbtPodError, DeploymentsInvalid
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -116,6 +116,8 @@ def check_(folder: Path, strict: bool) -> int:
 @click.option("--file", type=Path, default=Path("prefect.yaml"), show_default=True, help="What is registered.")
 @click.option("--pool", help="The work pool; the one that the file names unless given.")
 @click.option("--base-job-template", type=Path, help="JSON file; without one the pool keeps its own.")
+@click.option("--alerts", type=Path, help="JSON file of webhooks, as the chart writes it; without one they stay.")
+@click.option("--dry-run", "verdict", type=Path, help="What `dbtpod dry-run` wrote: if anything, it is the error.")
 @click.option("--digest", help="What the chart knows this registration by; written into the work pool.")
 @click.option("--owner", help="The release that the work pool belongs to, as namespace/name.")
 @click.option("--cluster-authority", type=Path, help="PEM file that tells this cluster from others.")
@@ -126,6 +128,8 @@ def register(
     file: Path,
     pool: str | None,
     base_job_template: Path | None,
+    alerts: Path | None,
+    verdict: Path | None,
     digest: str | None,
     owner: str | None,
     cluster_authority: Path | None,
@@ -142,8 +146,28 @@ def register(
     from dbtpod.registration.variant import Variant
     from dbtpod.watchdog.owner import Mark, Owner
 
+    # Without Prefect's Kubernetes code, which is slow to import.
+    if verdict and verdict.exists() and (text := verdict.read_text(encoding="utf-8").strip()):
+        raise DeploymentsInvalid(text)
     mark = Mark(Owner.of(owner, cluster_authority) if owner else None, digest)
-    register.from_file(file, Variant(pool, suffix, schedules), base_job_template, wait_seconds, mark)
+    register.from_file(file, Variant(pool, suffix, schedules), base_job_template, wait_seconds, mark, alerts)
+
+
+@dbtpod.command("dry-run")
+@click.option("--file", type=Path, default=Path("prefect.yaml"), show_default=True, help="Whose Jobs are tried.")
+@click.option("--pool", help="The work pool; the one that the file names unless given.")
+@click.option("--base-job-template", type=Path, required=True, help="JSON file: the pool's.")
+@click.option("--out", type=Path, required=True, help="Where what Kubernetes refuses is written.")
+def dry_run(file: Path, pool: str | None, base_job_template: Path, out: Path) -> None:
+    """Ask Kubernetes whether it takes the Jobs of runs.
+
+    In the registration's pod, before it registers: `register --dry-run` fails with what is written here.
+    """
+    from dbtpod.registration import dry_run
+    from dbtpod.registration.variant import Variant
+
+    with dry_run.connected() as http:
+        out.write_text(dry_run.refusals(file, Variant(pool), base_job_template, http), encoding="utf-8")
 
 
 @dbtpod.command()

@@ -8,7 +8,7 @@ from dbtpod.dbt import arguments, failures
 from dbtpod.dbt.events import LogLine
 from dbtpod.dbt.results import RunReport
 from dbtpod.errors import BuildIncomplete, DbtKilled, VolumeFull
-from dbtpod.ui import report
+from dbtpod.ui import owners, report
 from dbtpod.ui.text import truncate
 from dbtpod.warehouse import durable
 
@@ -36,7 +36,8 @@ def raise_for(args: Sequence[str], code: int, errors: Sequence[LogLine], found: 
     where = f"dbt's artifacts: {target_dir}; its whole text is in the log of this task run."
     shown = [] if failed else [truncate(line, _LONGEST_LINE) for line in said[-_LAST_LINES:]]
     limits = sorted({failures.advice(line) for line in [*(node.message for node in failed), *said]} - {""})
-    message = report.failure_text(found, args, code, "\n".join([*shown, *limits, where]))
+    whose = owners.read(target_dir, [node.node_id for node in report.failures(found)])
+    message = report.failure_text(found, args, code, "\n".join([*shown, *limits, where]), whose)
     if kind is VolumeFull:
         raise kind(f"{durable.volume_full(target_dir, 0, text)}\n{message}")
     raise kind(message)

@@ -15,7 +15,8 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from dbtpod.errors import SettingsError
-from dbtpod.registration import deployments, heartbeat, registered, schedules, wanted, work_pool
+from dbtpod.registration import alerts, deployments, heartbeat, registered, schedules, wanted, work_pool
+from dbtpod.registration.alerts import Alerts
 from dbtpod.registration.deployments import PrefectFile
 from dbtpod.registration.variant import Variant
 from dbtpod.timeout import Timeout
@@ -27,11 +28,17 @@ log = logging.getLogger("dbtpod.register")
 
 
 def from_file(
-    path: Path, variant: Variant, base_job_template: Path | None, wait_seconds: float, mark: Mark = NO_MARK
+    path: Path,
+    variant: Variant,
+    base_job_template: Path | None,
+    wait_seconds: float,
+    mark: Mark = NO_MARK,
+    alerts_file: Path | None = None,
 ) -> None:
     """Register what prefect.yaml says, and print what changed; see `register`. DbtPodError says what is wrong."""
     template = work_pool.read_template(base_job_template) if base_job_template else None
-    run(deployments.read(path, variant, template), template, wait_seconds, mark)
+    asked = alerts.read(alerts_file) if alerts_file else None
+    run(deployments.read(path, variant, template), template, wait_seconds, mark, asked=asked)
 
 
 def run(
@@ -40,6 +47,7 @@ def run(
     wait_seconds: float,
     mark: Mark = NO_MARK,
     kind: str = work_pool.KIND,
+    asked: Alerts | None = None,
 ) -> None:
     """Register a file that was read with this template, and print what changed; see `register`."""
     log.handlers, log.propagate = [logging.StreamHandler(sys.stdout)], False
@@ -47,7 +55,7 @@ def run(
     if not PREFECT_API_URL.value():
         raise SettingsError("PREFECT_API_URL is not set: give the server's, such as http://127.0.0.1:4200/api.")
     try:
-        asyncio.run(register(file, template, wait_seconds, mark, kind))
+        asyncio.run(register(file, template, wait_seconds, mark, kind, asked))
     except PrefectHTTPStatusError as error:
         raise SettingsError(_refusal(error)) from error
     except httpx.TransportError as error:  # Prefect's client has tried again by then
@@ -60,13 +68,15 @@ async def register(
     wait_seconds: float,
     mark: Mark = NO_MARK,
     kind: str = work_pool.KIND,
+    asked: Alerts | None = None,
 ) -> None:
     """Bring the server's pool, queues, deployments and automations in line with the file, and log what changed.
 
     Without a job template the pool must exist, and keeps its own. What differs is written, nothing else. A pool of
     another owner is refused before anything changes. Deployments of this pool that were registered like this and are
-    no longer in the file are removed. At the end the digest is written down on the server. The server ends the pods'
-    runs of which it hears nothing; a pool of another kind looks after its own.
+    no longer in the file are removed. So are alerts that are not `asked` for, unless that is None, as for a
+    registration by hand. At the end the digest is written down on the server. The server ends the pods' runs of which
+    it hears nothing; a pool of another kind looks after its own.
     """
     async with get_client() as client:
         await _wait_for_api(client, wait_seconds)
@@ -85,6 +95,8 @@ async def register(
         if kind == work_pool.KIND:
             for automation in heartbeat.automations(file.pool, [found.id for found in after.values()]):
                 await heartbeat.ensure(client, automation)
+        if asked is not None:
+            await alerts.ensure(client, file.pool, asked, after)
         if mark.digest:
             await work_pool.mark(client, file.pool, mark, kind)
         await schedules.log_table(client, entries, after)

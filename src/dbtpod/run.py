@@ -15,7 +15,7 @@ from dbtpod.dbt import arguments, effective_profile
 from dbtpod.dbt.project import find
 from dbtpod.errors import SettingsError
 from dbtpod.settings import Settings
-from dbtpod.ui import mark, report
+from dbtpod.ui import mark, report, stale
 from dbtpod.ui.artifacts import Report
 from dbtpod.ui.lineage import read_parents
 from dbtpod.ui.node_runs import NodeRuns
@@ -97,6 +97,7 @@ def _reported(dbt: Dbt, to: Report) -> Iterator[None]:
     try:
         yield
     finally:
+        stale.send(dbt.report, dbt.target_dir)
         parents = read_parents(dbt.target_dir)
         to.send(report.table(dbt.report, parents), report.markdown(dbt.report, parents))
 

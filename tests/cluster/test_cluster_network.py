@@ -43,7 +43,7 @@ VALUES = {
 ARROWS = {
     "server": {"stranger:8000"},
     "worker": {"server:4200", API, "stranger:4200"},
-    "register": {"server:4200", "stranger:4200"},
+    "register": {"server:4200", API, "stranger:4200"},
     "flow-run": {"server:4200", "neighbour:8000"},
     "warehouse": set(),
     "test": {"server:4200", "stranger:4200"},

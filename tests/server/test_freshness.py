@@ -8,8 +8,10 @@ import duckdb
 import pytest
 
 from dbtpod.errors import WarehouseUnusable
+from prefect_server import Server
 from shop import ORDERS, write
 from shop_flows import building, checking_freshness, commands_of, run
+from waiting import until
 
 SOURCES = """
 sources:
@@ -18,6 +20,7 @@ sources:
     tables:
       - name: orders
         config:
+          meta: {owner: "@data"}
           loaded_at_field: loaded_at
           freshness: {warn_after: {count: 1, period: hour}, error_after: {count: 2, period: hour}}
 """
@@ -62,6 +65,19 @@ def test_a_freshness_warning_is_in_the_state_of_a_run_that_completes(project: Pa
     assert state.is_completed()
     assert "1 warn" in str(state.message)
     assert "raw.orders" in str(state.message)
+
+
+def test_stale_sources_are_an_event_of_the_run_for_alerts_with_their_owner(project: Path, server: Server) -> None:
+    (project / "models" / "orders.sql").write_text("select 1 as id, now() - interval 90 minute as loaded_at")
+    run(building)
+
+    state = run(checking_freshness)
+
+    resource = f"prefect.flow-run.{state.state_details.flow_run_id}"
+    events = until(lambda: server.events("dbtpod.sources.stale", resource))
+    message = events[0]["payload"]["message"]
+    assert message.startswith("1 source is stale:\n  source.")
+    assert ".raw.orders (owner: @data): is 1 h 30 min old, warn after 1 h, error after 2 h" in message
 
 
 def test_a_hook_that_writes_fails_a_freshness_check_unless_the_project_leaves_hooks_out(project: Path) -> None:

@@ -20,11 +20,26 @@ class Server:
     def __init__(self, port: int, process: subprocess.Popen[bytes], home: Path) -> None:
         self.port = port
         self.database = home / "prefect.db"
+        self.log = home / "server.log"
         self.process = process
         self.url = f"http://127.0.0.1:{port}/api"
 
+    def log_with(self, text: str, times: int = 1) -> str:
+        """Wait until its log has the text so often, and return the log."""
+        until(lambda: self.log.read_text().count(text) >= times, 60, f"{text!r} in the server's log")
+        return self.log.read_text()
+
     def get(self, path: str) -> Any:
         return httpx.get(f"{self.url}{path}", timeout=30).raise_for_status().json()
+
+    def events(self, event: str, resource: str) -> list[dict[str, Any]]:
+        """The newest events of that name about that resource."""
+        body = {"filter": {"event": {"name": [event]}, "resource": {"id": [resource]}}}
+        found: list[dict[str, Any]] = self._post("events", body)["events"]
+        return found
+
+    def _post(self, what: str, body: dict[str, Any]) -> Any:
+        return httpx.post(f"{self.url}/{what}/filter", json=body, timeout=30).raise_for_status().json()
 
     def filter(self, what: str, flow_run_id: str) -> list[dict[str, Any]]:
         """All task_runs, logs or artifacts of a flow run."""
@@ -33,8 +48,7 @@ class Server:
             body = {"logs": {"flow_run_id": {"any_": [flow_run_id]}}, "limit": 200}
         found: list[dict[str, Any]] = []
         while True:
-            answer = httpx.post(f"{self.url}/{what}/filter", json=body | {"offset": len(found)}, timeout=30)
-            page = answer.raise_for_status().json()
+            page = self._post(what, body | {"offset": len(found)})
             found += page
             if len(page) < 200:
                 return found

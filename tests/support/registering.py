@@ -1,6 +1,7 @@
 """A project whose prefect.yaml is registered, at a server that asks for a password as a shared one would."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,6 +60,15 @@ def ask(question: Callable[[PrefectClient], Awaitable[T]]) -> T:
 
 def deployments() -> dict[str, DeploymentResponse]:
     return {item.name: item for item in ask(lambda client: client.read_deployments())}
+
+
+def create(project: Path) -> Path:
+    """A folder with flows, a prefect.yaml of two deployments, and the job template of a pool."""
+    (project / "flows").mkdir()
+    (project / "flows/flows.py").write_text(FLOWS)
+    (project / "template.json").write_text(json.dumps(TEMPLATE))
+    write(project, daily(), hourly())
+    return project
 
 
 def write(project: Path, *entries: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ below gives its problems as lines.
 */}}
 {{- define "dbtpod.check" -}}
 {{- $lines := "" }}
-{{- range $part := list "image" "server" "database" "route" "withoutEffect" "times" "labels" "pods" }}
+{{- range $part := list "image" "server" "database" "route" "alerts" "metrics" "withoutEffect" "times" "labels" "pods" }}
 {{- $lines = printf "%s\n%s" $lines (include (printf "dbtpod.check.%s" $part) $) }}
 {{- end }}
 {{- $problems := list }}

@@ -58,7 +58,7 @@ capabilities:
   drop: [ALL]
 {{- end }}
 
-{{- /* Who a pod is, where it may go, and what runs before it. */}}
+{{- /* Who a pod is, where it may go, and what runs before it; a scope may bring such containers of the chart's own. */}}
 {{- define "dbtpod.podSpec" -}}
 {{- $values := include "dbtpod.componentValues" . | fromYaml -}}
 serviceAccountName: {{ include "dbtpod.serviceAccount" . | quote }}
@@ -80,9 +80,10 @@ priorityClassName: {{ . | quote }}
 {{- end }}
 {{- end }}
 {{- end }}
-{{- with $values.initContainers }}
+{{- $first := include "dbtpod.ownContainers" ($values.initContainers | default list) | fromYamlArray }}
+{{- with concat $first (.initContainers | default list) }}
 initContainers:
-  {{- include "dbtpod.ownContainers" . | nindent 2 }}
+  {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
 

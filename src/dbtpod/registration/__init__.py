@@ -8,5 +8,7 @@ work_pool        the pool, its job template and its queues
 wanted           what each deployment is to be, as Prefect's own command would make it
 registered       what the server has of them: compared, and written where it differs
 schedules        what is logged of them: what the file overruled, and when each deployment runs next
-heartbeat        the automations that end a run whose pod vanished
+heartbeat        the automations that end a run whose pod vanished (automations: how one is kept)
+alerts           those that post to a webhook (alert_triggers: when; alert_messages: what)
+dry_run          what Kubernetes says of the Jobs of runs
 """

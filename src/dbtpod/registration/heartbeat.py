@@ -16,6 +16,8 @@ from prefect.events.schemas.automations import AutomationCore, EventTrigger, Pos
 from prefect.events.schemas.events import ResourceSpecification
 from prefect.exceptions import PrefectHTTPStatusError
 
+from dbtpod.registration import automations as automations_
+
 # Three of the pods' heartbeats, which come every 30 s. A server that is away for less loses no run.
 HEARTBEAT_TIMEOUT = timedelta(seconds=90)
 # After these no heartbeat is due: the run ended, or waits without a pod. A state of another name does no harm where it
@@ -82,24 +84,9 @@ def _change(state: StateType, message: str) -> ChangeFlowRunState:
 
 
 async def ensure(client: PrefectClient, wanted: AutomationCore) -> None:
-    """Create the automation or make it equal; one that was switched off in the Prefect UI stays off."""
+    """Create the automation or make it equal; a server that refuses it is no error."""
     try:
-        found = await client.read_automations_by_name(wanted.name)
-        if not found:
-            await client.create_automation(wanted)
-            log.info("automation %r: created", wanted.name)
-            return
-        existing, *copies = found
-        for copy in copies:
-            await client.delete_automation(copy.id)
-        wanted = wanted.model_copy(update={"enabled": existing.enabled})
-        if _comparable(existing) != _comparable(wanted):
-            await client.update_automation(existing.id, wanted)
-            log.info("automation %r: updated", wanted.name)
-        if not existing.enabled:
-            log.warning(
-                "automation %r is switched off in the Prefect UI: runs whose pod vanishes stay Running", wanted.name
-            )
+        await automations_.ensure(client, wanted, "runs whose pod vanishes stay Running")
     except PrefectHTTPStatusError as exc:
         # Prefect Cloud counts automations by plan, and a key may lack the right.
         log.warning(
@@ -108,10 +95,3 @@ async def ensure(client: PrefectClient, wanted: AutomationCore) -> None:
             wanted.name,
             exc.response.status_code,
         )
-
-
-def _comparable(automation: AutomationCore) -> dict[str, object]:
-    fields = {"description", "enabled", "trigger", "actions"}
-    dumped = AutomationCore.model_validate(automation.model_dump()).model_dump(mode="python", include=fields)
-    dumped["trigger"].pop("id", None)
-    return dumped

@@ -7,6 +7,7 @@ command_runs     those of one command: live and, when dbt has ended, as its arti
 progress         "37 of 96 done", in the log and as a bar
 report           RunReport -> state messages, tables, markdown (text, failure_graph)
 artifacts        the report as Prefect artifacts
+stale            that sources are stale, as an event; owners: whose a node is
 mark             what the run published, noted on the run
 deaths           why its earlier pods died
 event_sender     sends the task runs' events from a thread of its own; dbt never waits for it

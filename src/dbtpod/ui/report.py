@@ -1,6 +1,6 @@
 """A RunReport as text: state messages, the rows of a table, and a report in markdown; pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -62,14 +62,21 @@ def completed_text(report: RunReport) -> str:
     return truncate(f"{text} ({first_of(warned, '; ', 3)})", _LONGEST_STATE) if warned else text
 
 
-def failure_text(report: RunReport, args: Sequence[str], exit_code: int, advice: str = "") -> str:
-    """Write the state message of a run that failed: the command, the counts, what failed and why, and what to do.
+def failure_text(
+    report: RunReport,
+    args: Sequence[str],
+    exit_code: int,
+    advice: str = "",
+    owners: Mapping[str, str] = MappingProxyType({}),
+) -> str:
+    """Write the state message of a run that failed: the command, the counts, what failed, whose it is and why.
 
-    The last line of `advice` is never cut: it says where the whole of what was cut is.
+    The last line of `advice`, which says what to do, is never cut: it says where the whole of what was cut is. Alerts
+    read the nodes and their owners from the lines that begin with two spaces (registration/alert_messages.py).
     """
     command = truncate(" ".join(["dbt", *args]), 200)
     head = f"{command} failed with exit code {exit_code}: {count_text(report) or 'no node ran'}."
-    failed = [f"  {node.node_id}: {one_line(node)}" for node in _failed(report)]
+    failed = [f"  {node.node_id}{_owned(owners, node)}: {one_line(node)}" for node in failures(report)]
     said, newline, last = advice.rpartition("\n")
     advice = truncate_middle(said, _LONGEST_STATE - 400 - len(last), "this run's log") + newline + last
     room = _LONGEST_STATE - len(advice) - 30
@@ -102,9 +109,14 @@ def _named(report: RunReport, parents: Parents) -> RunReport:
 
 
 # An ephemeral model that does not compile has no result of its own: dbt puts its error on what it skips.
-def _failed(report: RunReport) -> list[NodeResult]:
+def failures(report: RunReport) -> list[NodeResult]:
+    """Return what a run failed for."""
     failed = [node for node in report.nodes if node.failed]
     return failed or [node for node in report.nodes if node.status is NodeStatus.SKIPPED and node.message]
+
+
+def _owned(owners: Mapping[str, str], node: NodeResult) -> str:
+    return f" (owner: {owners[node.node_id]})" if node.node_id in owners else ""
 
 
 def _freshness(report: RunReport) -> str:
@@ -117,7 +129,7 @@ def _freshness(report: RunReport) -> str:
 
 
 def _failures(report: RunReport) -> str:
-    failed = _failed(report)
+    failed = failures(report)
     parts = [_failure(node) for node in failed[:_MOST_NAMED]]
     if len(failed) > _MOST_NAMED:
         parts.append(f"And {first_of([f'`{node.node_id}`' for node in failed[_MOST_NAMED:]], ', ', 50)}.")

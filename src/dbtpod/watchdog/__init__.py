@@ -6,6 +6,7 @@ some of its patience. It uses plain HTTP: with Prefect's client and Kubernetes' 
 
 main, rounds     the program; what it does every few seconds
 health           what the pod's probes are answered
+metrics          what Prometheus is given (successes: when each deployment last succeeded)
 cluster, server  the two APIs, as far as they are used here
 sight            what both say at one time
 watch            for how long a thing has been so

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 # Longer than any one request may take; a round begins many.
@@ -35,12 +36,18 @@ class Health:
                 return not (going and self.worker_is_lost)
         return False
 
-    def serve(self, port: int) -> None:
-        """Answer probes on this port from a thread, for as long as the process lives."""
+    def serve(self, port: int, metrics: Callable[[], bytes]) -> None:
+        """Answer probes, and Prometheus, on this port from a thread, for as long as the process lives."""
         health = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                if self.path == "/metrics":
+                    self.send_response(200)
+                    self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+                    self.end_headers()
+                    self.wfile.write(metrics())
+                    return
                 self.send_response(200 if health.answers(self.path) else 503)
                 self.end_headers()
 

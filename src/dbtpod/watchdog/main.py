@@ -13,11 +13,13 @@ import httpx
 from dbtpod.watchdog import cluster, server
 from dbtpod.watchdog.cluster import AUTHORITY, Cluster
 from dbtpod.watchdog.health import Health
+from dbtpod.watchdog.metrics import Metrics
 from dbtpod.watchdog.owner import Owner
 from dbtpod.watchdog.registration import Registration
 from dbtpod.watchdog.rounds import Watchdog
 from dbtpod.watchdog.server import Server
 from dbtpod.watchdog.starting import Starting
+from dbtpod.watchdog.successes import Successes
 from dbtpod.watchdog.watch import Watch
 
 ROUND_SECONDS = 5.0
@@ -31,7 +33,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", stream=sys.stdout)
     kubernetes = cluster.connected(REQUEST_SECONDS)
     dog = watchdog(options, kubernetes, server.connected(environment, REQUEST_SECONDS))
-    dog.health.serve(options.port)
+    dog.health.serve(options.port, dog.metrics.text)
     while True:
         dog.round()
         dog.health.beat()
@@ -52,6 +54,8 @@ def watchdog(options: argparse.Namespace, kubernetes: httpx.Client, prefect: htt
         starting=Starting(release, one, watch, options.start_timeout_seconds),
         registration=Registration(one, release, watch, options.digest, options.register_job, options.worker, own),
         health=health,
+        metrics=Metrics(),
+        successes=Successes(one),
         worker=options.worker,
         late_runs=options.late_runs,
     )

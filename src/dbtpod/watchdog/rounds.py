@@ -13,10 +13,12 @@ import httpx
 from dbtpod.watchdog import cancels, claims, crashes, garbage, missed
 from dbtpod.watchdog.cluster import Cluster, Object, is_live, run_of
 from dbtpod.watchdog.health import Health
+from dbtpod.watchdog.metrics import Metrics
 from dbtpod.watchdog.registration import PATIENCE_SECONDS, Registration
 from dbtpod.watchdog.server import Run, Server
 from dbtpod.watchdog.sight import Sight
 from dbtpod.watchdog.starting import Starting, is_for
+from dbtpod.watchdog.successes import Successes
 from dbtpod.watchdog.watch import Watch
 
 # How long a crashed run is looked at again: its pod's end may be known later than its own.
@@ -41,6 +43,8 @@ class Watchdog:
     starting: Starting
     registration: Registration
     health: Health
+    metrics: Metrics
+    successes: Successes
     worker: str
     late_runs: int
     served: bool = False
@@ -56,6 +60,9 @@ class Watchdog:
         missing = self._try("The registration", self.registration.missing)
         self._say("The registration's state", missing or "")
         self.served = bool(served)
+        self.metrics.server(served is not None, None if missing is None else not missing)
+        if served is not None:
+            self._try("Successes", self._measure)
         self._judge_ready(served, missing)
         if served is not None and went:
             self.watch.end_round()
@@ -69,6 +76,7 @@ class Watchdog:
     def _look(self) -> bool:
         """Read both APIs, Prefect's first, and tend what they show; False where Kubernetes did not answer."""
         live = self.server.live_runs()
+        self.metrics.runs(live)
         self._try("Late runs", lambda: missed.skip(live, self.late_runs, self.server))
         crashed = self.server.crashed_runs(CRASHED_WITHIN)
         for run in filter(claims.was_not_submitted, crashed):
@@ -124,6 +132,10 @@ class Watchdog:
             return self.watch.seconds("the pool is another's") < PATIENCE_SECONDS
         self.health.worker_is_lost = not served and self.watch.seconds("worker is not online") >= WORKER_SECONDS
         return served
+
+    def _measure(self) -> None:
+        if (times := self.successes.times()) is not None:
+            self.metrics.successes(times)
 
     def _try(self, what: str, do: Callable[[], T]) -> T | None:
         """Do one thing; what goes wrong is logged once, and tried again in the next round."""

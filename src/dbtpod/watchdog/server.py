@@ -29,6 +29,7 @@ class Run:
     started: bool  # its flow began once
     scheduled: bool  # by the deployment's schedule, not by a person
     deployment: str
+    queue: str
     labels: Mapping[str, Any]
 
     @classmethod
@@ -47,8 +48,17 @@ class Run:
             started=bool(answer.get("start_time")),
             scheduled=bool(answer.get("auto_scheduled")),
             deployment=str(answer.get("deployment_id") or ""),
+            queue=str(answer.get("work_queue_name") or ""),
             labels=answer.get("labels") or {},
         )
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """One deployment, as the server has it: its full name, and when it was made."""
+
+    name: str
+    created: float
 
 
 @dataclass(frozen=True)
@@ -71,6 +81,31 @@ class Server:
     def runs(self, ids: list[str]) -> list[Run]:
         """Read these runs, whatever their state and pool."""
         return [Run.read(each) for each in self._post("flow_runs/filter", flow_runs={"id": {"any_": ids}}, limit=PAGE)]
+
+    def deployments(self) -> dict[str, Deployment]:
+        """Read the pool's deployments that a schedule runs, by id."""
+        pools = {"name": {"any_": [self.pool]}}
+        found = self._all("deployments/filter", work_pools=pools, sort="NAME_ASC")
+        flows = {each["id"]: each["name"] for each in self._all("flows/filter", work_pools=pools)}
+        return {
+            str(each["id"]): Deployment(
+                f"{flows.get(each['flow_id'], '')}/{each['name']}", _time(each["created"]).timestamp()
+            )
+            for each in found
+            if any(schedule["active"] for schedule in each["schedules"])
+        }
+
+    def last_success(self, deployment: str) -> float | None:
+        """Read when the deployment last completed; None where it never did."""
+        runs = {"deployment_id": {"any_": [deployment]}, "state": {"type": {"any_": ["COMPLETED"]}}}
+        found = self._post("flow_runs/filter", flow_runs=runs, sort="END_TIME_DESC", limit=1)
+        return _ended(found[0]) if found else None
+
+    def completed_since(self, after: datetime) -> list[tuple[str, float]]:
+        """Read which deployments completed since then, and when."""
+        runs = {"state": {"type": {"any_": ["COMPLETED"]}}, "end_time": {"after_": after.isoformat()}}
+        found = self._all("flow_runs/filter", flow_runs=runs, work_pools={"name": {"any_": [self.pool]}})
+        return [(str(each.get("deployment_id")), _ended(each)) for each in found]
 
     def history(self, run: Run) -> list[Mapping[str, Any]]:
         """Read all states that the run had."""
@@ -112,17 +147,14 @@ class Server:
 
     def _runs(self, **flow_runs: Any) -> list[Run]:
         pools = {"name": {"any_": [self.pool]}}
-        found: list[Run] = []
+        by_time = {"flow_runs": flow_runs, "work_pools": pools, "sort": "EXPECTED_START_TIME_ASC"}
+        return [Run.read(each) for each in self._all("flow_runs/filter", **by_time)]
+
+    def _all(self, path: str, **body: Any) -> list[Mapping[str, Any]]:
+        found: list[Mapping[str, Any]] = []
         while True:
-            page = self._post(
-                "flow_runs/filter",
-                flow_runs=flow_runs,
-                work_pools=pools,
-                sort="EXPECTED_START_TIME_ASC",
-                limit=PAGE,
-                offset=len(found),
-            )
-            found += [Run.read(each) for each in page]
+            page = self._post(path, **body, limit=PAGE, offset=len(found))
+            found += page
             if len(page) < PAGE:
                 return found
 
@@ -143,6 +175,10 @@ def connected(environment: Mapping[str, str], timeout: float) -> httpx.Client:
         # The server closes an idle connection after 5 s, which is when the next round begins.
         limits=httpx.Limits(keepalive_expiry=2),
     )
+
+
+def _ended(run: Mapping[str, Any]) -> float:
+    return _time(run.get("end_time") or run["created"]).timestamp()
 
 
 def _time(text: str) -> datetime:

@@ -1,6 +1,5 @@
 """What the tests of registration share: a server with a password, and a project."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import pytest
 from prefect.client.orchestration import PrefectClient
 
 from prefect_server import running
-from registering import FLOWS, PASSWORD, TEMPLATE, ask, connected, daily, hourly, write
+from registering import PASSWORD, ask, connected, create
 
 
 @pytest.fixture(scope="session")
@@ -32,13 +31,11 @@ async def _empty(client: PrefectClient) -> None:
         await client.delete_work_pool(pool.name)
     for automation in await client.read_automations():
         await client.delete_automation(automation.id)
+    for block in await client.read_block_documents():
+        await client.delete_block_document(block.id)
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A folder with flows, a prefect.yaml of two deployments, and the job template of a pool."""
-    (tmp_path / "flows").mkdir()
-    (tmp_path / "flows/flows.py").write_text(FLOWS)
-    (tmp_path / "template.json").write_text(json.dumps(TEMPLATE))
-    write(tmp_path, daily(), hourly())
-    return tmp_path
+    return create(tmp_path)
