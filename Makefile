@@ -52,7 +52,7 @@ check: lint ## lint, types, imports and the unit tests: no server, no cluster
 
 .PHONY: test
 test: lint ## every check: those, and with real dbt, a Prefect server, a cluster
-	$(UV) run --no-sync pytest --numprocesses 2 --dist loadgroup
+	$(UV) run --no-sync pytest --numprocesses 2 --dist loadgroup --cov
 
 # What CI has no time for. SOAK picks a part: properties, dbt-1.11, faults, long.
 SOAK ?= properties dbt-1.11 long faults
