@@ -82,7 +82,7 @@ check: lint .tools/helm-docs ## lint, types, imports and the unit tests: no serv
 
 .PHONY: test
 test: lint lint-manifests .tools/helm-docs ## every check: those, and with real dbt, a Prefect server, a cluster; TESTS=tests/cluster picks a part
-	$(UV) run --no-sync pytest $(TESTS) --numprocesses 2 --dist loadgroup
+	$(UV) run --no-sync pytest $(TESTS) --numprocesses 2 --dist loadgroup $(if $(TESTS),,--cov)
 
 # What CI has no time for. SOAK picks a part: properties, dbt-1.11, faults, long.
 SOAK ?= properties dbt-1.11 long faults

@@ -79,7 +79,8 @@ def state(release: Release, run: str) -> str:
 
 def is_settled(release: Release, content: Content, *, published: str = "", unpublished: str = "") -> None:
     """No run is Running, no pod of one and no lock is left, and readers have what they had before."""
-    until(lambda: not _busy_pods(release) and not _running(release), 60, "the end of all runs and their pods")
+    # Prefect's own command ends minutes after its run where its last log lines and events did not arrive at once.
+    until(lambda: not _busy_pods(release) and not _running(release), 240, "the end of all runs and their pods")
     # A pod is gone from the API before the last of its processes is, and the lock is held until then.
     until(lambda: lock(release) == "free", 60, "the end of the writers' lock")
     assert release.rows(CONTENT) == content
