@@ -61,6 +61,8 @@ def test_each_value_has_a_comment_above_it() -> None:
         key = re.match(r"( *)([A-Za-z]+):(.*)", line)
         if not key or (key[2] in ("requests", "limits") and above):
             continue
+        if lines[number - 1].lstrip().startswith("- "):  # an entry's second key, which is Kubernetes' own
+            continue
         above = key[2] == "resources"
         has_children = not key[3].strip() and key[2] != "resources"
         if not has_children and not lines[number - 1].lstrip().startswith("#"):
