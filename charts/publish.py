@@ -81,7 +81,10 @@ def package(folder: Path, source: str, demo: str, images: list[str], changelog: 
         values = copy / "values.yaml"
         # As text, as values.yaml is the manual and its comments belong to it.
         text, replaced = re.subn(
-            r"^  repository: dbtpod-demo\b(?!-)", f"  repository: {demo.partition('@')[0]}", values.read_text(), flags=re.M
+            r"^  repository: dbtpod-demo\b(?!-)",
+            f"  repository: {demo.partition('@')[0]}",
+            values.read_text(),
+            flags=re.M,
         )
         if replaced != 1:
             raise SystemExit("charts/dbtpod/values.yaml has no line `  repository: dbtpod-demo`.")
