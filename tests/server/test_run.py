@@ -174,8 +174,8 @@ def test_tests_alone_publish_what_they_stored_and_else_nothing(project: Path, pu
     plain = run(building, "test")
     storing = run(building, "test", "--store-failures")
 
-    assert plain.message == "1 node: 1 pass; nothing was published"
-    assert storing.message == "1 node: 1 pass"
+    assert plain.message == "1 node: 1 success; nothing was published"
+    assert storing.message == "1 node: 1 success"
     numbers = sorted(path.name for path in published.parents[1].iterdir() if path.name.isdecimal())
     assert numbers == ["000001", "000002"]
     assert query(published, "select count(*) from main_dbt_test__audit.twice") == [(0,)]
