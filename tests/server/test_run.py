@@ -65,10 +65,13 @@ def test_a_failed_seed_ends_the_flow_before_the_next_command(project: Path) -> N
     (project / "seeds" / "raw_orders.csv").write_text("id\nnot a number\n")
     (project / "seeds" / "seeds.yml").write_text("seeds: [{name: raw_orders, config: {column_types: {id: integer}}}]")
 
-    state = run(seeding_then_building)
+    with messages.kept(logging.INFO, "prefect.task_runs") as of_commands:
+        state = run(seeding_then_building)
 
     assert state.is_failed()
     assert [command.name for command in commands_of(state)] == ["dbt seed"]
+    # The server may write down a second command later than the first.
+    assert [text for text in of_commands if text.startswith("Starting dbt")] == ["Starting dbt seed"]
 
 
 def test_an_unknown_selector_is_dbts_own_word_and_no_reason_to_try_again(project: Path) -> None:
