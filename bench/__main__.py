@@ -99,26 +99,26 @@ SECTIONS = {
 
 
 def main(names: list[str]) -> None:
-    """Measure those sections, or all, and write the page as far as it is; what fails stays as it was."""
+    """Measure those sections, or all, and write each as far as it is; one that fails stays as it was."""
     if unknown := set(names) - set(SECTIONS):
         sys.exit(f"There is no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}.")
-    pages = _sections(RESULTS.read_text())
+    sections = _sections(RESULTS.read_text())
     for name in names or SECTIONS:
-        section, before = SECTIONS[name], pages.get(SECTIONS[name].title, "")
-        pages[section.title] = f"\n## {section.title}\n{section.text}\n\n{_measured()}\n\n"
+        section = SECTIONS[name]
+        text = f"\n## {section.title}\n{section.text}\n\n{_measured()}\n\n"
         try:
             for line in section.lines():
-                pages[section.title] += f"{line}\n"
-                _write(pages)
+                text += f"{line}\n"
+                _write(sections | {section.title: text})
         except BaseException:
-            pages[section.title] = before
-            _write(pages)
+            _write(sections)
             raise
+        sections[section.title] = text
 
 
-def _write(pages: Mapping[str, str]) -> None:
-    parts = (pages.get(section.title, "") for section in SECTIONS.values())
-    RESULTS.write_text(HEAD.format(rounds=nodes.ROUNDS) + "".join(parts))
+def _write(sections: Mapping[str, str]) -> None:
+    texts = (sections.get(section.title, "") for section in SECTIONS.values())
+    RESULTS.write_text(HEAD.format(rounds=nodes.ROUNDS) + "".join(texts))
 
 
 def _sections(page: str) -> dict[str, str]:

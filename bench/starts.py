@@ -25,11 +25,11 @@ PARTS = (
 )
 OTHERS = "\n| | median (smallest to largest) | to reach |\n|---|---|---|"
 IDLE_SECONDS = 60
-# More than the worker's prefetch, so that it takes the run as soon as it would take one of a schedule.
-AHEAD_SECONDS = 13
 FAST, OFF = "all parts", "fast start off"
+# What a pod runs, for commands around it.
+COMMANDS = {FAST: "python /opt/package/dbtpod/faststart/boot.py", OFF: trace.FAST_START_OFF["command"]}
 # What is compared: the job variables of a run. The supervisor's part is the rest of the fast start.
-WHOLE: dict[str, dict[str, Any]] = {FAST: {}, OFF: {"command": "dbtpod execute"}}
+WHOLE: dict[str, dict[str, Any]] = {FAST: {}, OFF: trace.FAST_START_OFF}
 EACH: dict[str, dict[str, Any]] = {
     FAST: {},
     **{
@@ -158,7 +158,7 @@ def _part(name: str, found: _Seconds, whole: _Seconds, job: _Seconds) -> str:
 
 def _scheduled(release: Release, variables: dict[str, Any]) -> tuple[dict[str, Any], float]:
     """Run the build at a time that the worker knows early enough; the run, and that time."""
-    due = float(math.ceil(time.time() + AHEAD_SECONDS))
+    due = float(math.ceil(time.time() + trace.AHEAD_SECONDS))
     run = trace.start(release, datetime.fromtimestamp(due, UTC), variables)
     found = release.prefect.ended(run)
     assert found["state"]["name"] == "Completed", found["state"]
@@ -179,17 +179,17 @@ def _cron(release: Release, bare: dict[str, Any]) -> float:
 
 def _resources(release: Release, bare: dict[str, Any], first: str) -> Iterator[str]:
     """Peak memory as the kernel counts it for a pod, where it goes, and what the idle release takes."""
-    peaks: dict[str, list[float]] = {"ours": [], "off": [], "bare": []}
+    peaks: dict[str, list[float]] = {FAST: [], OFF: [], "bare": []}
     for _ in range(ROUNDS):
-        for name, command in {"ours": "python /opt/package/dbtpod/faststart/boot.py", "off": "dbtpod execute"}.items():
+        for name, command in COMMANDS.items():
             run = release.prefect.completed(BUILD, command=f'sh -c "{command}; {PEAK}"')
             peaks[name].append(cluster.peak_memory(release, _pod_that_said(release, run["id"], "peak ")))
         peaks["bare"].append(cluster.peak_memory(release, baselines.run_job(release, bare)[1]))
-    yield f"| peak memory of a flow run's pod, MiB | {spread(peaks['ours'])} | |"
-    yield f"| the same, fast start off, MiB | {spread(peaks['off'])} | |"
+    yield f"| peak memory of a flow run's pod, MiB | {spread(peaks[FAST])} | |"
+    yield f"| the same, fast start off, MiB | {spread(peaks[OFF])} | |"
     yield f"| peak memory of the bare Job's, MiB | {spread(peaks['bare'])} | |"
-    yield f"| a flow run's pod, ratio to the bare Job's | {ratio(peaks['ours'], peaks['bare'])} | 1.6 |"
-    yield f"| the same, fast start off | {ratio(peaks['off'], peaks['bare'])} | |"
+    yield f"| a flow run's pod, ratio to the bare Job's | {ratio(peaks[FAST], peaks['bare'])} | 1.6 |"
+    yield f"| the same, fast start off | {ratio(peaks[OFF], peaks['bare'])} | |"
     for interval in (1, 2, 10):
         cluster.set_query_interval(release, interval)
         for name, (cpu, held) in idle(release, "server", "worker").items():
@@ -203,7 +203,7 @@ def _processes(release: Release, first: str) -> Iterator[str]:
     """Where the memory goes in each pod, by what runs in it and prints that."""
     inside = "python -c \"import os; exec(os.environ['PROCESSES'])\" {}"
     variable = {"PROCESSES": memory.SOURCE}
-    for name, command in {FAST: "python /opt/package/dbtpod/faststart/boot.py", OFF: "dbtpod execute"}.items():
+    for name, command in COMMANDS.items():
         run = release.prefect.completed(BUILD, command=inside.format(command), env=variable)
         yield from memory.rows(name, release.kubectl("logs", _pod_that_said(release, run["id"], "memory {")))
     bare = baselines.bare_template(release, "bare", first, inside.format("dbt build"))

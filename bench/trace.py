@@ -24,12 +24,14 @@ STAGES = {
 }
 # More than the worker's prefetch, so that it takes the run as soon as it would take one of a schedule.
 AHEAD_SECONDS = 13
+# As `jobs.fastStart: false` has it.
+FAST_START_OFF: dict[str, Any] = {"command": "dbtpod execute"}
 # Seconds from the request to the run's time, and its job variables.
 VARIANTS: dict[str, tuple[int, dict[str, Any]]] = {
     "by schedule": (AHEAD_SECONDS, {}),
     "by hand": (0, {}),
-    "by schedule, fast start off": (AHEAD_SECONDS, {"command": "dbtpod execute"}),
-    "by hand, fast start off": (0, {"command": "dbtpod execute"}),
+    "by schedule, fast start off": (AHEAD_SECONDS, FAST_START_OFF),
+    "by hand, fast start off": (0, FAST_START_OFF),
 }
 
 

@@ -33,7 +33,7 @@ class Command:
 
     args: tuple[str, ...]
     plan: frozenset[str] | None
-    # At its end the file was still, byte for byte, what was published last.
+    # At its end the file was still what the run had checked out: nothing was written to it.
     is_file_as_published: bool
 
     @property

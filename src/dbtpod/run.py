@@ -16,7 +16,7 @@ from dbtpod.dbt.project import find
 from dbtpod.errors import SettingsError
 from dbtpod.settings import Settings
 from dbtpod.ui import mark, report, stale
-from dbtpod.ui.artifacts import Report
+from dbtpod.ui.artifacts import ReportSender
 from dbtpod.ui.lineage import read_parents
 from dbtpod.ui.node_runs import NodeRuns
 from dbtpod.warehouse import lock, warehouse
@@ -58,11 +58,11 @@ def writing(retries: Retries = NO_RETRIES) -> Iterator[Dbt]:
     """Yield a dbt that writes: alone, on a copy of the last published build, published if the block ends well."""
     given, run_id = _settings(), _flow_run_id()
     kept, project, log = warehouse.of(given), warehouse.project(given), get_run_logger()
-    with Report() as sent, NodeRuns() as nodes, kept.write(Run(run_id, _holder()), LOCK_SECONDS, log) as file:
+    with ReportSender() as sender, NodeRuns() as nodes, kept.write(Run(run_id, _holder()), LOCK_SECONDS, log) as file:
         mark.amend(kept.builds)
         run_dir = resume.begin(file, project, run_id, flow_run.run_count, log)
         dbt = Dbt(project, run_dir, file, retries, nodes)
-        with _reported(dbt, sent):
+        with _reported(dbt, sender):
             yield dbt
         # The server takes the report meanwhile.
         if file.publishes:
@@ -76,9 +76,9 @@ def reading(retries: Retries = NO_RETRIES) -> Iterator[Dbt]:
     kept = warehouse.of(given)
     project = warehouse.project(given, kept.read(get_run_logger()))
     run_dir = kept.volume.reader_runs() / run_id
-    with Report() as sent, NodeRuns() as nodes:
+    with ReportSender() as sender, NodeRuns() as nodes:
         dbt = Dbt(project, run_dir, None, retries, nodes)
-        with _reported(dbt, sent):
+        with _reported(dbt, sender):
             yield dbt
 
 
@@ -92,14 +92,14 @@ def _settings() -> Settings:
 
 
 @contextmanager
-def _reported(dbt: Dbt, to: Report) -> Iterator[None]:
+def _reported(dbt: Dbt, sender: ReportSender) -> Iterator[None]:
     """Send the report at the block's end, however it ends."""
     try:
         yield
     finally:
         stale.send(dbt.report, dbt.target_dir)
         parents = read_parents(dbt.target_dir)
-        to.send(report.table(dbt.report, parents), report.markdown(dbt.report, parents))
+        sender.send(report.table(dbt.report, parents), report.markdown(dbt.report, parents))
 
 
 def _publish(file: BuiltFile, dbt: Dbt, run_id: str) -> None:

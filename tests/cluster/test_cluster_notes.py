@@ -34,7 +34,7 @@ def test_a_flow_is_run_and_followed_to_its_end(upgraded: Release) -> None:
 
 def test_what_the_registration_said_is_one_log_and_the_newest(upgraded: Release) -> None:
     assert len(upgraded.pods("register")) > 1
-    assert typed(upgraded, "no deployments in the UI") in upgraded.registration()
+    assert typed(upgraded, "no deployments in the UI") in upgraded.registration_logs()
 
 
 def test_the_workers_log_is_the_new_workers(upgraded: Release) -> None:

@@ -15,7 +15,7 @@ from prefect.runtime import flow_run
 from dbtpod.dbt.events import BatchFinished, NodeFinished, NodeStarted
 from dbtpod.dbt.node import NodeStatus
 from dbtpod.ui import artifacts, progress
-from dbtpod.ui.artifacts import Report
+from dbtpod.ui.artifacts import ReportSender
 from dbtpod.ui.progress import Progress
 from prefect_server import Server
 from waiting import until
@@ -45,8 +45,8 @@ def test_an_api_that_does_not_answer_costs_the_run_seconds_and_one_warning(
     def build() -> None:
         os.kill(api.process.pid, signal.SIGSTOP)
         begun = time.monotonic()
-        with Report() as report:
-            report.send(TABLE, "# 1 done")
+        with ReportSender() as sender:
+            sender.send(TABLE, "# 1 done")
         took.append(time.monotonic() - begun)
         os.kill(api.process.pid, signal.SIGCONT)
 
@@ -125,8 +125,8 @@ def test_a_model_of_batches_is_one_node_and_its_batches_are_named(api: Server, m
 def sent() -> str:
     @flow(name="Shop Build")
     def build() -> str:
-        with Report() as report:
-            report.send(TABLE, "# 1 done")
+        with ReportSender() as sender:
+            sender.send(TABLE, "# 1 done")
         return str(flow_run.id)
 
     return build()

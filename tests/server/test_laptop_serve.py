@@ -224,7 +224,7 @@ def test_a_run_that_is_cancelled_ends(served: Serving) -> None:
     with waiting(served) as run:
         state = {"type": "CANCELLING", "name": "Cancelling"}
         served.call(f"flow_runs/{run}/set_state", state=state)
-        served.until(run, "Cancelled")
+        assert served.until(run, "Cancelled")
 
 
 def test_a_stop_sends_the_run_back_and_the_next_start_goes_on_with_it(tmp_path: Path) -> None:

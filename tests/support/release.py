@@ -96,11 +96,15 @@ class Release:
         return {key: int(count) for key, count in re.findall(r"([A-Z-]+)=(\d+)", line)}
 
     def registration(self) -> str:
-        """The log of the newest registration: of all pods of its Job, which tries once more after a failure."""
-        pods = sorted(self.pods("register"), key=lambda each: each["metadata"]["creationTimestamp"])
-        newest = pods[-1]["metadata"]["labels"]["batch.kubernetes.io/job-name"]
-        of_its_job = [each for each in pods if each["metadata"]["labels"]["batch.kubernetes.io/job-name"] == newest]
-        return "".join(self.kubectl("logs", each["metadata"]["name"]) for each in of_its_job)
+        """What the newest registration logged, in all its pods."""
+        return "".join(self.registration_logs())
+
+    def registration_logs(self) -> list[str]:
+        """The log of each pod of the newest registration's Job, which tries once more after a failure."""
+        pods = [each["metadata"] for each in self.pods("register")]
+        pods.sort(key=lambda each: each["creationTimestamp"])
+        job = "batch.kubernetes.io/job-name"
+        return [self.kubectl("logs", each["name"]) for each in pods if each["labels"][job] == pods[-1]["labels"][job]]
 
     def start_shell(self) -> None:
         """Start the pod that `shell` runs in: on the warehouse's volume, and none of the release's pods."""

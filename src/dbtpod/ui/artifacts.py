@@ -3,7 +3,7 @@
 import json
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Self
 from uuid import UUID
@@ -23,8 +23,8 @@ _SECONDS = 12.0
 DEPLOYMENT = "DBTPOD_DEPLOYMENT"
 
 
-class Report:
-    """Sends a flow run's report while its block runs, and waits at its end: `with Report() as it: it.send(...)`.
+class ReportSender:
+    """Sends a flow run's report while its block runs, and waits at its end: `with ReportSender() as sender`.
 
     It never raises and takes seconds at most: what Prefect did not take by then is given up with one warning.
     """
@@ -34,11 +34,11 @@ class Report:
         self._failures: list[Exception] = []
 
     def __enter__(self) -> Self:
-        """Give the report, to which nothing was sent yet."""
+        """Give the sender, which has sent nothing yet."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Wait; none of what is not done by then holds up the process's end."""
+        """Wait some seconds; a thread that is still busy then does not hold up the process's end."""
         timeout = Timeout(_SECONDS)
         for thread in self._threads:
             thread.join(timeout.left)
@@ -55,21 +55,27 @@ class Report:
         if context is None or context.flow_run is None:
             return
         flow_run, flow_name = context.flow_run, context.flow.name if context.flow else "dbt"
-        rows = json.dumps([dict(row) for row in table], default=str)
-        for kind, suffix, data in (("table", "results", rows), ("markdown", "report", markdown)):
+        for kind, suffix, data in (
+            ("table", "results", partial(_rows, table)),
+            ("markdown", "report", lambda: markdown),
+        ):
             create = partial(self._create, flow_run, flow_name, kind, suffix, data)
             self._threads.append(background(create, "dbtpod-artifact"))
             self._threads[-1].start()
 
-    def _create(self, flow_run: FlowRun, flow_name: str, kind: str, suffix: str, data: str) -> None:
+    def _create(self, flow_run: FlowRun, flow_name: str, kind: str, suffix: str, data: Callable[[], str]) -> None:
         try:
             with no_retry_client() as client:
                 key = f"{_slug(_deployment(client, flow_run, flow_name))}-{suffix}"
                 # Not client.create_artifact(), which has an event sent too, by a worker that a slow API holds up.
-                artifact = {"type": kind, "key": key, "data": data, "flow_run_id": str(flow_run.id)}
+                artifact = {"type": kind, "key": key, "data": data(), "flow_run_id": str(flow_run.id)}
                 client.request("POST", "/artifacts/", json=artifact)
         except Exception as error:
             self._failures.append(error)
+
+
+def _rows(table: Sequence[Mapping[str, object]]) -> str:
+    return json.dumps([dict(row) for row in table], default=str)
 
 
 def _deployment(client: SyncPrefectClient, flow_run: FlowRun, flow_name: str) -> str:
