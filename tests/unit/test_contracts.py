@@ -124,11 +124,20 @@ def variables(model: type[BaseSettings]) -> set[str]:
     return names
 
 
+def logging_variables() -> set[str]:
+    """The environment variables that replace a line of Prefect's own configuration of its logs."""
+    from prefect.logging.configuration import DEFAULT_LOGGING_SETTINGS_PATH
+    from prefect.utilities.collections import dict_to_flatdict
+
+    lines = dict_to_flatdict(yaml.safe_load(DEFAULT_LOGGING_SETTINGS_PATH.read_text()))
+    return {f"PREFECT_LOGGING_{'_'.join(map(str, line))}".upper() for line in lines}
+
+
 def test_every_setting_that_the_chart_gives_to_prefect_is_one_of_the_installed_prefect() -> None:
     from prefect.settings import Settings
     from prefect_kubernetes.settings import KubernetesSettings
 
-    known = variables(Settings) | variables(KubernetesSettings)
+    known = variables(Settings) | variables(KubernetesSettings) | logging_variables()
     texts = [path.read_text() for path in [*(CHART / "templates").iterdir(), ROOT / "Makefile"] if path.is_file()]
     given = set(re.findall(r"\bPREFECT_(?!_)[A-Z_]+\b", "\n".join([*texts, DOCKERFILE])))
 
