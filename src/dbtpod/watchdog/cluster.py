@@ -55,6 +55,10 @@ class Cluster:
         """List the Jobs that register, be they Helm's or ours."""
         return self._list(self._jobs(), self._of("register"))
 
+    def other_jobs(self) -> list[Object]:
+        """List the release's Jobs that run no flow: registrations, the warehouse's first pod, the password's."""
+        return self._list(self._jobs(), f"!{FLOW_RUN},{self.release}")
+
     def newest_event(self, kind: str, name: str, reason: str = "") -> str:
         """Read the newest warning about an object; empty where there is none."""
         fields = f"involvedObject.kind={kind},involvedObject.name={name},type=Warning"

@@ -104,7 +104,7 @@ class Watchdog:
 
     def _give_owner(self, sight: Sight) -> None:
         jobs = [job for of_run in sight.jobs.values() for job in of_run]
-        garbage.give_owner([*jobs, *self.cluster.registrations()], sight.workers, self.worker, self.cluster)
+        garbage.give_owner([*jobs, *self.cluster.other_jobs()], sight.workers, self.worker, self.cluster)
 
     def _tend_run(self, sight: Sight, run: Run) -> None:
         cancels.cancel(sight, run, self.watch, self.server, self.cluster)

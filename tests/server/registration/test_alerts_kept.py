@@ -91,7 +91,7 @@ def test_what_is_wrong_with_a_webhook_is_an_error_that_names_it(
     file = write_alerts(project, webhook("team", ADDRESS, deployments=["shop-dayly"], failed=True))
     message = refused(project, capsys, "--alerts", str(file))
     assert (
-        "'team' names the deployment 'shop-dayly', which is not in prefect.yaml, did you mean 'shop-daily'" in message
+        "'team' names the deployment 'shop-dayly', which is not in prefect.yaml; did you mean 'shop-daily'?" in message
     )
 
     write_alerts(project, webhook("team", "hooks.shop.example/s3cr3t", failed=True))
