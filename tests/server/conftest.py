@@ -9,10 +9,12 @@ from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+import attempting
 import following
 import gated_project as small
 import messages
 from booted import Api, Start, starting
+from dbtpod.dbt import process
 from dbtpod.dbt.project import Project
 from prefect_server import Server, running
 
@@ -35,14 +37,16 @@ def api(server: Server) -> Iterator[Server]:
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where a flow of this process finds its dbt project, with an empty volume beside it."""
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where a flow of this process finds its dbt project, with an empty volume beside it, and a dbt that is imported."""
     project = tmp_path / "project"
     project.mkdir()
     (tmp_path / "volume").mkdir()
+    attempting.preload()
     monkeypatch.setenv("DBT_PROJECT_DIR", str(project))
     monkeypatch.setenv("DUCKDB_PATH", str(tmp_path / "volume" / "work" / "warehouse.duckdb"))
-    return project
+    yield project
+    process.launch_by(None)
 
 
 @pytest.fixture
