@@ -55,6 +55,8 @@ def test_the_workers_undone_rollout_reaches_the_server_and_so_does_its_redo(ware
 
     warehouse.kubectl("rollout", "undo", "deployment/dbtpod-worker")
     until(lambda: seconds_kept(warehouse) == CHANGED, 180, "the newer release's job template")
+    # Helm 4 does not write over what kubectl has written, unless it is told to.
+    warehouse.install("--force-conflicts")
 
 
 def test_an_upgrade_that_fails_half_way_is_undone_on_the_server_too(warehouse: Release, tmp_path: Path) -> None:
@@ -81,7 +83,7 @@ def test_an_uninstall_leaves_the_volumes_and_nothing_that_runs(removed: Release)
     removed.install()
     deployment = removed.prefect.deployments()[SMOKE]["id"]
     removed.prefect.call("PATCH", f"deployments/{deployment}", paused=True)
-    run = removed.prefect.completed("dbt-source-freshness/dbt-source-freshness")["id"]
+    run = removed.prefect.completed(SMOKE)["id"]
 
     removed.uninstall()
 
