@@ -87,7 +87,7 @@ test: lint lint-manifests .tools/helm-docs ## every check: those, and with real 
 # What CI has no time for. SOAK picks a part: properties, dbt-1.11, faults, long.
 SOAK ?= properties dbt-1.11 long faults
 FAULT_ROUNDS ?= 5
-FAULTS ?= faults or stop or api_away or limits or second_pod or watchdog
+FAULTS ?= (faults or stop or api_away or limits or second_pod or watchdog) and not watchdog_soak
 DBT_SEAM := $(addprefix tests/dbt/test_,process.py warm.py precompiled.py installed_dbt.py attempts.py lost_connections.py \
   appended_rows.py) $(addprefix tests/unit/test_,events.py results.py arguments.py)
 
@@ -111,7 +111,7 @@ soak-long: $(UV) ## the tests that wait for minutes
 soak-faults: $(UV) ## the fault suite on a cluster, again and again, each time on a fresh cluster
 	@$(SYNC)
 	@for round in $$(seq $(FAULT_ROUNDS)); do echo "fault suite, round $$round of $(FAULT_ROUNDS)"; \
-	  $(UV) run --no-sync pytest tests/cluster -k "$(FAULTS)" --durations=0 || exit 1; done
+	  $(UV) run --no-sync pytest tests/cluster -k "$(FAULTS)" -m "soak or not soak" --durations=0 || exit 1; done
 
 # PINNED=yes builds with the base images of a release, by digest.
 BASES := $(if $(PINNED),$(shell sed -n 's/^[A-Z]/--build-arg &/p' image/bases.env))

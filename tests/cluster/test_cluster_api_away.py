@@ -55,7 +55,7 @@ def pod_log(release: Release, run: str) -> str:
         return ""
 
 
-@pytest.mark.parametrize("away", ["the server", "DNS"])
+@pytest.mark.parametrize("away", ["the server", pytest.param("DNS", marks=pytest.mark.soak)])
 def test_a_pod_that_starts_while_this_is_away_waits_for_it_and_completes(
     warehouse: Release, content: Content, away: str
 ) -> None:
@@ -120,6 +120,7 @@ def on_node(release: Release, script: str) -> None:
     command("docker", "exec", f"{release.cluster.name}-control-plane", "sh", "-c", script)
 
 
+@pytest.mark.soak
 def test_a_run_that_ends_while_prefects_volume_is_full_is_completed_when_there_is_room(
     warehouse: Release, content: Content
 ) -> None:

@@ -18,6 +18,7 @@ def content(warehouse: Release) -> Content:
     return warehouse.rows(CONTENT)
 
 
+@pytest.mark.soak
 def test_dbt_that_is_killed_in_a_node_is_started_again_in_the_same_pod(warehouse: Release, content: Content) -> None:
     with in_the_middle(warehouse) as run:
         assert len(kill_dbt(warehouse, run)) == 1

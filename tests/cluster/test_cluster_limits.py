@@ -21,12 +21,15 @@ for process in pathlib.Path("/proc").glob("[0-9]*"):
 """
 
 
+SOAKED = [pytest.param(each, marks=pytest.mark.soak) for each in ("pauses", "pauses, and dbt is stopped")]
+
+
 @pytest.fixture(scope="module")
 def content(warehouse: Release) -> Content:
     return warehouse.rows(CONTENT)
 
 
-@pytest.mark.parametrize("what", ["waits", "pauses", "pauses, and dbt is stopped"])
+@pytest.mark.parametrize("what", ["waits", *SOAKED])
 def test_a_run_that_is_longer_than_its_deadline_is_ended_once_and_names_it(
     warehouse: Release, content: Content, what: str
 ) -> None:

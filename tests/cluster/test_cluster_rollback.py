@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from kube import REPO, Cluster, CommandFailed
+from kube import REPO, CommandFailed
 from release import SMOKE, Release
 from waiting import until
 
@@ -69,33 +69,6 @@ def test_an_upgrade_that_fails_half_way_is_undone_on_the_server_too(warehouse: R
     warehouse.disconnect()
     assert history(warehouse)[-1]["status"] == "deployed"
     assert is_back(warehouse)
-
-
-@pytest.fixture
-def removed(cluster: Cluster) -> Iterator[Release]:
-    one = Release(cluster, cluster.namespace("removed"))
-    yield one
-    one.disconnect()
-    cluster.kubectl("delete", "namespace", one.namespace, "--wait=false")
-
-
-def test_an_uninstall_leaves_the_volumes_and_nothing_that_runs(removed: Release) -> None:
-    removed.install()
-    deployment = removed.prefect.deployments()[SMOKE]["id"]
-    removed.prefect.call("PATCH", f"deployments/{deployment}", paused=True)
-    run = removed.prefect.completed(SMOKE)["id"]
-
-    removed.uninstall()
-
-    until(lambda: not removed.cluster.objects("jobs", removed.namespace), 60, "the end of all Jobs")
-    until(lambda: not removed.cluster.objects("pods", removed.namespace), 90, "the end of all pods")
-    claims = {each["metadata"]["name"] for each in removed.cluster.objects("persistentvolumeclaims", removed.namespace)}
-    assert claims == {"dbtpod-warehouse", "dbtpod-server"}
-
-    removed.install()
-
-    assert removed.prefect.call("GET", f"flow_runs/{run}")["state"]["name"] == "Completed"
-    assert removed.prefect.deployments()[SMOKE]["paused"]
 
 
 def history(release: Release) -> list[dict[str, Any]]:

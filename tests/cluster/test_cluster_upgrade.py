@@ -6,6 +6,7 @@ import pytest
 
 from images import REMOVED, TAG, UNSCHEDULED
 from release import BUILD, Release
+from waiting import until
 
 pytestmark = pytest.mark.cluster
 
@@ -49,19 +50,38 @@ def test_what_comes_back_into_the_file_comes_back_to_the_server(upgraded: Releas
     assert [each["schedule"]["cron"] for each in deployments[SMOKE]["schedules"]] == ["0 * * * *"]
 
 
-def test_uninstall_and_install_again_finds_the_data(warehouse: Release) -> None:
-    before = warehouse.generation()
-    orders = warehouse.rows("select count(*) from fct_orders")
+def test_uninstalled_it_leaves_the_volumes_and_nothing_that_runs_and_installed_again_it_goes_on(
+    warehouse: Release,
+) -> None:
+    before, orders = warehouse.generation(), warehouse.rows("select count(*) from fct_orders")
+    smoke = warehouse.prefect.deployments()[SMOKE]["id"]
+    warehouse.prefect.call("PATCH", f"deployments/{smoke}", paused=True)
+    run = warehouse.prefect.completed(BUILD)["id"]
 
     warehouse.uninstall()
-    claims = {claim["metadata"]["name"] for claim in warehouse.cluster.objects("pvc", warehouse.namespace)}
+
+    until(lambda: not left(warehouse, "jobs"), 60, "the end of all Jobs")
+    until(lambda: not left(warehouse, "pods"), 90, "the end of all pods")
+    assert left(warehouse, "persistentvolumeclaims") == {"dbtpod-warehouse", "dbtpod-server"}
+
     warehouse.install()
 
-    assert "dbtpod-warehouse" in claims and "dbtpod-server" not in claims
-    assert warehouse.generation() == before
-    warehouse.prefect.completed(BUILD)
-    assert warehouse.generation() > before
+    assert warehouse.generation() == before + 1
     assert warehouse.rows("select count(*) from fct_orders") == orders
+    assert warehouse.prefect.call("GET", f"flow_runs/{run}")["state"]["name"] == "Completed"
+    assert warehouse.prefect.deployments()[SMOKE]["paused"]
+    warehouse.prefect.call("PATCH", f"deployments/{smoke}", paused=False)
+    warehouse.prefect.completed(BUILD)
+
+
+def left(release: Release, kind: str) -> set[str]:
+    """The names of the release's objects of a kind."""
+    found = release.cluster.objects(kind, release.namespace)
+    return {
+        each["metadata"]["name"]
+        for each in found
+        if each["metadata"].get("labels", {}).get("app.kubernetes.io/instance") == "dbtpod"
+    }
 
 
 def runs_to_come(release: Release, deployment: dict[str, Any]) -> list[str]:

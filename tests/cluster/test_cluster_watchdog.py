@@ -114,6 +114,7 @@ def webhook(url: str) -> dict[str, Any]:
     }
 
 
+@pytest.mark.soak
 def test_a_run_whose_worker_goes_between_claim_and_job_runs_within_two_minutes_of_a_new_worker(
     warehouse: Release,
 ) -> None:
@@ -140,6 +141,7 @@ def messages(release: Release, run: str) -> list[str]:
     return [str(state["message"]) for state in states]
 
 
+@pytest.mark.soak
 def test_a_pod_that_never_reaches_prefect_is_reported_within_two_minutes_with_what_to_check(warehouse: Release) -> None:
     with api_cut(warehouse):
         run = warehouse.prefect.start(FRESHNESS)
@@ -165,6 +167,7 @@ def has_new_server(release: Release, old: str) -> bool:
     return False
 
 
+@pytest.mark.soak
 def test_a_database_that_was_lost_is_registered_again_within_two_minutes(warehouse: Release) -> None:
     before = names(warehouse)
     [server] = warehouse.pods("server")

@@ -38,7 +38,7 @@ def api(server: Server) -> Iterator[Server]:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where a flow of this process finds its dbt project, with an empty volume beside it, and a dbt that is imported."""
+    """Where a flow of this process finds its dbt project, with an empty volume, and an imported dbt."""
     project = tmp_path / "project"
     project.mkdir()
     (tmp_path / "volume").mkdir()

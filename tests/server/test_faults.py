@@ -140,6 +140,7 @@ def content(path: Path) -> tuple[object, ...]:
         return tuple(connection.execute(CONTENT).fetchall()[0])
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(300 + 90 * ROUNDS)
 def test_three_flows_that_meet_at_one_moment_all_complete_while_readers_see_whole_builds(
     server: Server, project: Project

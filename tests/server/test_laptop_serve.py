@@ -205,6 +205,7 @@ def test_a_killed_run_is_crashed_with_the_reason_and_the_next_one_works(served: 
     assert served.until(served.start("build"), "Completed")
 
 
+@pytest.mark.soak
 def test_a_worker_that_was_killed_is_started_again_and_its_run_is_crashed(served: Serving) -> None:
     with waiting(served) as run:
         served.kill("dbtpod.laptop.worker dbtpod")
@@ -213,6 +214,7 @@ def test_a_worker_that_was_killed_is_started_again_and_its_run_is_crashed(served
     assert served.until(served.start("build"), "Completed")
 
 
+@pytest.mark.soak
 def test_a_run_goes_on_while_the_server_is_killed_and_started_again(served: Serving) -> None:
     with waiting(served) as run:
         served.kill("server start")
@@ -245,6 +247,7 @@ def test_a_stop_sends_the_run_back_and_the_next_start_goes_on_with_it(tmp_path: 
         assert any("dbt run --select plain: done before" in line["message"] for line in log)
 
 
+@pytest.mark.soak
 def test_a_killed_serve_leaves_nothing_and_the_next_one_ends_its_run(tmp_path: Path) -> None:
     shop, port = repository(tmp_path), free_port()
     with serving(shop, port) as first, waiting(first) as run:

@@ -115,6 +115,7 @@ def test_a_build_does_not_wait_for_an_api_that_is(
     final_rows(server, run, 100, seconds=240)  # what was late still came, for the process lived on
 
 
+@pytest.mark.soak
 def test_what_a_server_lost_when_it_was_killed_is_told_again(target: Path, tmp_path: Path) -> None:
     before = [event for number in range(100) for event in node(f"model.shop.m{number}")]
 
@@ -138,6 +139,7 @@ def test_what_a_server_lost_when_it_was_killed_is_told_again(target: Path, tmp_p
         final_rows(first, run, 101)
 
 
+@pytest.mark.soak
 def test_two_thousand_nodes_are_all_seen(api: Server, tmp_path: Path) -> None:
     ids = [f"model.shop.m{number}" for number in range(2000)]
     target = write_manifest(tmp_path, {id_: ids[max(0, at - 3) : at] for at, id_ in enumerate(ids)})

@@ -157,7 +157,7 @@ def test_a_deployment_is_what_prefect_deploy_makes_of_the_file(api: None, projec
 
     theirs = made()
     assert ours.keys() == theirs.keys()
-    assert {name: differences(ours[name], theirs[name]) for name in ours} == dict.fromkeys(ours, {})
+    assert [differences(ours[name], theirs[name]) for name in ours] == [{} for _ in ours]
     assert our_automations == automations()
     for labels in (item.labels for item in deployments().values()):
         assert registered.LABEL not in labels
