@@ -81,10 +81,16 @@ def restarts(release: Release) -> int:
 
 def test_it_waits_for_a_database_that_is_away_then_for_its_role_and_says_so(postgres: Release) -> None:
     cluster = postgres.cluster
-    options = ["--set-json", f"server.database={json.dumps(DATABASE)}"]
+    # The values for kind have a size for SQLite's volume, which has no effect here: the chart's own in its place.
+    options = ["--set-json", f"server.database={json.dumps(DATABASE)}", "--set", "server.persistence.size=2Gi"]
     with ThreadPoolExecutor() as beside:
         install = beside.submit(postgres.install, *options)
-        until(lambda: "Waiting for the database" in said(postgres), 90, "the server's first word")
+
+        def waits() -> bool:
+            assert not install.done(), install.result()
+            return "Waiting for the database" in said(postgres)
+
+        until(waits, 90, "the server's first word")
         assert f"PostgreSQL at postgres.{DATA}.svc:5432 (database {NAME}, user {USER}): " in said(postgres)
 
         start_postgres(cluster)
