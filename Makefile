@@ -78,7 +78,7 @@ lint-manifests: $(UV) ## checkov and trivy over the rendered chart and the image
 
 .PHONY: check
 check: lint .tools/helm-docs ## lint, types, imports and the unit tests: no server, no cluster
-	$(UV) run --no-sync pytest tests/unit --numprocesses 2 --dist loadgroup
+	$(UV) run --no-sync pytest tests/unit -m 'not soak and not slow' --numprocesses 2 --dist loadgroup
 
 .PHONY: test
 test: lint lint-manifests .tools/helm-docs ## every check: those, and with real dbt, a Prefect server, a cluster; TESTS=tests/cluster picks a part

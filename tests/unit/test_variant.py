@@ -30,6 +30,7 @@ def read(folder: Path, variant: Variant, *entries: Any) -> PrefectFile:
     return deployments.read(folder / "prefect.yaml", variant, environment={})
 
 
+@pytest.mark.slow
 def test_as_it_is_written_nothing_changes(tmp_path: Path) -> None:
     file = read(tmp_path, Variant(), entry("daily", schedules=[DAILY]))
 
@@ -39,6 +40,7 @@ def test_as_it_is_written_nothing_changes(tmp_path: Path) -> None:
     assert file.draft.content["deployments"] == [entry("daily", schedules=[DAILY])]
 
 
+@pytest.mark.slow
 def test_another_environment_has_its_own_pool_names_and_quiet_schedules(tmp_path: Path) -> None:
     by_hand = entry("by-hand")
     file = read(tmp_path, Variant("shop-dev", "-dev", schedules=False), entry("daily", schedules=[DAILY]), by_hand)
@@ -51,6 +53,7 @@ def test_another_environment_has_its_own_pool_names_and_quiet_schedules(tmp_path
     assert [each["name"] for each in file.draft.content["deployments"]] == ["daily-dev", "by-hand-dev"]
 
 
+@pytest.mark.slow
 def test_a_pool_that_one_of_the_deployments_names_by_itself_is_an_error_with_its_line(tmp_path: Path) -> None:
     with pytest.raises(DeploymentsInvalid, match=r"line \d+: deployment 'b-dev': work_pool.name is 'shpo'"):
         read(tmp_path, Variant("shop", "-dev"), entry("a"), entry("b", pool="shpo"))

@@ -88,7 +88,9 @@ register.waitSeconds has no effect from register.deadlineSeconds on, which ends 
 {{- define "dbtpod.check.withoutEffect" -}}
 {{- $values := .Values }}
 {{- if not $values.server.enabled }}
-{{- include "dbtpod.unused" (dict "root" . "paths" (list "server" "networkPolicy.serverFrom") "but" "server.enabled" "why" "while server.enabled is false") }}
+{{- /* How its pod would run is no error: one file of values may be below several environments. */}}
+{{- $reached := list "server.auth" "server.database" "server.path" "server.ingress" "server.httpRoute" "networkPolicy.serverFrom" "networkPolicy.serverEgress" }}
+{{- include "dbtpod.unused" (dict "root" . "paths" $reached "why" "while server.enabled is false") }}
 {{- else }}
 {{- include "dbtpod.check.database.withoutEffect" . }}
 {{- if include "dbtpod.server.postgres" . }}

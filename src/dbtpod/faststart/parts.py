@@ -135,6 +135,8 @@ SUPERVISOR = Part(
         "prefect.flow_engine:run_flow": (
             "(flow, flow_run=..., parameters=..., wait_for=..., return_type=..., error_logger=..., context=...)"
         ),
+        "prefect.task_engine:run_task": None,
+        "prefect.utilities.visualization:get_task_viz_tracker": "()",
         "prefect.flows:load_flow_from_entrypoint": "(entrypoint, use_placeholder_flow=...)",
         "prefect.flows:load_flow_from_flow_run": (
             "(client, flow_run, ignore_storage=..., storage_base_path=..., use_placeholder_flow=...)"

@@ -96,7 +96,7 @@ def test_what_is_wrong_with_a_webhook_is_an_error_that_names_it(
 
     write_alerts(project, webhook("team", "hooks.shop.example/s3cr3t", failed=True))
     message = refused(project, capsys, "--alerts", str(file))
-    assert "the Secret 'hooks', but what is there under 'url' is no http:// or https:// URL" in message
+    assert "the Secret 'hooks', under the key 'url', but what is there is no http:// or https:// URL" in message
     assert "s3cr3t" not in message
 
     (project / "urls/team").unlink()

@@ -170,6 +170,9 @@ def differences(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
 async def _delete_all(client: PrefectClient) -> None:
     for found in await client.read_deployments():
         await client.delete_deployment(found.id)
+    for automation in await client.read_automations():  # the server removes a deployment's own a moment later
+        if "__automation_" in automation.name:
+            await client.delete_automation(automation.id)
 
 
 def made() -> dict[str, Any]:

@@ -122,6 +122,7 @@ GARBAGE = (
 )
 
 
+@pytest.mark.slow
 @given(facts=GARBAGE, owner=GARBAGE)
 @hypothesis_settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]

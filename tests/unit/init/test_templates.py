@@ -92,6 +92,7 @@ def test_the_chart_takes_the_values(written: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_prefect_yaml_is_without_mistakes(written: Path) -> None:
     file = deployments.read(written / "prefect.yaml", environment={})
 

@@ -2,11 +2,15 @@
 
 from pathlib import Path
 
+import pytest
+
 import warehouse
 from dbtpod.warehouse import health, housekeeping
 from dbtpod.warehouse.warehouse import DuckDBFile
 from dying import Look, dies_at, look, twins
 from warehouse import LOG
+
+pytestmark = pytest.mark.slow
 
 
 def test_whatever_step_of_publishing_a_process_dies_at_readers_see_one_whole_build(

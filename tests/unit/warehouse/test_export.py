@@ -526,6 +526,7 @@ def test_a_receiver_that_ends_early_is_no_success_for_the_sender(kept: DuckDBFil
     assert b"Traceback" not in said
 
 
+@pytest.mark.slow
 def test_whatever_step_of_an_import_a_process_dies_at_readers_see_one_whole_build(
     kept: DuckDBFile, exported: Path, memory: Path
 ) -> None:

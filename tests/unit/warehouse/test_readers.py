@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import warehouse
 from dbtpod.warehouse import housekeeping
 
@@ -22,6 +24,7 @@ print(len(seen))
 """
 
 
+@pytest.mark.slow
 def test_a_reader_that_opens_current_all_the_time_never_fails_during_thirty_builds(tmp_path: Path) -> None:
     kept = warehouse.new(tmp_path, keep=1)
     warehouse.build(kept, 1)
