@@ -81,8 +81,7 @@ def restarts(release: Release) -> int:
 
 def test_it_waits_for_a_database_that_is_away_then_for_its_role_and_says_so(postgres: Release) -> None:
     cluster = postgres.cluster
-    # The values for kind have a size for SQLite's volume, which has no effect here: the chart's own in its place.
-    options = ["--set-json", f"server.database={json.dumps(DATABASE)}", "--set", "server.persistence.size=2Gi"]
+    options = ["--set-json", f"server.database={json.dumps(DATABASE)}"]
     with ThreadPoolExecutor() as beside:
         install = beside.submit(postgres.install, *options)
 

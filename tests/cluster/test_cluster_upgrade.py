@@ -17,7 +17,9 @@ FULL_REFRESH = f"{REMOVED}/{REMOVED}"
 @pytest.fixture(scope="module")
 def upgraded(warehouse: Release) -> Release:
     """Another memory limit, another claim, and an image whose prefect.yaml is shorter."""
-    changes = ("image.tag=" + TAG, "jobs.resources.limits.memory=1234Mi", "warehouse.existingClaim=a-users-own")
+    # The values for kind have a size, which a claim of one's own has already: the chart's default in its place.
+    claim = ("warehouse.existingClaim=a-users-own", "warehouse.size=10Gi")
+    changes = ("image.tag=" + TAG, "jobs.resources.limits.memory=1234Mi", *claim)
     warehouse.install(*(option for change in changes for option in ("--set", change)))
     return warehouse
 

@@ -94,7 +94,7 @@ register.waitSeconds has no effect from register.deadlineSeconds on, which ends 
 {{- else }}
 {{- include "dbtpod.check.database.withoutEffect" . }}
 {{- if include "dbtpod.server.postgres" . }}
-{{- include "dbtpod.unused" (dict "root" . "paths" (list "server.persistence") "why" "with server.database, as it is for SQLite") }}
+{{- include "dbtpod.unused" (dict "root" . "paths" (list "server.persistence.existingClaim") "why" "with server.database, as it is for SQLite") }}
 {{- else }}
 {{- if $values.server.persistence.existingClaim }}
 {{- include "dbtpod.unused" (dict "root" . "paths" (list "server.persistence.size" "server.persistence.storageClass") "why" "with server.persistence.existingClaim") }}
