@@ -69,9 +69,8 @@ def literal(text: str) -> str:
 
 def said(release: Release) -> str:
     """What the server's container says; empty while it has not started."""
-    found = release.pods("server")
-    started = found and (found[0]["status"].get("containerStatuses") or [{}])[0].get("started") is not None
-    return release.kubectl("logs", "deployment/dbtpod-server") if started else ""
+    statuses = [status for pod in release.pods("server") for status in pod["status"].get("containerStatuses") or []]
+    return release.kubectl("logs", "deployment/dbtpod-server") if any("running" in s["state"] for s in statuses) else ""
 
 
 def restarts(release: Release) -> int:

@@ -120,12 +120,13 @@ def test_a_value_that_is_wrong_beside_the_others_is_refused_with_the_reason(row:
 
 @rows("accepted")
 def test_a_value_is_rendered_as_it_was_meant(row: list[Any]) -> None:
+    _, _, where, place, expected, *_ = row
     done = with_others("accepted", row)
-    if done.returncode != 0:
+    # SQLite's volume is not there with the others' PostgreSQL.
+    if done.returncode != 0 or where == "PersistentVolumeClaim/server":
         done = helm_template(nested(settings_of(row)))
     assert done.returncode == 0, done.stderr
 
-    _, _, where, place, expected, *_ = row
     assert look(object_of(manifests_of(done), where), place.split(".")) == expected
 
 
