@@ -1,5 +1,6 @@
 """Who each pod is, what it holds, and whom it can reach."""
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -17,6 +18,21 @@ try:
 except OSError as error:
     print("shut", error)
 """
+
+
+# All that an account of the release may ask of Kubernetes, beside what everybody may.
+RIGHTS = {
+    "dbtpod-server": set(),
+    "dbtpod-flow-run": set(),
+    "dbtpod-register": {"jobs.batch: create"},
+    "dbtpod-worker": {
+        "jobs.batch: create, delete, get, list, patch, watch",
+        "pods: list, watch",
+        "pods/log: get",
+        "events: list",
+    },
+    "default": set(),
+}
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +77,33 @@ def test_a_flow_runs_pod_has_no_token_and_no_password_in_clear(warehouse: Releas
 def test_only_the_worker_has_a_token(warehouse: Release, component: str) -> None:
     assert "kube-api-access" in str(warehouse.pods("worker")[0])
     assert "kube-api-access" not in str(warehouse.pods(component)[0])
+
+
+@pytest.mark.parametrize("account", RIGHTS)
+def test_an_account_has_the_rights_of_this_list_and_no_other(warehouse: Release, account: str) -> None:
+    there = {each["metadata"]["name"] for each in warehouse.cluster.objects("serviceaccounts", warehouse.namespace)}
+    assert there == RIGHTS.keys()
+
+    name = f"system:serviceaccount:{warehouse.namespace}:{account}"
+    said = warehouse.kubectl("auth", "can-i", "--list", "--no-headers", "--as", name)
+
+    found = re.findall(r"^([\w./-]+) +\[.*?\] +\[.*?\] +\[(.*?)\]", said, re.MULTILINE)
+    own = {f"{what}: {', '.join(sorted(verbs.split()))}" for what, verbs in found if not what.startswith("selfsubject")}
+    assert own == RIGHTS[account]
+
+
+def test_the_password_is_nowhere_but_in_its_secret(warehouse: Release) -> None:
+    password = warehouse.prefect.auth.partition(":")[2]
+    seen = {
+        "manifests and events": warehouse.kubectl("get", "all,configmaps,events", "--output", "yaml"),
+        "Helm": warehouse.cluster.helm("get", "all", "dbtpod", "--namespace", warehouse.namespace),
+    }
+    for each in warehouse.cluster.objects("pods", warehouse.namespace):
+        name = str(each["metadata"]["name"])
+        seen[f"the log of {name}"] = warehouse.kubectl("logs", name, "--all-containers", "--ignore-errors")
+
+    assert "dbtpod-server" in seen["manifests and events"]
+    assert [where for where, text in seen.items() if password in text] == []
 
 
 def test_a_flow_run_reaches_prefect_and_nothing_else(release: Release, flow_run_pod: str) -> None:
