@@ -1,4 +1,4 @@
-"""An upgrade from an earlier commit, DBTPOD_UPGRADE_FROM: its data, its history and a run in flight, and the way back."""
+"""An upgrade from an earlier commit, DBTPOD_UPGRADE_FROM, with its data, its history and a run in flight; and back."""
 
 import os
 from collections.abc import Iterator
