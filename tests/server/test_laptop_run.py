@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import sqlite3
 from contextlib import closing
 from pathlib import Path
 from uuid import UUID
@@ -67,6 +68,10 @@ def test_a_project_without_a_prefect_yaml_is_built_without_any_server_and_parsed
     assert "The warehouse: .dbtpod/data/published/current/warehouse.duckdb" in first.stdout
     assert re.search("a prefect.yaml +dbtpod init$", first.stdout, re.MULTILINE)
     assert tables(shop) == ["plain", "plain_too"]
+    # The server that ended with it had written down everything.
+    assert "Traceback" not in first.stdout + first.stderr
+    with closing(sqlite3.connect(shop.volume.root / "prefect" / "prefect.db")) as history:
+        assert history.execute("select state_type, count(*) from task_run group by 1").fetchall() == [("COMPLETED", 3)]
     # The server that this needed is gone, and nothing lies beside the user's files but what git does not see.
     assert {path.name for path in shop.folder.iterdir()} <= {
         *("models", "dbt_project.yml", "profiles.yml", ".dbtpod"),

@@ -17,6 +17,7 @@ from dbtpod.faststart import importing, patched
 from dbtpod.laptop import choice, embedded, place, served
 from dbtpod.laptop.choice import Choice
 from dbtpod.laptop.place import Place
+from dbtpod.timeout import Timeout
 from dbtpod.warehouse import run_lock, warehouse
 from dbtpod.warehouse.warehouse import Warehouse
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 # Prefect's last log lines and events, which are sent by threads of their own.
 _LAST_SECONDS = 20.0
+# Until the server has written down the last of them, and the pause between two looks.
+_RECORDED_SECONDS, _PAUSE_SECONDS = 10.0, 0.05
 _REQUEST_SECONDS = 30.0
 
 
@@ -43,6 +46,8 @@ def run(words: Sequence[str], folder: Path | None) -> int:
         chosen = choice.choose(words, here)
         with _server(listener, here):
             state = _run(chosen, kept)
+            if listener:
+                _send_the_rest(state)
     if not state.is_completed():
         print(f"\n{chosen.name} {state.name}: {state.message}", file=sys.stderr)
         return 1
@@ -75,7 +80,6 @@ def _server(listener: socket | None, here: Place) -> Iterator[None]:
         _import("prefect.server.api.server")
         with embedded.running(listener, here):
             yield
-            _send_the_rest()
 
 
 def _import(name: str) -> None:
@@ -93,12 +97,23 @@ def _own_server(here: Place) -> dict[str, str]:
     }
 
 
-def _send_the_rest() -> None:
+def _send_the_rest(state: "State[Any]") -> None:
+    """Wait until the server has all that this process sends it and has written it down, before the server ends."""
+    from prefect.client.orchestration import get_client
     from prefect.events.worker import EventsWorker
     from prefect.logging.handlers import APILogWorker
 
     for worker in (APILogWorker, EventsWorker):
         worker.drain_all(timeout=_LAST_SECONDS)
+    # A server that is ended while it writes the end of a task run loses that, and prints a traceback.
+    unfinished = {
+        "flow_runs": {"id": {"any_": [str(state.state_details.flow_run_id)]}},
+        "task_runs": {"state": {"type": {"any_": ["PENDING", "RUNNING"]}}},
+    }
+    wait = Timeout(_RECORDED_SECONDS)
+    with get_client(sync_client=True) as client:
+        while client.request("POST", "/task_runs/count", json=unfinished).json() and not wait.is_over:
+            wait.pause(_PAUSE_SECONDS)
 
 
 def _run(chosen: Choice, kept: Warehouse) -> "State[Any]":
