@@ -115,11 +115,13 @@ def test_the_notes_commands_all_answer(reader: Reader, notes: list[str]) -> None
         assert printed and "No resources found" not in printed, command
 
 
-def test_uninstall_keeps_the_claim_as_the_notes_say(reader: Reader, notes: list[str]) -> None:
-    assert "`helm uninstall` keeps it" in notes[0]
-    [claim] = re.findall(r"on the claim (\S+),", notes[0])
+def test_uninstall_keeps_what_the_notes_say(reader: Reader, notes: list[str]) -> None:
+    _, _, left = notes[0].partition("`helm uninstall` removes all Jobs and pods, and leaves")
+    kept = re.findall(r" {2,}((?:pvc|secret)/\S+)$", left, re.MULTILINE)
+    assert len(kept) == 3
 
     reader.uninstall()
 
     assert not reader.cluster.objects("pods", reader.namespace, f"{OURS}server")
-    assert claim in {each["metadata"]["name"] for each in reader.cluster.objects("pvc", reader.namespace)}
+    for each in kept:
+        assert reader.kubectl("get", each)
