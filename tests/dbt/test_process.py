@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -84,12 +83,15 @@ def test_the_exit_code_is_dbts_own(project: Project, target: Path, args: list[st
         assert dbt.wait() == code
 
 
-def test_leaving_early_interrupts_dbt_which_then_writes_its_results(project: Project, target: Path) -> None:
+def test_leaving_early_interrupts_dbt_which_then_writes_its_results(
+    project: Project, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A loaded machine takes longer than a pod may; one that had to be killed has another exit code.
+    monkeypatch.setattr(process, "STOP_SECONDS", 60.0)
+
     with process.start(ENDLESS, project, target) as dbt:
         small.read_until_a_query_runs(dbt.lines())
-        left = time.monotonic()
 
-    assert time.monotonic() - left < process.STOP_SECONDS
     assert dbt.wait() == 2
     assert (target / "run_results.json").is_file()
 
