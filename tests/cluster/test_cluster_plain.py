@@ -72,7 +72,17 @@ def test_deleted_it_leaves_the_volumes_and_the_password_and_no_job(plain: Releas
     plain.disconnect()
     plain.cluster.kubectl("delete", "--kustomize", "k8s", "--ignore-not-found", seconds=200)
 
-    until(lambda: not plain.cluster.objects("pods", "dbtpod"), 120, "the end of all pods")
+    left: set[str] = set()
+
+    def is_empty() -> bool:
+        nonlocal left
+        left = {each["metadata"]["name"] for each in plain.cluster.objects("pods", "dbtpod")}
+        return not left
+
+    try:
+        until(is_empty, 120, "the end of all pods")
+    finally:
+        assert left == set()
     claims = {each["metadata"]["name"] for each in plain.cluster.objects("persistentvolumeclaims", "dbtpod")}
     assert claims == {"dbtpod-warehouse", "dbtpod-server"}
     assert [each["metadata"]["name"] for each in plain.cluster.objects("secrets", "dbtpod")] == ["dbtpod-auth"]

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.responses import DeploymentResponse
+from prefect.events.worker import EventsWorker
 from prefect.settings import (
     PREFECT_API_AUTH_STRING,
     PREFECT_API_KEY,
@@ -47,7 +48,11 @@ def connected(url: str | None, password: str | None = PASSWORD) -> Iterator[None
     with pytest.MonkeyPatch.context() as patch, temporary_settings({k: v for k, v in settings.items() if v}):
         patch.setenv("PREFECT_API_URL", url or "")
         patch.setenv("PREFECT_API_AUTH_STRING", password or "")
-        yield
+        try:
+            yield
+        finally:
+            # It keeps to the server that it first spoke to, and would send it the events of later tests too.
+            EventsWorker.drain_all(timeout=20)
 
 
 def ask(question: Callable[[PrefectClient], Awaitable[T]]) -> T:

@@ -61,7 +61,10 @@ class Watchdog:
         self._say("The registration's state", missing or "")
         self.served = bool(served)
         self.metrics.server(served is not None, None if missing is None else not missing)
-        if served is not None:
+        if served is None:
+            # It needs Kubernetes alone, and the release may be gone before Prefect's server is back.
+            self._try("Owners of Jobs", lambda: self._give_owner(self.cluster.run_jobs(), self.cluster.worker_pods()))
+        else:
             self._try("Successes", self._measure)
         self._judge_ready(served, missing)
         if served is not None and went:
@@ -99,12 +102,12 @@ class Watchdog:
         jobs = [job for of_run in sight.jobs.values() for job in of_run if is_live(job)]
         for job in jobs:
             self._try(f"Job {job['metadata']['name']}", partial(self.starting.judge_job, job, is_for(job, sight)))
-        self._try("Owners of Jobs", partial(self._give_owner, sight))
+        of_runs = [job for of_run in sight.jobs.values() for job in of_run]
+        self._try("Owners of Jobs", partial(self._give_owner, of_runs, sight.workers))
         self._try("Jobs of ended runs", lambda: self._clean(sight, [job for job in jobs if not is_for(job, sight)]))
 
-    def _give_owner(self, sight: Sight) -> None:
-        jobs = [job for of_run in sight.jobs.values() for job in of_run]
-        garbage.give_owner([*jobs, *self.cluster.other_jobs()], sight.workers, self.worker, self.cluster)
+    def _give_owner(self, of_runs: list[Object], workers: list[Object]) -> None:
+        garbage.give_owner([*of_runs, *self.cluster.other_jobs()], workers, self.worker, self.cluster)
 
     def _tend_run(self, sight: Sight, run: Run) -> None:
         cancels.cancel(sight, run, self.watch, self.server, self.cluster)

@@ -90,7 +90,7 @@ def test_the_watchdog_is_alive_while_both_apis_hang_and_says_so_once(
     assert [line.message for line in caplog.records] == [f"{what}: ReadTimeout: timed out" for what in WHAT]
 
 
-WHAT = ("The worker", "Flow runs", "The registration")
+WHAT = ("The worker", "Flow runs", "The registration", "Owners of Jobs")
 
 
 def test_a_worker_is_restarted_only_if_the_server_answers_and_has_not_heard_of_it_for_minutes(pool: Pool) -> None:
