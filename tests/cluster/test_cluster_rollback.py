@@ -49,12 +49,12 @@ def test_a_rollback_has_reached_the_server_when_helm_returns(warehouse: Release,
     assert is_back(warehouse)
 
 
-def test_the_workers_undone_rollout_reaches_the_server(warehouse: Release, upgraded: str) -> None:
+def test_the_workers_undone_rollout_reaches_the_server(warehouse: Release, upgraded: str, tmp_path: Path) -> None:
     warehouse.kubectl("rollout", "undo", "deployment/dbtpod-worker")
 
     until(lambda: is_back(warehouse), 180, "what the worker's release registers")
-    # Helm 4 does not write over what kubectl has written, unless it is told to.
-    warehouse.install("--force-conflicts")
+    # Helm 4 does not write over what kubectl has written, unless it is told to: with other values, they are its own.
+    warehouse.install("--force-conflicts", *options(tmp_path))
 
 
 def test_an_upgrade_that_fails_half_way_is_undone_on_the_server_too(warehouse: Release, tmp_path: Path) -> None:
