@@ -122,6 +122,6 @@ def test_uninstall_keeps_what_the_notes_say(reader: Reader, notes: list[str]) ->
 
     reader.uninstall()
 
-    assert not reader.cluster.objects("pods", reader.namespace, f"{OURS}server")
+    until(lambda: not reader.cluster.objects("pods", reader.namespace, f"{OURS}server"), 60, "the server pod's end")
     for each in kept:
         assert reader.kubectl("get", each)
