@@ -1,6 +1,5 @@
 """What a release does, on this machine: image and chart are pushed to a registry, and installed from there."""
 
-import importlib.util
 import json
 import os
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ import pytest
 
 from kube import IMAGE, REPO, Cluster, CommandFailed, command
 from release import SMOKE, Release
+from rendering import script
 from waiting import until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
@@ -94,10 +94,7 @@ def pushes(name: str) -> bool:
 
 
 def packaged(folder: Path, demo: str) -> Path:
-    spec = importlib.util.spec_from_file_location("publish", REPO / "charts" / "publish.py")
-    assert spec and spec.loader
-    publish = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(publish)
+    publish = script("publish")
     file: Path = publish.package(folder, SOURCE, demo, [], (REPO / "CHANGELOG.md").read_text())
     return file
 

@@ -28,11 +28,11 @@ def upgraded(warehouse: Release, tmp_path: Path) -> Iterator[str]:
     warehouse.install()
 
 
-def options(folder: Path, name: str = "dbt-build-daily") -> list[str]:
-    """What makes a release another one for the Prefect server; `name` is the first deployment's."""
+def options(folder: Path, name: str = "") -> list[str]:
+    """What makes a release another one for the Prefect server; `name` is the last deployment's, if it is given."""
     content = yaml.safe_load((REPO / "prefect.yaml").read_text())
     content["deployments"] = [each for each in content["deployments"] if each["name"] != SMOKE.partition("/")[2]]
-    content["deployments"][-1]["name"] = content["deployments"][-1]["name"] if name == "dbt-build-daily" else name
+    content["deployments"][-1]["name"] = name or content["deployments"][-1]["name"]
     (folder / "prefect.yaml").write_text(yaml.safe_dump(content))
     values = f"jobs.ttlSecondsAfterFinished={CHANGED}"
     return ["--set", values, "--set-file", f"prefectYaml={folder / 'prefect.yaml'}"]

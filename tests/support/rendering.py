@@ -1,12 +1,14 @@
 """The chart as helm renders it."""
 
 import functools
+import importlib.util
 import json
 import os
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -26,6 +28,15 @@ def need(tool: str) -> None:
         if os.environ.get("CI") == "true":
             pytest.fail(message)
         pytest.skip(message)
+
+
+def script(name: str) -> ModuleType:
+    """Import a script of charts/, which is in no package."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "charts" / f"{name}.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def helm_template(

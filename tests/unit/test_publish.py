@@ -1,14 +1,12 @@
 """charts/publish.py: what a release takes from the repository, and what it makes of the chart."""
 
-import importlib.util
 import subprocess
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import yaml
 
-from rendering import ROOT, need
+from rendering import ROOT, need, script
 
 SECTION = """
 ### Added
@@ -23,16 +21,7 @@ LOG = f"# Changelog\n\n## [Unreleased]\n- Later.\n\n## [{{}}] - {{}}\n{SECTION}\
 DEMO = f"registry.example.com/team/dbtpod-demo@sha256:{'a' * 64}"
 
 
-def module() -> ModuleType:
-    """It is a script beside the chart, in no package."""
-    spec = importlib.util.spec_from_file_location("publish", ROOT / "charts" / "publish.py")
-    assert spec and spec.loader
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
-
-
-publish = module()
+publish = script("publish")
 VERSION = publish.version()
 
 

@@ -1,6 +1,5 @@
 """What is generated from the comments of values.yaml is what they say now, and readable by other programs."""
 
-import importlib.util
 import json
 import shutil
 import subprocess
@@ -10,19 +9,12 @@ from typing import Any
 
 import pytest
 
-from rendering import CHART, ROOT, need
+from rendering import CHART, ROOT, need, script
+
+generate = script("generate")
 
 
-def generator() -> Any:
-    """charts/generate.py, which no package has."""
-    spec = importlib.util.spec_from_file_location("generate", ROOT / "charts" / "generate.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.mark.parametrize(("path", "text"), list(generator().files()), ids=lambda each: getattr(each, "name", ""))
+@pytest.mark.parametrize(("path", "text"), list(generate.files()), ids=lambda each: getattr(each, "name", ""))
 def test_a_generated_file_is_what_the_comments_say(path: Path, text: str) -> None:
     assert path.read_text() == text, "run `make chart`"
 
@@ -72,7 +64,7 @@ def test_every_value_of_the_schema_is_described_and_has_its_default() -> None:
     ],
 )
 def test_a_value_that_says_too_little_of_itself_is_named_with_its_line(text: str, said: str) -> None:
-    module = generator()
+    module = generate
 
     with pytest.raises(module.Undescribed) as caught:
         module.schema(text, {}, {})
