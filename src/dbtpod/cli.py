@@ -165,9 +165,10 @@ def dry_run(file: Path, pool: str | None, base_job_template: Path, out: Path) ->
     """
     from dbtpod.registration import dry_run
     from dbtpod.registration.variant import Variant
+    from dbtpod.watchdog import cluster
 
-    with dry_run.connected() as http:
-        out.write_text(dry_run.refusals(file, Variant(pool), base_job_template, http), encoding="utf-8")
+    with cluster.connected() as kubernetes:
+        out.write_text(dry_run.refusals(file, Variant(pool), base_job_template, kubernetes), encoding="utf-8")
 
 
 @dbtpod.command()

@@ -12,7 +12,6 @@ makes it was given none.
 import asyncio
 import json
 import logging
-import ssl
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,22 +27,12 @@ from dbtpod import settings
 from dbtpod.registration import draft, work_pool
 from dbtpod.registration.variant import Variant
 from dbtpod.registration.yaml_file import Diagnostic
-from dbtpod.watchdog.cluster import AUTHORITY, ServiceAccount
 
-_SECONDS = 20.0
 # No fault of the Job; the words are Kubernetes' own, for a service account without the right.
 _NO_VERDICT = (httpx.codes.UNAUTHORIZED, httpx.codes.TOO_MANY_REQUESTS)
 _NO_RIGHT = 'cannot create resource "jobs"'
 
 log = logging.getLogger("dbtpod.register")
-
-
-def connected() -> httpx.Client:
-    """Connect to Kubernetes' API as the pod's service account."""
-    trust = ssl.create_default_context(cafile=AUTHORITY)
-    api = "https://kubernetes.default.svc"
-    # Not by a proxy: the API is in the cluster.
-    return httpx.Client(base_url=api, auth=ServiceAccount(), verify=trust, timeout=_SECONDS, trust_env=False)
 
 
 def refusals(path: Path, variant: Variant, base_job_template: Path, http: httpx.Client) -> str:

@@ -28,7 +28,9 @@ class ServiceAccount(httpx.Auth):
 def connected(seconds: float = 20.0) -> httpx.Client:
     """Return a client of Kubernetes' API with this pod's own token."""
     trust = ssl.create_default_context(cafile=AUTHORITY)
-    return httpx.Client(base_url="https://kubernetes.default.svc", auth=ServiceAccount(), verify=trust, timeout=seconds)
+    api = "https://kubernetes.default.svc"
+    # Not by a proxy of the environment: the API is in the cluster.
+    return httpx.Client(base_url=api, auth=ServiceAccount(), verify=trust, timeout=seconds, trust_env=False)
 
 
 @dataclass(frozen=True)

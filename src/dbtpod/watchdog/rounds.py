@@ -99,11 +99,11 @@ class Watchdog:
         for pods in sight.pods.values():
             for pod in pods:
                 self._try(f"Pod {pod['metadata']['name']}", partial(self.starting.judge_pod, pod, is_for(pod, sight)))
-        jobs = [job for of_run in sight.jobs.values() for job in of_run if is_live(job)]
+        every = [job for of_run in sight.jobs.values() for job in of_run]
+        jobs = list(filter(is_live, every))
         for job in jobs:
             self._try(f"Job {job['metadata']['name']}", partial(self.starting.judge_job, job, is_for(job, sight)))
-        of_runs = [job for of_run in sight.jobs.values() for job in of_run]
-        self._try("Owners of Jobs", partial(self._give_owner, of_runs, sight.workers))
+        self._try("Owners of Jobs", partial(self._give_owner, every, sight.workers))
         self._try("Jobs of ended runs", lambda: self._clean(sight, [job for job in jobs if not is_for(job, sight)]))
 
     def _give_owner(self, of_runs: list[Object], workers: list[Object]) -> None:
