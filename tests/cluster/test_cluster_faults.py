@@ -67,19 +67,23 @@ def test_a_run_whose_node_is_drained_waits_for_a_node_and_goes_on(warehouse: Rel
 
 
 @pytest.mark.parametrize(
-    ("limit", "message"),
-    [({}, "Out of Memory Error"), ({"DBTPOD_MEMORY_LIMIT": "8GB"}, "was ended by SIGKILL")],
+    ("limit", "states", "message"),
+    [
+        ({}, {"Failed"}, "Out of Memory Error"),
+        # The kernel chooses among the pod's processes: nearly always dbt, or else the flow run's.
+        ({"DBTPOD_MEMORY_LIMIT": "8GB"}, {"Failed", "Crashed"}, "SIGKILL"),
+    ],
     ids=["DuckDB's own limit", "the kernel's"],
 )
 def test_a_model_that_needs_more_memory_than_there_is_fails_with_the_reason(
-    warehouse: Release, content: Content, limit: dict[str, str], message: str
+    warehouse: Release, content: Content, limit: dict[str, str], states: set[str], message: str
 ) -> None:
     hungry = case("hungry")
     hungry["env"] |= limit
 
     run = warehouse.prefect.ended(warehouse.prefect.start(BUILD, **hungry, memory_limit="768Mi"), 240)
 
-    assert run["state"]["name"] == "Failed", warehouse.prefect.page(run["id"])
+    assert run["state"]["name"] in states, warehouse.prefect.page(run["id"])
     assert message in run["state"]["message"]
     assert "memory" in run["state"]["message"]
     is_settled(warehouse, content, unpublished=run["id"])

@@ -61,12 +61,13 @@ def test_uninstalled_it_leaves_the_volumes_and_nothing_that_runs_and_installed_a
     before, orders = warehouse.generation(), warehouse.rows("select count(*) from fct_orders")
 
     warehouse.uninstall()
-
-    until(lambda: not left(warehouse, "jobs"), 60, "the end of all Jobs")
-    until(lambda: not left(warehouse, "pods"), 90, "the end of all pods")
-    assert left(warehouse, "persistentvolumeclaims") == {"dbtpod-warehouse", "dbtpod-server"}
-
-    warehouse.install()
+    try:
+        until(lambda: not left(warehouse, "jobs"), 60, "the end of all Jobs")
+        until(lambda: not left(warehouse, "pods"), 180, "the end of all pods")
+        assert left(warehouse, "persistentvolumeclaims") == {"dbtpod-warehouse", "dbtpod-server"}
+    finally:
+        # The files of tests after this one share the release.
+        warehouse.install()
 
     assert warehouse.generation() == before
     assert warehouse.rows("select count(*) from fct_orders") == orders

@@ -41,9 +41,12 @@ class Prefect:
         return answer.json() if answer.content else None
 
     def _answer(self, method: str, path: str, body: dict[str, Any]) -> httpx.Response | None:
-        """None where SQLite is too busy; Prefect's own client tries again then, too."""
+        """None where the database is too busy: SQLite's answer is 503, PostgreSQL's 500. Pods try both again, too."""
         answer = self.http.request(method, path, json=body or None)
-        return None if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE else answer
+        busy = {httpx.codes.SERVICE_UNAVAILABLE}
+        if method == "GET" or path.endswith("/filter"):
+            busy.add(httpx.codes.INTERNAL_SERVER_ERROR)
+        return None if answer.status_code in busy else answer
 
     def all(self, kind: str, **filters: Any) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
