@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 from prefect import State, get_run_logger
 from prefect.runtime import flow_run
@@ -23,11 +24,20 @@ from dbtpod.warehouse import lock, warehouse
 from dbtpod.warehouse.warehouse import Run
 from dbtpod.warehouse.working_copy import BuiltFile
 
+# What becomes of a build that ended well: readers see it, a person looks at it first, or nothing is kept of it.
+Result = Literal["publish", "keep aside", "discard"]
+
 # Longer than any healthy hand-over, and short enough that a forgotten shell is noticed within the hour.
 LOCK_SECONDS = 600.0
 
 
-def run_dbt(*commands: str | Sequence[str], retries: int = 0, retry_delay_seconds: float = 0) -> State[None]:
+def run_dbt(
+    *commands: str | Sequence[str],
+    retries: int = 0,
+    retry_delay_seconds: float = 0,
+    result: Result = "publish",
+    continues: str | None = None,
+) -> State[None]:
     """Run dbt commands in a flow, one after the other, and return the flow run's state.
 
         @flow
