@@ -1,5 +1,6 @@
 """The command `dbtpod`: each subcommand is one call into the package, which it imports when it is used."""
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -261,7 +262,7 @@ def guard(pool: str, owner: str, command: tuple[str, ...]) -> None:
 def generations() -> None:
     """See what is published, and go back.
 
-    Also: check the volume that it is on, and repair it.
+    Also: publish or remove a preview, check the volume that all is on, and repair it.
     """
 
 
@@ -277,7 +278,7 @@ def _print(found: tuple[list[str], list[str]]) -> int:
 
 @generations.command("list")
 def list_() -> int:
-    """List the generations that are kept.
+    """List the generations that are kept, and the previews.
 
     * marks the one that readers see.
     """
@@ -286,14 +287,54 @@ def list_() -> int:
     return _print(generations.show())
 
 
+def _build(_: click.Context, __: click.Parameter, value: str) -> str:
+    if not re.fullmatch(r"\d+|current|preview-\d+", value, re.ASCII):
+        raise click.BadParameter(
+            f"{value!r} is neither a generation's number, nor `current`, nor a preview such as `preview-3`."
+        )
+    return value
+
+
+def _preview(_: click.Context, __: click.Parameter, value: str) -> str:
+    if not re.fullmatch(r"preview-\d+", value, re.ASCII):
+        raise click.BadParameter(
+            f"{value!r} is not a preview such as `preview-3`: `dbtpod generations list` shows those there are."
+        )
+    return value
+
+
 @generations.command()
-@click.argument("before", type=int)
-@click.argument("after", type=int)
-def diff(before: int, after: int) -> int:
-    """Show the tables and views that differ between two generations."""
+@click.argument("before", callback=_build)
+@click.argument("after", callback=_build)
+def diff(before: str, after: str) -> int:
+    """Show the tables and views that differ between two builds.
+
+    Each is a number, `current`, or a preview such as `preview-3`.
+    """
     from dbtpod import generations
 
     return _print(generations.compare(before, after))
+
+
+@generations.command("publish")
+@click.argument("preview", callback=_preview)
+def publish_(preview: str) -> int:
+    """Make a preview the next generation.
+
+    Where another one was published since its build began, it is an error that names it.
+    """
+    from dbtpod import generations
+
+    return _print(generations.publish(preview))
+
+
+@generations.command("remove")
+@click.argument("preview", callback=_preview)
+def remove_(preview: str) -> int:
+    """Remove a preview."""
+    from dbtpod import generations
+
+    return _print(generations.remove(preview))
 
 
 @generations.command()

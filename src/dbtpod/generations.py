@@ -1,43 +1,33 @@
 """What `dbtpod generations` does: what is published, what changed, the way back; the volume checked and repaired.
 
-Each function gives the lines to print, and on the right those that say what is wrong. All but `roll_back` and
-`repair` only read: they work during a build, and where the volume is mounted read-only.
+Each function gives the lines to print, and on the right those that say what is wrong. All but `roll_back`, `publish`,
+`remove` and `repair` only read: they work during a build, and where the volume is mounted read-only.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from dbtpod import settings, tables
+from dbtpod.dbt import keys
 from dbtpod.errors import WarehouseUnusable
-from dbtpod.warehouse import database, durable, health, warehouse
-from dbtpod.warehouse.generations import FACTS, Generations
+from dbtpod.warehouse import comparison, durable, health, publish_preview, warehouse
+from dbtpod.warehouse.builds import FACTS, Builds
+from dbtpod.warehouse.comparison import Change
+from dbtpod.warehouse.facts import Generation
+from dbtpod.warehouse.previews import PREFIX
 from dbtpod.warehouse.warehouse import DuckDBFile, InPlace
 
+# What `generations diff` calls the one that readers see.
+CURRENT = "current"
+MANIFEST = "manifest.json"
 # What a command found, and what is wrong.
 Found = tuple[list[str], list[str]]
 
 
-@dataclass(frozen=True)
-class Change:
-    """A table or view that two generations do not have in common; None where it is not there or is a view."""
-
-    name: str
-    what: str  # added, removed, changed
-    rows_before: int | None
-    rows_after: int | None
-
-
-def diff(generations: Generations, before: int, after: int) -> list[Change]:
-    """Compare the tables and views of two generations, down to the rows; those that are equal are left out."""
-    old = database.relations(generations.find(before).database)
-    new = database.relations(generations.find(after).database)
-    return [_change(name, old.get(name), new.get(name)) for name in sorted(old | new) if old.get(name) != new.get(name)]
-
-
-def _change(name: str, old: database.Relation | None, new: database.Relation | None) -> Change:
-    what = "added" if old is None else "removed" if new is None else "changed"
-    return Change(name, what, old.rows if old else None, new.rows if new else None)
+def diff(before: Generation, after: Generation) -> list[Change]:
+    """Compare the tables and views of two builds, down to the rows; those that are equal are left out."""
+    known = keys.read(after.database.with_name(MANIFEST)) or keys.read(before.database.with_name(MANIFEST))
+    return comparison.changes(before.database, after.database, known)
 
 
 @contextmanager
@@ -58,20 +48,26 @@ def published(command: str, *, writes: bool = False) -> Iterator[DuckDBFile]:
 
 
 def show() -> Found:
-    """List the generations that are kept; * marks the one that readers see."""
+    """List the generations that are kept, * marks the one that readers see; then the previews."""
     with published("generations list") as kept:
-        return _show(kept.generations)
+        pointer = kept.generations.pointer()
+        lines, damaged = _list(kept.generations, "  number", "published", pointer.number)
+        damaged += [f"{kept.volume.current} {pointer.problem}."] if pointer.problem else []
+        previews, more = _list(kept.previews, "  preview", "kept aside")
+    notes = [*damaged, *more]
+    notes += [f"To see all that is wrong: {durable.CHECK}"] if notes else []
+    nothing = [] if lines or damaged else ["Nothing is published."]
+    return [*lines, *nothing, *([""] if previews else []), *previews, *notes], []
 
 
-def _show(generations: Generations) -> Found:
-    current = generations.pointer()
+def _list(builds: Builds, name: str, since: str, current: int | None = None) -> tuple[list[str], list[str]]:
     rows, damaged = [], []
-    for number in generations.entries():
-        if not (found := generations.read(number)):
+    for number in builds.entries():
+        if not (found := builds.read(number)):
             continue
         one, damage = found
         row = (
-            f"{'*' if one.number == current.number else ' '} {one.number}",
+            f"{'*' if one.number == current else ' '} {builds.name(one.number).removeprefix('generation ')}",
             one.at.isoformat(" ", "seconds"),
             durable.size_text(one.size),
             f"DuckDB {one.duckdb}",
@@ -80,20 +76,46 @@ def _show(generations: Generations) -> Found:
         )
         rows.append(row)
         damaged += [f"{one.database.with_name(FACTS)} {damage}."] if damage else []
-    damaged += [f"{generations.volume.current} {current.problem}."] if current.problem else []
-    table = tables.lines([("  number", "published", "size", "by", "built", "run"), *rows]) if rows else []
-    notes = [*damaged, f"To see all that is wrong: {durable.CHECK}"] if damaged else []
-    return (table + notes or ["Nothing is published."]), []
+    return (tables.lines([(name, since, "size", "by", "built", "run"), *rows]) if rows else []), damaged
 
 
-def compare(before: int, after: int) -> Found:
-    """List the tables and views that differ between two generations, with their rows."""
+def compare(before: str, after: str) -> Found:
+    """List the tables and views that differ between two builds, with their rows.
+
+    Each is a generation's number, `current`, or a preview such as `preview-3`.
+    """
     with published("generations diff") as kept:
-        changes = diff(kept.generations, before, after)
-    rows = [(one.what, one.name, _count(one.rows_before), _count(one.rows_after)) for one in changes]
-    header = ("", "table or view", f"rows in {before}", f"rows in {after}")
+        changes = diff(_find(kept, before), _find(kept, after))
+    header = ("", "table or view", f"rows in {before}", f"rows in {after}", "added", "removed", "changed", "columns")
+    rows = [(one.what, one.name, *comparison.cells(one)) for one in changes]
     same = f"{before} and {after} hold the same."
     return tables.lines([header, *rows]) if rows else [same], []
+
+
+def _find(kept: DuckDBFile, name: str) -> Generation:
+    if name.startswith(PREFIX):
+        return kept.previews.find(int(name.removeprefix(PREFIX)))
+    number = kept.generations.current() if name == CURRENT else int(name)
+    if number is None:
+        raise WarehouseUnusable(f"Nothing is published in {kept.volume.published} yet.")
+    return kept.generations.find(number)
+
+
+def publish(preview: str) -> Found:
+    """Make a preview the next generation, if the one that its build began from is still current."""
+    with published("generations publish", writes=True) as kept:
+        left = kept.generations.pointer().number
+        made = publish_preview.publish(kept.publisher, int(preview.removeprefix(PREFIX)))
+    undo = f" To undo: dbtpod generations rollback {left}" if left not in (None, made.number) else ""
+    text = f"Readers now see generation {made.number}, which was {preview}, built by {made.run}."
+    return [f"{text} The next build begins from it.{undo}"], []
+
+
+def remove(preview: str) -> Found:
+    """Remove a preview."""
+    with published("generations remove", writes=True) as kept:
+        publish_preview.remove_one(kept.publisher, int(preview.removeprefix(PREFIX)))
+    return [f"{preview} is removed."], []
 
 
 def roll_back(number: int) -> Found:
@@ -111,11 +133,13 @@ def check() -> Found:
     with _warehouse("generations check") as kept:
         damaged = health.check(kept.publisher, by_rename=kept.publishes)
         volume, number = kept.volume, len(kept.publisher.generations.all())
+        previews = len(kept.publisher.previews.all())
     if damaged:
         return damaged, [f"Damaged: {len(damaged)}. To repair what can be: {durable.REPAIR}"]
     aside = sorted(volume.aside.iterdir()) if volume.aside.is_dir() else []
+    more = f", {previews} previews" if previews else ""
     notes = [f"Set aside, remove it when you do not need it: {path}" for path in aside]
-    return [f"The volume {volume.root} is whole: {number} generations.", *notes], []
+    return [f"The volume {volume.root} is whole: {number} generations{more}.", *notes], []
 
 
 def repair() -> Found:
@@ -123,7 +147,3 @@ def repair() -> Found:
     with _warehouse("generations repair", writes=True) as kept:
         done, left = health.repair(kept.publisher, by_rename=kept.publishes)
     return done or ["There was nothing that could be repaired." if left else "There was nothing to repair."], left
-
-
-def _count(rows: int | None) -> str:
-    return "-" if rows is None else str(rows)

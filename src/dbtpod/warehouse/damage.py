@@ -36,7 +36,7 @@ class Damage:
 
 def kinds(volume: Volume) -> Iterator[Damage]:
     """Find what is not the kind of thing that belongs there, or may not be used."""
-    for path in (volume.published, volume.work, volume.runs, volume.aside):
+    for path in (volume.published, volume.previews, volume.work, volume.runs, volume.aside):
         yield from _kind(volume, path, "folder", durable.is_folder(path), os.R_OK | os.W_OK | os.X_OK)
     for path in (volume.lock, volume.database, database.wal(volume.database)):
         yield from _kind(volume, path, "file", durable.is_file(path), os.R_OK | os.W_OK)
@@ -44,7 +44,7 @@ def kinds(volume: Volume) -> Iterator[Damage]:
 
 def renames(volume: Volume) -> Iterator[Damage]:
     """Find what stands against publishing a build by a rename."""
-    for path in (volume.published, volume.work):
+    for path in (volume.published, volume.previews, volume.work):
         if durable.is_folder(path) and path.stat().st_dev != volume.root.stat().st_dev:
             yield Damage(
                 path,

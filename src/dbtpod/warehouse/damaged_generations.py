@@ -1,24 +1,31 @@
-"""What is wrong with the generations: databases that are not what was published, facts, and the link to the current.
+"""What is wrong with generations and previews: databases that are not what was kept, facts, the link to the current.
 
 Looking changes nothing, see `damage`.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from dbtpod.errors import DbtPodError, WarehouseBusy, WarehouseUnusable
 from dbtpod.warehouse import database, durable, facts
+from dbtpod.warehouse.builds import FACTS, Builds, fault, size_fault
 from dbtpod.warehouse.damage import Damage, kind_of
 from dbtpod.warehouse.facts import Generation
-from dbtpod.warehouse.generations import FACTS, Generations, fault, size_fault
+from dbtpod.warehouse.generations import Generations
+from dbtpod.warehouse.previews import Previews
 from dbtpod.warehouse.publish import Publisher
 from dbtpod.warehouse.volume import Volume
 
 
 def find(publisher: Publisher, thorough: bool) -> Iterator[Damage]:
-    """Look at each generation, its facts and the link; `thorough` opens the databases in DuckDB too."""
+    """Look at each build, its facts and the link; `thorough` opens the databases in DuckDB too."""
+    yield from _generations(publisher, thorough)
+    yield from _previews(publisher.previews, thorough)
+
+
+def _generations(publisher: Publisher, thorough: bool) -> Iterator[Damage]:
     generations = publisher.generations
     try:
         entries = generations.entries()
@@ -36,6 +43,26 @@ def find(publisher: Publisher, thorough: bool) -> Iterator[Damage]:
         yield _lost_link(publisher, pointer.problem, bool(whole))
 
 
+def _previews(previews: Previews, thorough: bool) -> Iterator[Damage]:
+    """Look at what no run needs: damage there is named, and stands against nothing."""
+    try:
+        entries = previews.entries()
+    except WarehouseUnusable:
+        return  # of another kind, or not readable: found above
+    for number, path in entries.items():
+        if one := _fault(previews, number, path, thorough):
+            cure = one.advice or f"Repair moves {previews.name(number)} to {previews.volume.aside}. Build it again."
+            yield Damage(one.path, one.what, cure, None if one.advice else _setting_aside(previews, number, one))
+        else:
+            yield from _facts(previews, number)
+
+
+def _setting_aside(builds: Builds, number: int, found: "_Fault") -> Callable[[], str]:
+    folder = builds.folder(number)
+    name = builds.name(number)
+    return lambda: f"{found.path} {found.what}: {name} moved to {builds.volume.set_aside(folder)}."
+
+
 @dataclass(frozen=True)
 class _Fault:
     path: Path
@@ -44,17 +71,17 @@ class _Fault:
     advice: str | None = None
 
 
-def _fault(generations: Generations, number: int, folder: Path, thorough: bool) -> _Fault | None:
-    path = folder / generations.volume.database.name
+def _fault(builds: Builds, number: int, folder: Path, thorough: bool) -> _Fault | None:
+    path = folder / builds.volume.database.name
     if not durable.is_folder(folder):
-        return _Fault(folder, f"is {kind_of(folder)} where a generation's folder belongs")
-    if problem := generations.unreadable(number):
+        return _Fault(folder, f"is {kind_of(folder)} where the folder of {builds.name(number)} belongs")
+    if problem := builds.unreadable(number):
         return _Fault(folder, "may not be read", problem)
     if not durable.is_file(path):
         others = sorted(one.name for one in folder.glob("*.duckdb"))
         hint = f", but {', '.join(others)}: DUCKDB_PATH has another name" if others else ""
         return _Fault(folder, f"holds no {path.name}{hint}")
-    found = generations.read(number)
+    found = builds.read(number)
     return _file_fault(found[0], thorough) if found else None
 
 
@@ -76,19 +103,19 @@ def _broken(generations: Generations, number: int, found: _Fault, has_whole: boo
         return Damage(found.path, found.what, found.advice, blocks=blocks)
     if not has_whole:
         return Damage(found.path, found.what, f"No generation is whole: {generations.bring_back()}", blocks=blocks)
-    folder, volume = generations.folder(number), generations.volume
+    volume = generations.volume
     way_out = f" {generations.way_back(number)}" if is_current else ""
     return Damage(
         found.path,
         found.what,
         f"Repair moves generation {number} to {volume.aside}.{way_out}",
-        lambda: f"{found.path} {found.what}: generation {number} moved to {volume.set_aside(folder)}.",
+        _setting_aside(generations, number, found),
         blocks=blocks,
     )
 
 
-def _facts(generations: Generations, number: int) -> Iterator[Damage]:
-    found = generations.read(number)
+def _facts(builds: Builds, number: int) -> Iterator[Damage]:
+    found = builds.read(number)
     if not found or not found[1]:
         return
     generation, damage = found
@@ -101,7 +128,7 @@ def _facts(generations: Generations, number: int) -> Iterator[Damage]:
             # The size of a damaged file must not become the size that it had.
             return f"{path} {damage}: left as it is. {error}"
         if path.is_dir():
-            generations.volume.set_aside(path)
+            builds.volume.set_aside(path)
         durable.write_json(path, facts.as_json(generation))
         return f"{path} {damage}: written again from what the folder says."
 
@@ -137,7 +164,7 @@ def _restore_link(publisher: Publisher, problem: str) -> str:
     done = ""
     if not link.is_symlink() and os.path.lexists(link):
         if chosen is None:
-            number = publisher.next_number()
+            number = generations.next_number()
             database.check_database(link / volume.database.name)
             link.rename(generations.folder(number))
             chosen = generations.find(number)

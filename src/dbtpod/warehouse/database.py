@@ -1,4 +1,4 @@
-"""What only DuckDB knows about its file: whether it opens, who has it open, what is in it. The one user of duckdb."""
+"""What only DuckDB knows about its file: whether it opens, who has it open, what is in it."""
 
 import errno
 import fcntl
@@ -32,6 +32,7 @@ class Relation:
 
     rows: int | None  # None: a view
     fingerprint: str
+    place: tuple[str, str]  # schema and name
 
 
 class NewerFormat(WarehouseUnusable):
@@ -108,24 +109,30 @@ def writer(path: Path) -> int | None:
 def relations(path: Path) -> dict[str, Relation]:
     """Return every table and view by its name; reads all rows, which takes about a second for each gigabyte."""
     with _connect(path, read_only=True) as connection:
-        found = {
-            _shown(schema, name): Relation(None, sql)
-            for schema, name, sql in connection.execute(
-                "SELECT schema_name, view_name, sql FROM duckdb_views() "
-                "WHERE database_name = current_database() AND NOT internal"
-            ).fetchall()
-        }
-        tables = connection.execute(
-            "SELECT database_name, schema_name, table_name, sql FROM duckdb_tables() "
-            "WHERE database_name = current_database() AND NOT internal"
+        [catalog] = connection.execute("SELECT current_database()").fetchall()
+        return relations_of(connection, str(catalog[0]))
+
+
+def relations_of(connection: duckdb.DuckDBPyConnection, catalog: str) -> dict[str, Relation]:
+    """Return those of a file that is open or attached under that name."""
+    found = {
+        _shown(schema, name): Relation(None, sql, (schema, name))
+        for schema, name, sql in connection.execute(
+            "SELECT schema_name, view_name, sql FROM duckdb_views() WHERE database_name = $1 AND NOT internal",
+            [catalog],
         ).fetchall()
-        for *place, sql in tables:
-            # The sum of the rows' hashes: equal rows give an equal sum in whatever order they lie. All three names,
-            # as a schema may be called like the catalog; and the columns, as one may be called like the table.
-            rows, total = connection.execute(
-                f"SELECT count(*), sum(hash(*COLUMNS(*))) FROM {'.'.join(map(_quoted, place))}"  # noqa: S608
-            ).fetchall()[0]
-            found[_shown(*place[1:])] = Relation(rows, f"{sql} {total}")
+    }
+    tables = connection.execute(
+        "SELECT schema_name, table_name, sql FROM duckdb_tables() WHERE database_name = $1 AND NOT internal", [catalog]
+    ).fetchall()
+    for schema, name, sql in tables:
+        # The sum of the rows' hashes: equal rows give an equal sum in whatever order they lie. All three names,
+        # as a schema may be called like the catalog; and the columns, as one may be called like the table.
+        place = ".".join(map(quoted, (catalog, schema, name)))
+        rows, total = connection.execute(
+            f"SELECT count(*), sum(hash(*COLUMNS(*))) FROM {place}"  # noqa: S608
+        ).fetchall()[0]
+        found[_shown(schema, name)] = Relation(rows, f"{sql} {total}", (schema, name))
     return found
 
 
@@ -142,8 +149,12 @@ def names(path: Path) -> tuple[str, set[tuple[str, str]]]:
 
 def _shown(*names: str) -> str:
     """Write a name so that it is only one table's, on one line; as people write it where they need no quotes."""
-    shown = ".".join(name if name.isidentifier() else _quoted(name) for name in names)
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in shown)
+    return printable(".".join(name if name.isidentifier() else quoted(name) for name in names))
+
+
+def printable(text: str) -> str:
+    """Write a text so that it stays on one line."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 @contextmanager
@@ -180,5 +191,6 @@ def _is_full(error: duckdb.Error) -> bool:
     return any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
+    """Write a name as SQL has it, whatever is in it."""
     return '"' + name.replace('"', '""') + '"'

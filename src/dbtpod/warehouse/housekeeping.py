@@ -1,19 +1,20 @@
-"""Removes what is not needed any more: old run folders, generations beyond those kept, and what a crash left behind."""
+"""Removes what is not needed any more: old run folders, previews and generations, and what a crash left behind."""
 
 import shutil
 import time
 from pathlib import Path
 
-from dbtpod.warehouse import durable, intake, run_lock, working_copy
+from dbtpod.warehouse import durable, intake, publish_preview, run_lock, working_copy
 from dbtpod.warehouse.publish import Publisher
 from dbtpod.warehouse.volume import Volume
 
 KEEP_DAYS = 14
 KEEP_RUNS = 100
+KEEP_PREVIEWS = 3
 
 
 def clean(publisher: Publisher, run_id: str, keep_days: float = KEEP_DAYS, keep_runs: int = KEEP_RUNS) -> None:
-    """Remove run folders that are too old or too many, old generations, and orphans; for the holder of the lock.
+    """Remove run folders and previews that are too old or too many, old generations, orphans; for the lock's holder.
 
     Never the folder of `run_id`, nor that of the run whose working copy waits to be resumed, nor the current
     generation.
@@ -22,11 +23,12 @@ def clean(publisher: Publisher, run_id: str, keep_days: float = KEEP_DAYS, keep_
     with volume.errors("cleaning up"):
         _remove_orphans(volume)
         publisher.prune()
+        publish_preview.prune(publisher, KEEP_PREVIEWS, keep_days)
         _remove_runs(volume.runs, {run_id, working_copy.owner_run(volume)}, keep_days, keep_runs)
 
 
 def _remove_orphans(volume: Volume) -> None:
-    for folder in (volume.published, volume.work):
+    for folder in (volume.published, volume.previews, volume.work):
         for orphan in folder.glob(".*.tmp") if folder.is_dir() else ():
             if not intake.is_alive(orphan):
                 durable.remove(orphan)

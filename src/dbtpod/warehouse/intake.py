@@ -21,8 +21,8 @@ from typing import BinaryIO
 from dbtpod.errors import ExportUnusable, WarehouseUnusable
 from dbtpod.warehouse import archive, database, durable, facts, lock, run_lock
 from dbtpod.warehouse.archive import Header, Source
+from dbtpod.warehouse.builds import FACTS
 from dbtpod.warehouse.facts import Generation
-from dbtpod.warehouse.generations import FACTS
 from dbtpod.warehouse.publish import Publisher, switch
 from dbtpod.warehouse.volume import Volume
 
@@ -156,7 +156,7 @@ def publish(publisher: Publisher, received: Received, timeout: float, log: Calla
     volume = publisher.volume
     holder = lock.Holder(received.run, socket.gethostname(), datetime.now(UTC))
     with volume.errors("an import"), lock.hold(volume.lock, holder, timeout, log):
-        made = publisher.describe(received.run, received.database.stat().st_size)
+        made = publisher.describe(publisher.generations, received.run, received.database.stat().st_size)
         made = replace(made, duckdb=received.duckdb or made.duckdb)
         # All that takes room comes first.
         durable.write_json(received.folder / FACTS, facts.as_json(made))

@@ -1,8 +1,9 @@
-"""Publishing a build as the next generation, pointing readers to one, and keeping only the last few.
+"""Publishing a build as the next generation or keeping it aside, pointing readers to one, keeping only the last few.
 
 published/000007/       warehouse.duckdb, manifest.json, run_results.json, generation.json
 published/current       link to "000007", replaced by one rename
 published/.000008.tmp/  a generation in the making; after a crash the next run removes it
+previews/000003/        likewise, where no link leads: see `previews`
 
 Everything here is for the holder of the writer's lock. A reader that has a generation open keeps it whole when it is
 removed: the file's blocks stay until the last process closes it.
@@ -10,20 +11,22 @@ removed: the file's blocks stay until the last process closes it.
 
 import importlib.metadata
 import os
-import shutil
 import socket
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from dbtpod.errors import WarehouseUnusable
 from dbtpod.warehouse import database, durable, facts, lock
+from dbtpod.warehouse.builds import Builds, folder_name, size_fault
 from dbtpod.warehouse.certificate import Certificate, identity
 from dbtpod.warehouse.facts import Generation
-from dbtpod.warehouse.generations import FACTS, Generations, folder_name, number_of, size_fault
+from dbtpod.warehouse.generations import Generations
+from dbtpod.warehouse.making import Making
+from dbtpod.warehouse.previews import Previews
 from dbtpod.warehouse.volume import Volume
 
 # A reader follows the link first and opens the file next; in between, the generation that it found must not go.
@@ -43,6 +46,11 @@ class Publisher:
         """Those that there are."""
         return Generations(self.volume)
 
+    @property
+    def previews(self) -> Previews:
+        """The builds that were kept aside."""
+        return Previews(self.volume)
+
     def publish(self, certificate: Certificate, artifacts: Sequence[Path]) -> Generation:
         """Make the certified file the next generation and point `current` to it; missing artifacts are left out.
 
@@ -50,7 +58,19 @@ class Publisher:
         build or the new one, whole. VolumeFull leaves the working copy where it was. WarehouseUnusable where the
         working copy is not the certified file any more, or is another run's; it publishes nothing.
         """
+        generation = self._publish(certificate.run_id, artifacts, self._check(certificate))
+        self._disown()
+        return generation
 
+    def keep_aside(self, certificate: Certificate, artifacts: Sequence[Path]) -> Generation:
+        """Make the certified file a preview, as `publish` makes a generation, and leave what readers see as it is."""
+        with self._making(self.previews, certificate.run_id, artifacts, self._check(certificate)) as making:
+            self.previews.note(making.generation.number)
+            making.move_in(self._check(certificate))
+        self._disown()
+        return making.generation
+
+    def _check(self, certificate: Certificate) -> Callable[[Path], None]:
         def check(path: Path) -> None:
             lock.check_held(self.volume.lock)
             _check_file(path, (certificate.device, certificate.inode), certificate.run_id)
@@ -64,11 +84,12 @@ class Publisher:
                     "was not published. Run it again."
                 )
 
-        generation = self._publish(certificate.run_id, artifacts, check)
-        # A file that somebody brings to that place next is not a working copy. It is published, whatever fails here.
+        return check
+
+    def _disown(self) -> None:
+        # A file that somebody brings to that place next is not a working copy. The build is kept, whatever fails here.
         with suppress(OSError):
             self.volume.owner.unlink(missing_ok=True)
-        return generation
 
     def import_database(self) -> Generation:
         """Make a generation of the database that somebody brought: it has no owner.json, and no run built it."""
@@ -85,30 +106,38 @@ class Publisher:
         return self._publish("imported", [], check)
 
     def _publish(self, run: str, artifacts: Sequence[Path], check: Callable[[Path], None]) -> Generation:
-        check(self.volume.database)
-        database.checkpoint(self.volume.database)
-        found = [artifact for artifact in artifacts if artifact.exists()]
-        needed = sum(artifact.stat().st_size for artifact in found)
-        with self.volume.errors("publishing dbt's artifacts", needed):
-            making = _Making(self.generations, self.describe(run, self.volume.database.stat().st_size))
-            try:
-                # All that takes room comes before the database moves.
-                _write_beside(making.unfinished, making.generation, found)
-                link = self.link(making.generation.number)
-                making.move_in(check)
-                switch(link)
-            except BaseException:
-                making.undo()
-                raise
+        with self._making(self.generations, run, artifacts, check) as making:
+            link = self.link(making.generation.number)
+            making.move_in(check)
+            switch(link)
         # It is published; what cannot be removed fails the next run, at its start.
         with suppress(OSError):
             self.prune()
         return making.generation
 
-    def describe(self, run: str, size: int) -> Generation:
-        """Return the facts of the generation that a file of this size is about to become."""
-        self.volume.published.mkdir(exist_ok=True)
-        number = self.next_number()
+    @contextmanager
+    def _making(
+        self, builds: Builds, run: str, artifacts: Sequence[Path], check: Callable[[Path], None]
+    ) -> Iterator[Making]:
+        """Have all ready but the database, which moves in the block; what is not kept by its end is undone."""
+        check(self.volume.database)
+        database.checkpoint(self.volume.database)
+        found = [artifact for artifact in artifacts if artifact.exists()]
+        needed = sum(artifact.stat().st_size for artifact in found)
+        with self.volume.errors("publishing dbt's artifacts", needed):
+            making = Making(builds, self.describe(builds, run, self.volume.database.stat().st_size))
+            try:
+                making.begin(found)
+                yield making
+            except BaseException:
+                making.undo()
+                unfinished_link(self.volume).unlink(missing_ok=True)
+                raise
+
+    def describe(self, builds: Builds, run: str, size: int) -> Generation:
+        """Return the facts of what a file of this size is about to become there."""
+        builds.place.mkdir(exist_ok=True)
+        number = builds.next_number()
         return Generation(
             number,
             run,
@@ -117,19 +146,12 @@ class Publisher:
             self.generations.pointer().number,
             importlib.metadata.version("dbtpod"),
             importlib.metadata.version("duckdb"),
-            self.generations.database(number),
+            builds.database(number),
         )
-
-    def next_number(self) -> int:
-        """Return a number that no generation had: prune leaves the highest in place, one set aside keeps its own."""
-        aside = self.volume.aside
-        parts = (one.name.split("-") for one in aside.iterdir()) if aside.is_dir() else ()
-        gone = (number for names in parts for name in names if (number := number_of(name)) is not None)
-        return max([*self.generations.entries(), *gone], default=0) + 1
 
     def link(self, number: int) -> Path:
         """Make the link to a generation, which takes room, for `switch`, which takes none."""
-        fresh = _unfinished_link(self.volume)
+        fresh = unfinished_link(self.volume)
         fresh.unlink(missing_ok=True)
         # Relative, so that the link holds wherever a reader mounts the volume.
         fresh.symlink_to(folder_name(number))
@@ -154,7 +176,7 @@ class Publisher:
         age = time.time() - self.volume.current.lstat().st_mtime
         for one in older[: max(0, len(older) - self.keep + 1)]:
             if one.number != base or age > READER_SECONDS:
-                _remove(one.database.parent)
+                remove(one.database.parent)
 
     def roll_back(self, number: int, timeout: float = 30) -> Generation:
         """Point `current` to a generation that is still there; the next build begins from it and gets a new number."""
@@ -167,49 +189,6 @@ class Publisher:
         return chosen
 
 
-@dataclass(frozen=True)
-class _Making:
-    """A generation on its way from the working copy to its folder."""
-
-    generations: Generations
-    generation: Generation
-
-    @property
-    def volume(self) -> Volume:
-        return self.generations.volume
-
-    @property
-    def unfinished(self) -> Path:
-        return self.volume.published / f".{self.generation.database.parent.name}.tmp"
-
-    def move_in(self, check: Callable[[Path], None]) -> None:
-        path = self.volume.database
-        durable.sync(path)
-        moved = self.unfinished / path.name
-        path.replace(moved)
-        # Only now can no other process put its file under this name.
-        check(moved)
-        durable.sync(path.parent)
-        durable.sync(self.unfinished)
-        self.unfinished.rename(self.generation.database.parent)
-        durable.sync(self.volume.published)
-
-    def undo(self) -> None:
-        folder = self.generation.database.parent
-        if self.generations.pointer().number == self.generation.number:
-            return  # readers see it already
-        if folder.exists():
-            folder.rename(self.unfinished)
-        moved = self.unfinished / self.volume.database.name
-        if moved.exists():
-            if self.volume.database.exists():
-                self.volume.set_aside(moved)
-            else:
-                moved.replace(self.volume.database)
-        shutil.rmtree(self.unfinished, ignore_errors=True)
-        _unfinished_link(self.volume).unlink(missing_ok=True)
-
-
 def _check_file(path: Path, expected: tuple[int, int], run: str) -> None:
     found = identity(path) if path.is_file() else None
     if found != expected:
@@ -220,18 +199,8 @@ def _check_file(path: Path, expected: tuple[int, int], run: str) -> None:
         )
 
 
-def _write_beside(unfinished: Path, generation: Generation, artifacts: Sequence[Path]) -> None:
-    if unfinished.exists():
-        shutil.rmtree(unfinished)
-    unfinished.mkdir()
-    for artifact in artifacts:
-        target = unfinished / artifact.name
-        shutil.copyfile(artifact, target)
-        durable.sync(target)
-    durable.write_json(unfinished / FACTS, facts.as_json(generation))
-
-
-def _unfinished_link(volume: Volume) -> Path:
+def unfinished_link(volume: Volume) -> Path:
+    """Return the link in the making, which becomes `current`."""
     return volume.published / ".current.tmp"
 
 
@@ -241,8 +210,8 @@ def switch(link: Path) -> None:
     durable.sync(link.parent)
 
 
-def _remove(folder: Path) -> None:
-    # By one rename first: a crash in the middle must not leave half a generation to roll back to.
+def remove(folder: Path) -> None:
+    """Remove a build, by one rename first: a crash in the middle must not leave half of one to read or roll back to."""
     dying = folder.with_name(f".{folder.name}.tmp")
     durable.remove(dying)
     folder.rename(dying)

@@ -6,6 +6,7 @@ volume/                          e.g. /data, the claim
 ├── writer.lock                  held by the one writing run
 ├── published/<n>/               a generation: warehouse.duckdb and dbt's artifacts of its build
 ├── published/current            link to the generation that readers see
+├── previews/<n>/                likewise, of a build that was kept aside: no link leads there
 ├── runs/<flow run id>/          dbt's artifacts of each attempt
 └── set-aside/                   what was damaged or in the way; never removed by us
 """
@@ -66,6 +67,11 @@ class Volume:
     def current(self) -> Path:
         """The link to the generation that readers see."""
         return self.published / "current"
+
+    @property
+    def previews(self) -> Path:
+        """The folder of the builds that were kept aside."""
+        return self.root / "previews"
 
     @property
     def runs(self) -> Path:

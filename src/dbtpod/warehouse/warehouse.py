@@ -21,6 +21,7 @@ from dbtpod.warehouse import durable, health, housekeeping, lock, working_copy
 from dbtpod.warehouse.facts import Generation
 from dbtpod.warehouse.generations import Generations
 from dbtpod.warehouse.lock import Holder
+from dbtpod.warehouse.previews import Previews
 from dbtpod.warehouse.publish import Publisher
 from dbtpod.warehouse.volume import Log, Volume
 from dbtpod.warehouse.working_copy import BuiltFile, InPlaceFile, WorkingCopy
@@ -72,6 +73,11 @@ class DuckDBFile:
     def generations(self) -> Generations:
         """The published builds."""
         return self.publisher.generations
+
+    @property
+    def previews(self) -> Previews:
+        """Those that were kept aside."""
+        return self.publisher.previews
 
     @property
     def readable(self) -> Path:

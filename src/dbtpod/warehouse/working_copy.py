@@ -65,6 +65,14 @@ class BuiltFile(ABC):
     def publish(self, certificate: Certificate, artifacts: Sequence[Path]) -> Generation | None:
         """Make it the next generation: see Publisher.publish; None where builds stay in place."""
 
+    @abstractmethod
+    def keep_aside(self, certificate: Certificate, artifacts: Sequence[Path]) -> Generation | None:
+        """Make it a preview: see Publisher.keep_aside; None where builds stay in place."""
+
+    @abstractmethod
+    def drop(self) -> None:
+        """Remove what the run built on: it ended well, nothing of it is kept, and it will not come back to resume."""
+
     def check_out(self) -> None:
         """Put a fresh copy of the current generation, or nothing before the first one, where the run builds.
 
@@ -183,6 +191,21 @@ class WorkingCopy(BuiltFile):
         """Make it the next generation: see Publisher.publish."""
         return self._publisher.publish(certificate, artifacts)
 
+    def keep_aside(self, certificate: Certificate, artifacts: Sequence[Path]) -> Generation:
+        """Make it a preview: see Publisher.keep_aside."""
+        return self._publisher.keep_aside(certificate, artifacts)
+
+    def drop(self) -> None:
+        """Remove it with its owner.json, if it is still this run's."""
+        if owner_run(self.volume) != self._run_id:
+            return
+        try:
+            # The file first: without owner.json it would be somebody's database.
+            self._discard()
+            self.volume.owner.unlink(missing_ok=True)
+        except OSError as error:
+            self._log.warning("%s stays until the next run that builds: %s", self.path, error)
+
     def _keeps_brought(self) -> bool:
         generation = self._publisher.import_database()
         self._log.info(
@@ -206,6 +229,12 @@ class InPlaceFile(BuiltFile):
 
     def publish(self, certificate: Certificate, artifacts: Sequence[Path]) -> None:
         """Do nothing: readers have seen each commit."""
+
+    def keep_aside(self, certificate: Certificate, artifacts: Sequence[Path]) -> None:
+        """Do nothing: readers have seen each commit."""
+
+    def drop(self) -> None:
+        """Do nothing: it is the one file that there is."""
 
     def _keeps_brought(self) -> bool:
         return True

@@ -13,8 +13,8 @@ import pytest
 import warehouse
 from dbtpod import generations
 from dbtpod.errors import WarehouseBusy, WarehouseUnusable
-from dbtpod.generations import Change
 from dbtpod.warehouse import lock
+from dbtpod.warehouse.comparison import Change, Rows
 from dbtpod.warehouse.warehouse import DuckDBFile
 from warehouse import Command
 
@@ -50,6 +50,10 @@ def test_list_of_an_empty_volume_says_so_by_the_installed_command(kept: DuckDBFi
     assert (done.returncode, done.stdout) == (0, "Nothing is published.\n")
 
 
+def between(kept: DuckDBFile, before: int, after: int) -> list[Change]:
+    return generations.diff(kept.generations.find(before), kept.generations.find(after))
+
+
 def test_diff_shows_what_came_went_and_changed_with_rows_and_leaves_out_what_is_equal(
     kept: DuckDBFile, command: Command
 ) -> None:
@@ -69,11 +73,11 @@ def test_diff_shows_what_came_went_and_changed_with_rows_and_leaves_out_what_is_
         connection.execute("CREATE OR REPLACE VIEW seen AS SELECT 2 AS a")
     warehouse.publish_as(kept)
 
-    assert generations.diff(kept.generations, 1, 2) == [
-        Change('"odd ""name".corrected', "changed", 1, 1),
-        Change("main.fresh", "added", None, 7),
-        Change("main.gone", "removed", 3, None),
-        Change("main.grown", "changed", 5, 6),
+    assert between(kept, 1, 2) == [
+        Change('"odd ""name".corrected', "changed", 1, 1, Rows(1, 1, None)),
+        Change("main.fresh", "added", None, 7, Rows(7, 0, 0)),
+        Change("main.gone", "removed", 3, None, Rows(0, 3, 0)),
+        Change("main.grown", "changed", 5, 6, Rows(1, 0, None)),
         Change("main.seen", "changed", None, None),
     ]
     assert "changed  main.grown" in command(kept, "diff", "1", "2").stdout
@@ -103,7 +107,7 @@ def test_diff_tells_tables_of_any_name_apart(kept: DuckDBFile, command: Command,
     build(1)
     build(2)
 
-    changes = generations.diff(kept.generations, 1, 2)
+    changes = between(kept, 1, 2)
 
     assert sorted((one.rows_before, one.rows_after) for one in changes) == [(n + 1, n + 2) for n in range(len(names))]
     done = command(kept, "diff", "1", "2")
@@ -123,7 +127,7 @@ def test_diff_sees_a_change_beside_a_column_that_is_called_like_anything_else(ke
             connection.execute("CREATE SCHEMA IF NOT EXISTS t; CREATE OR REPLACE VIEW t.t AS FROM warehouse.main.t")
         warehouse.publish_as(kept)
 
-    assert generations.diff(kept.generations, 1, 2) == [Change("main.t", "changed", 1, 1)]
+    assert between(kept, 1, 2) == [Change("main.t", "changed", 1, 1, Rows(1, 1, None))]
 
 
 def test_after_a_rollback_readers_and_the_next_build_go_on_from_there(kept: DuckDBFile, command: Command) -> None:
