@@ -9,6 +9,7 @@
 what a flow calls
     flows            the ready flow, for deployments that name dbt commands in place of Python
     run              `run_dbt`: lock -> working copy -> dbt -> report -> publish
+    ending           the build published, kept aside or discarded, and what the state says of it
     command          one dbt command, with its retries
     attempts         its attempts: the whole command, or the same command for what is left
     plan             the nodes that it is to run, all of them
@@ -29,7 +30,7 @@ what the command `dbtpod` does (cli)
     proof            what `helm test` runs: the deployment that proves an install
     watchdog         beside the worker: compares what Prefect says of runs with what Kubernetes has of them
     transfer         a generation taken out as one file, checked, and brought in
-    generations      what was published, what changed, the way back; the volume checked and repaired
+    generations      what was published or kept aside, what changed, the way back; the volume checked and repaired
     laptop           on one machine, without a cluster: one run, or the schedules of prefect.yaml
 the packages behind them; each may import those above it and the errors and settings, none below, and nothing from here
     dbt              running dbt, and reading what it says

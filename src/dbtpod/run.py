@@ -2,18 +2,19 @@
 
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
 from prefect import State, get_run_logger
 from prefect.runtime import flow_run
 
-from dbtpod import resume, settings
+from dbtpod import ending, resume, settings
 from dbtpod.command import NO_RETRIES, Dbt, Retries
 from dbtpod.dbt import arguments, effective_profile
 from dbtpod.dbt.project import find
+from dbtpod.ending import Ending
+from dbtpod.ending import Result as Result
 from dbtpod.errors import SettingsError
 from dbtpod.settings import Settings
 from dbtpod.ui import mark, report, stale
@@ -22,10 +23,6 @@ from dbtpod.ui.lineage import read_parents
 from dbtpod.ui.node_runs import NodeRuns
 from dbtpod.warehouse import lock, warehouse
 from dbtpod.warehouse.warehouse import Run
-from dbtpod.warehouse.working_copy import BuiltFile
-
-# What becomes of a build that ended well: readers see it, a person looks at it first, or nothing is kept of it.
-Result = Literal["publish", "keep aside", "discard"]
 
 # Longer than any healthy hand-over, and short enough that a forgotten shell is noticed within the hour.
 LOCK_SECONDS = 600.0
@@ -48,6 +45,8 @@ def run_dbt(
     One that fails ends the run, and nothing is published. Commands that only read (`source freshness`, `show`, `docs
     generate`) see the published warehouse; if one of them builds, all run on a copy of it, alone, and the copy is
     published when all of them ended well. `retries` count for each command, after a lock or a connection error only.
+    With `result="keep aside"` the copy becomes a preview, which readers do not see, and which a person compares and
+    publishes; with "discard" nothing is kept of it.
 
     The state is Completed, with the counts of all nodes as its message. Raises SettingsError, WarehouseBusy,
     WarehouseUnusable, VolumeFull or RunGivenUp where dbt cannot start; DbtFailed, DbtUnusable, DbtKilled or
@@ -57,26 +56,39 @@ def run_dbt(
     if not given or not all(given):
         raise SettingsError('run_dbt() needs a dbt command, such as run_dbt("build").')
     only_reads = all(arguments.parse(words).verb in arguments.READING for words in given)
-    with (reading if only_reads else writing)(Retries(retries, retry_delay_seconds)) as dbt:
+    end, tries = Ending(result), Retries(retries, retry_delay_seconds)
+    if only_reads:
+        end.check_reading()
+    with reading(tries) if only_reads else writing(tries, end) as dbt:
         for words in given:
             dbt(*words)
-    return dbt.state
+    return end.state(dbt.state)
 
 
 @contextmanager
-def writing(retries: Retries = NO_RETRIES) -> Iterator[Dbt]:
-    """Yield a dbt that writes: alone, on a copy of the last published build, published if the block ends well."""
+def writing(retries: Retries = NO_RETRIES, end: Ending | None = None) -> Iterator[Dbt]:
+    """Yield a dbt that writes: alone, on a copy of the last published build, published if the block ends well.
+
+    Or kept aside or discarded, as `end` says.
+    """
+    end = end or Ending()
     given, run_id = _settings(), _flow_run_id()
     kept, project, log = warehouse.of(given), warehouse.project(given), get_run_logger()
-    with ReportSender() as sender, NodeRuns() as nodes, kept.write(Run(run_id, _holder()), LOCK_SECONDS, log) as file:
+    end.check_writing(kept)
+    with (
+        ReportSender() as sender,
+        ExitStack() as unlocked,
+        NodeRuns() as nodes,
+        kept.write(Run(run_id, _holder()), LOCK_SECONDS, log) as file,
+    ):
         mark.amend(kept.builds)
         run_dir = resume.begin(file, project, run_id, flow_run.run_count, log)
         dbt = Dbt(project, run_dir, file, retries, nodes)
         with _reported(dbt, sender):
             yield dbt
         # The server takes the report meanwhile.
-        if file.publishes:
-            _publish(file, dbt, run_id)
+        if preview := end.apply(file, dbt, run_id):
+            unlocked.callback(ending.compare, preview, kept, given.memory_limit, dbt, sender)
 
 
 @contextmanager
@@ -110,18 +122,6 @@ def _reported(dbt: Dbt, sender: ReportSender) -> Iterator[None]:
         stale.send(dbt.report, dbt.target_dir)
         parents = read_parents(dbt.target_dir)
         sender.send(report.table(dbt.report, parents), report.markdown(dbt.report, parents))
-
-
-def _publish(file: BuiltFile, dbt: Dbt, run_id: str) -> None:
-    log = get_run_logger()
-    certificate = dbt.certify(file, run_id)
-    if certificate is None:
-        log.warning("Nothing is published: this run built nothing.")
-        return
-    made = [dbt.target_dir / name for name in ("manifest.json", "run_results.json")]
-    if generation := file.publish(certificate, made):
-        mark.published(generation.run, generation.number)
-        log.info("Published generation %d: %s", generation.number, file.volume.current / file.path.name)
 
 
 def _flow_run_id() -> str:

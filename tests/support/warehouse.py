@@ -88,6 +88,20 @@ def publish_as(kept: DuckDBFile, run_id: str = "run", artifacts: Iterable[Path] 
         return kept.publisher.publish(certificate, tuple(artifacts))
 
 
+def keep_aside(kept: DuckDBFile, rows: int, run_id: str = "run", artifacts: Iterable[Path] = ()) -> Generation:
+    """Build as that run, and make a preview of it."""
+    check_out(kept, run_id)
+    write(kept, rows)
+    return keep_aside_as(kept, run_id, artifacts)
+
+
+def keep_aside_as(kept: DuckDBFile, run_id: str = "run", artifacts: Iterable[Path] = ()) -> Generation:
+    """Make a preview of the working copy as that run."""
+    certificate = Certificate(run_id, *identity(kept.volume.database))
+    with alone(kept):
+        return kept.publisher.keep_aside(certificate, tuple(artifacts))
+
+
 def alone(kept: DuckDBFile | InPlace) -> AbstractContextManager[None]:
     """Be the one writer; at once, as no other is there."""
     return lock.hold(kept.volume.lock, lock.Holder("test", "here", datetime.now(UTC)), 0)

@@ -32,6 +32,8 @@ class ReportSender:
     def __init__(self) -> None:
         self._threads: list[threading.Thread] = []
         self._failures: list[Exception] = []
+        # By their kind, once Prefect has them.
+        self._sent: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         """Give the sender, which has sent nothing yet."""
@@ -63,13 +65,31 @@ class ReportSender:
             self._threads.append(background(create, "dbtpod-artifact"))
             self._threads[-1].start()
 
+    def amend(self, markdown: str) -> None:
+        """Have the report that is sent say this instead."""
+        before = tuple(self._threads)
+
+        def replace() -> None:
+            for thread in before:
+                thread.join()
+            try:
+                if "markdown" in self._sent:
+                    with no_retry_client() as client:
+                        path = {"id": self._sent["markdown"]}
+                        client.request("PATCH", "/artifacts/{id}", json={"data": markdown}, path_params=path)
+            except Exception as error:
+                self._failures.append(error)
+
+        self._threads.append(background(replace, "dbtpod-artifact"))
+        self._threads[-1].start()
+
     def _create(self, flow_run: FlowRun, flow_name: str, kind: str, suffix: str, data: Callable[[], str]) -> None:
         try:
             with no_retry_client() as client:
                 key = f"{_slug(_deployment(client, flow_run, flow_name))}-{suffix}"
                 # Not client.create_artifact(), which has an event sent too, by a worker that a slow API holds up.
                 artifact = {"type": kind, "key": key, "data": data(), "flow_run_id": str(flow_run.id)}
-                client.request("POST", "/artifacts/", json=artifact)
+                self._sent[kind] = client.request("POST", "/artifacts/", json=artifact).json()["id"]
         except Exception as error:
             self._failures.append(error)
 

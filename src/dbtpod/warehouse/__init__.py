@@ -7,9 +7,14 @@ damage           what can be wrong with it, and what helps; damaged_generations,
 lock             one writer, by the kernel
 run_lock         one process for one flow run, likewise
 working_copy     what a run builds on
-publish          from the working copy to the next generation, and the link that readers follow
+publish          from the working copy to the next generation or a preview, and the link that readers follow
+making           that way itself
+publish_preview  a preview to the next generation; previews removed
 certificate      what publishing asks for
+builds           what generations and previews have in common
 generations      what is published, and which one readers see
+previews         what was kept aside
+comparison       what differs between two of them, down to the rows
 archive          the form of an export, written and read as a stream
 export, intake   a generation on its way out, and in
 housekeeping     old runs and generations, and what crashes left

@@ -96,10 +96,10 @@ class Builds(ABC):
     def check_whole(self, chosen: Generation) -> None:
         """WarehouseUnusable where the file is not what was kept, with what helps."""
         if found := fault(chosen):
-            name = self.name(chosen.number)
+            # A preview's name is what people type.
+            name = self.name(chosen.number).replace("generation", "Generation")
             raise WarehouseUnusable(
-                f"{name[0].upper()}{name[1:]} is damaged: {chosen.database} {found}. Nothing was deleted. "
-                f"{self.way_back(chosen.number)}"
+                f"{name} is damaged: {chosen.database} {found}. Nothing was deleted. {self.way_back(chosen.number)}"
             )
 
     def next_number(self) -> int:

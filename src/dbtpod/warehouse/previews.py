@@ -25,7 +25,7 @@ class Previews(Builds):
 
     def name(self, number: int) -> str:
         """Return what it is called on the command line: "preview-3"."""
-        return f"{PREFIX}{number}"
+        return preview_name(number)
 
     def is_current(self, number: int) -> bool:
         """Say no: readers of what is published never see one."""
@@ -54,3 +54,12 @@ class Previews(Builds):
         except (OSError, ValueError, LookupError, TypeError, RecursionError):
             return 0
         return last if type(last) is int else 0
+
+
+def preview_name(number: int) -> str:
+    """Return what a preview is called.
+
+    >>> preview_name(3)
+    'preview-3'
+    """
+    return f"{PREFIX}{number}"

@@ -1,5 +1,6 @@
 """A volume without enough room: no step loses what was committed, and the error says how much is needed."""
 
+import errno
 import os
 import resource
 import signal
@@ -13,7 +14,7 @@ import pytest
 
 import warehouse
 from dbtpod.errors import ExportUnusable, VolumeFull
-from dbtpod.warehouse import durable, export, housekeeping, intake, lock
+from dbtpod.warehouse import durable, export, housekeeping, intake, lock, publish_preview
 from dbtpod.warehouse.archive import Source
 from dbtpod.warehouse.warehouse import DuckDBFile
 from dbtpod.warehouse.working_copy import WorkingCopy
@@ -76,6 +77,32 @@ def test_without_room_to_publish_the_working_copy_stays_and_readers_keep_the_old
     assert warehouse.is_own(small_volume, "run")
     filler.unlink()
     warehouse.publish_as(small_volume, "run", [manifest])
+    assert warehouse.rows(small_volume.readable) == 2
+
+
+@pytest.mark.parametrize("has_links", [True, False], ids=["a second name", "a copy"])
+def test_without_room_to_publish_a_preview_it_stays_and_readers_keep_the_old_build(
+    small_volume: DuckDBFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_links: bool
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    manifest = tmp_path / "manifest.json"
+    manifest.write_bytes(bytes(150_000 if has_links else 10))
+    warehouse.build(small_volume, 1)
+    preview = warehouse.keep_aside(small_volume, 2, "run", [manifest])
+    filler = fill(small_volume, leave=100_000)
+    if not has_links:
+        monkeypatch.setattr(os, "link", refuse)
+
+    with pytest.raises(VolumeFull, match=r"publishing of preview-1 needs more|a copy of .* needs 0\.\d MB"):
+        publish_preview.publish(small_volume.publisher, 1)
+
+    assert warehouse.rows(small_volume.readable) == 1
+    assert small_volume.previews.all() == [preview]
+    assert not list(small_volume.volume.root.rglob(".*.tmp"))
+    filler.unlink()
+    publish_preview.publish(small_volume.publisher, 1)
     assert warehouse.rows(small_volume.readable) == 2
 
 
