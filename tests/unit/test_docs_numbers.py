@@ -11,6 +11,7 @@ from dbtpod.pod import contact
 from dbtpod.registration import deployments, heartbeat
 from dbtpod.run import LOCK_SECONDS
 from dbtpod.warehouse import housekeeping
+from dbtpod.warehouse.publish import READER_SECONDS
 from dbtpod.watchdog import cancels, claims, missed, starting
 from pages import ROOT
 from rendering import CHART
@@ -48,6 +49,8 @@ def sentences() -> Iterator[tuple[str, str]]:
     yield "docs/performance.md", f"takes a scheduled run {early} seconds early"
     yield "docs/performance.md", {1: "asks for work every second"}[VALUES["worker"]["queryInterval"]]
     yield "docs/warehouse.md", f"{housekeeping.KEEP_DAYS} days, at most {housekeeping.KEEP_RUNS};"
+    yield "docs/warehouse.md", f"{housekeeping.KEEP_DAYS} days, at most {housekeeping.KEEP_PREVIEWS};"
+    yield "docs/warehouse.md", f"less than {({60: 'a minute'})[READER_SECONDS]} old"
     yield "docs/warehouse.md", f"waits {patience[LOCK_SECONDS]} at most"
     yield from (
         ("docs/failures.md", text)

@@ -32,6 +32,15 @@ def history(kept: DuckDBFile) -> None:
         warehouse.publish_as(kept, run)
 
 
+def preview(kept: DuckDBFile) -> None:
+    """A build on top of them that has ten orders more, and is kept aside."""
+    history(kept)
+    warehouse.check_out(kept, "e07f-run")
+    with duckdb.connect(kept.volume.database) as connection:
+        connection.execute("insert into fct_orders select range as id from range(10)")
+    warehouse.keep_aside_as(kept, "e07f-run")
+
+
 def lost_link(kept: DuckDBFile) -> None:
     history(kept)
     kept.volume.current.unlink()
@@ -40,6 +49,7 @@ def lost_link(kept: DuckDBFile) -> None:
 # What each session begins with, by the heading that it stands under.
 BEGINNINGS: dict[str, Callable[[DuckDBFile], None]] = {
     "Generations": history,
+    "Previews": preview,
     "Damage: check and repair": lost_link,
 }
 
