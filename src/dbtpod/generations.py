@@ -53,7 +53,10 @@ def show() -> Found:
         pointer = kept.generations.pointer()
         lines, damaged = _list(kept.generations, "  number", "published", pointer.number)
         damaged += [f"{kept.volume.current} {pointer.problem}."] if pointer.problem else []
-        previews, more = _list(kept.previews, "  preview", "kept aside")
+        try:
+            previews, more = _list(kept.previews, "  preview", "kept aside")
+        except WarehouseUnusable as error:
+            previews, more = [], [str(error)]
     notes = [*damaged, *more]
     notes += [f"To see all that is wrong: {durable.CHECK}"] if notes else []
     nothing = [] if lines or damaged else ["Nothing is published."]
@@ -132,10 +135,10 @@ def check() -> Found:
     """List each damage on the volume with what repairs it, and what was set aside."""
     with _warehouse("generations check") as kept:
         damaged = health.check(kept.publisher, by_rename=kept.publishes)
+        if damaged:
+            return damaged, [f"Damaged: {len(damaged)}. To repair what can be: {durable.REPAIR}"]
         volume, number = kept.volume, len(kept.publisher.generations.all())
         previews = len(kept.publisher.previews.all())
-    if damaged:
-        return damaged, [f"Damaged: {len(damaged)}. To repair what can be: {durable.REPAIR}"]
     aside = sorted(volume.aside.iterdir()) if volume.aside.is_dir() else []
     more = f", {previews} previews" if previews else ""
     notes = [f"Set aside, remove it when you do not need it: {path}" for path in aside]

@@ -179,6 +179,7 @@ OWNERS = [
 KINDS = [
     Case("work is a file", lambda kept: becomes_a_file(kept.volume.work), "work", heals=False),
     Case("the lock is a folder", lambda kept: becomes_a_folder(kept.volume.lock), "writer.lock", heals=False),
+    Case("previews is a file", lambda kept: becomes_a_file(kept.volume.previews), "previews", heals=False),
     Case("runs is a file", lambda kept: becomes_a_file(kept.volume.runs), "runs", heals=False),
     Case(
         "the working copy is a folder",
