@@ -57,23 +57,31 @@ def run_dbt(
     if not given or not all(given):
         raise SettingsError('run_dbt() needs a dbt command, such as run_dbt("build").')
     only_reads = all(arguments.parse(words).verb in arguments.READING for words in given)
-    with (reading if only_reads else writing)(Retries(retries, retry_delay_seconds)) as dbt:
+    again = Retries(retries, retry_delay_seconds)
+    with reading(again) if only_reads else writing(again, given, continues) as dbt:
         for words in given:
             dbt(*words)
     return dbt.state
 
 
 @contextmanager
-def writing(retries: Retries = NO_RETRIES) -> Iterator[Dbt]:
+def writing(
+    retries: Retries = NO_RETRIES, commands: Sequence[Sequence[str]] = (), continues: str | None = None
+) -> Iterator[Dbt]:
     """Yield a dbt that writes: alone, on a copy of the last published build, published if the block ends well."""
     given, run_id = _settings(), _flow_run_id()
     kept, project, log = warehouse.of(given), warehouse.project(given), get_run_logger()
     with ReportSender() as sender, NodeRuns() as nodes, kept.write(Run(run_id, _holder()), LOCK_SECONDS, log) as file:
         mark.amend(kept.builds)
-        run_dir = resume.begin(file, project, run_id, flow_run.run_count, log)
+        run_dir = resume.begin(file, project, run_id, log, continues)
+        if commands:
+            resume.note_commands(run_dir, commands)
         dbt = Dbt(project, run_dir, file, retries, nodes)
-        with _reported(dbt, sender):
-            yield dbt
+        try:
+            with _reported(dbt, sender):
+                yield dbt
+        finally:
+            resume.ended(run_dir)
         # The server takes the report meanwhile.
         if file.publishes:
             _publish(file, dbt, run_id)

@@ -72,13 +72,13 @@ def preload() -> None:
 class Pod:
     """One pod of a run: it begins, or resumes, where the volume says."""
 
-    def __init__(self, project: Project, run_id: str = "run", starts: int = 1) -> None:
+    def __init__(self, project: Project, run_id: str = "run", continues: str | None = None) -> None:
         preload()
         self.project = project
         self.run_id = run_id
         self.kept = warehouse.new(Volume(project.writes).root)
         self.copy = WorkingCopy(self.kept.publisher, run_id, LOG)
-        self.run_dir = resume.begin(self.copy, project, run_id, starts, LOG)
+        self.run_dir = resume.begin(self.copy, project, run_id, LOG, continues)
         self.done: list[complete.Command] = []
         self.reports: list[RunReport] = []
         self.last = self.run_dir
@@ -110,11 +110,9 @@ class Pod:
             return self.copy.publish(certificate, []) if certificate else None
 
 
-def run(
-    project: Project, args: Sequence[str], starts: int = 1, watcher: Watcher | None = None, retries: int = 0
-) -> None:
+def run(project: Project, args: Sequence[str], watcher: Watcher | None = None, retries: int = 0) -> None:
     """Run one command and publish it."""
-    pod = Pod(project, starts=starts)
+    pod = Pod(project)
     pod.command(*args, watcher=watcher, retries=retries)
     pod.publish()
 
