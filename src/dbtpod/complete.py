@@ -88,6 +88,8 @@ def relations(
     built: dict[str, tuple[str, str, str]] = {}
     for attempt in history.counted:
         built |= record.built(attempt)
+    if history.change:
+        built = {node_id: relation for node_id, relation in built.items() if node_id in history.change.plan}
     if not built or not path.exists():
         return
     catalog, there = database.names(path)

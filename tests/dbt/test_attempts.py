@@ -8,23 +8,12 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from attempting import Pod, Stopped, Watcher, kill_dbt, project, relations, run
+from attempting import LONG, Pod, Stopped, Watcher, kill_dbt, project, relations, run, stop_at
 from dbtpod.dbt import effective_profile
 from dbtpod.dbt.events import Event, NodeStarted
 from dbtpod.dbt.project import Project
 from dbtpod.errors import BuildIncomplete, DbtFailed
 from dbtpod.warehouse.volume import Volume
-
-# More than a second: a node with it does not end between its start and the stop.
-LONG = "(select sum(range) from range(500_000_000)) > 0"
-
-
-def stop_at(node: str, kind: type[Event] = NodeStarted) -> Watcher:  # type: ignore[valid-type]
-    def act(event: Event) -> None:
-        if isinstance(event, kind) and event.node_id.split(".")[2] == node:
-            raise Stopped
-
-    return Watcher(act)
 
 
 def stopped_then_resumed(shop: Project, *args: str, at: str = "b_slow") -> Pod:

@@ -14,7 +14,7 @@ import warehouse
 from dbtpod import attempts, complete, resume
 from dbtpod.attempts import Attempts
 from dbtpod.dbt import effective_profile, process
-from dbtpod.dbt.events import Event
+from dbtpod.dbt.events import Event, NodeFinished, NodeStarted
 from dbtpod.dbt.project import Project
 from dbtpod.dbt.results import RunReport
 from dbtpod.errors import DbtPodError
@@ -24,6 +24,8 @@ from dbtpod.warehouse.volume import Volume
 from dbtpod.warehouse.working_copy import WorkingCopy
 
 LOG = logging.getLogger("attempting")
+# More than a second: a node with it does not end between its start and the stop.
+LONG = "(select sum(range) from range(500_000_000)) > 0"
 
 
 class Stopped(BaseException):
@@ -45,6 +47,16 @@ class Watcher:
 
     def reconcile(self, report: RunReport) -> None:
         """Show nothing."""
+
+
+def stop_at(node: str, kind: type[NodeStarted | NodeFinished] = NodeStarted) -> Watcher:
+    """Stop the run where dbt says that of this node."""
+
+    def act(event: Event) -> None:
+        if isinstance(event, kind) and event.node_id.split(".")[2] == node:
+            raise Stopped
+
+    return Watcher(act)
 
 
 def project(folder: Path, files: dict[str, str]) -> Project:
