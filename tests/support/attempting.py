@@ -49,11 +49,11 @@ class Watcher:
         """Show nothing."""
 
 
-def stop_at(node: str, kind: type[NodeStarted | NodeFinished] = NodeStarted) -> Watcher:
+def stop_at(node: str, kind: type[NodeStarted] | type[NodeFinished] = NodeStarted) -> Watcher:
     """Stop the run where dbt says that of this node."""
 
     def act(event: Event) -> None:
-        if isinstance(event, kind) and event.node_id.split(".")[2] == node:
+        if isinstance(event, NodeStarted | NodeFinished) and isinstance(event, kind) and event.name == node:
             raise Stopped
 
     return Watcher(act)
