@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import image, laptop, large, nodes, scale, starts, warehouse
+from bench import fixing, image, laptop, large, nodes, scale, starts, warehouse
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
 HEAD = """# Results
@@ -53,6 +53,12 @@ SECTIONS = {
         "The time of the flow's dbt command, with its task runs, log lines and progress in Prefect, beside a plain\n"
         "`dbt build` of the same project. The whole flow process has Prefect's own start and end in it.",
         nodes.cost,
+    ),
+    "fixing": Section(
+        "Continuing after a fix",
+        "A build of 200 models fails at the 150th, which is then mended: a run that continues it, beside a run that\n"
+        "builds the same nodes alone on what is published. Whole flow processes, without a cluster.",
+        fixing.table,
     ),
     "laptop": Section(
         "A build on a laptop",

@@ -35,19 +35,19 @@ Flow = Mapping[str, float]
 def cost(rounds: int = ROUNDS) -> Iterator[str]:
     """Measure projects of each size; yield the lines of a markdown table as they come."""
     yield HEADER
-    with tempfile.TemporaryDirectory() as folder, _server(Path(folder) / "server") as server:
+    with tempfile.TemporaryDirectory() as folder, started(Path(folder) / "server") as server:
         for size in SIZES:
             yield _size(Path(folder) / str(size), size, server, rounds)
 
 
 def trouble(rounds: int = ROUNDS) -> Iterator[str]:
     """Measure the same with a server that answers late, and with one that dies; yield a table's lines."""
-    with tempfile.TemporaryDirectory() as folder, _server(Path(folder) / "server") as server:
+    with tempfile.TemporaryDirectory() as folder, started(Path(folder) / "server") as server:
         yield from _troubled(Path(folder), server, rounds)
 
 
 def _size(folder: Path, models: int, server: Server, rounds: int) -> str:
-    bench = _Bench(folder, models)
+    bench = Bench(folder, models)
     bare, flows, whole = [], [], []
     for _ in range(rounds):
         bare.append(bench.bare())
@@ -74,7 +74,7 @@ def _row(models: int, bare: Sequence[Cost], flows: Sequence[Flow], whole: Sequen
 
 
 def _troubled(folder: Path, server: Server, rounds: int) -> Iterator[str]:
-    bench = _Bench(folder, TROUBLED_SIZE)
+    bench = Bench(folder, TROUBLED_SIZE)
     slow = ApiGate(server.port)
     costs: dict[str, list[Flow]] = {"healthy": [], "answers after 5 s": [], "killed when dbt starts": []}
 
@@ -85,7 +85,7 @@ def _troubled(folder: Path, server: Server, rounds: int) -> Iterator[str]:
         slow.delay = 0.0
         costs["healthy"].append(bench.flow(server.url)[0])
         costs["answers after 5 s"].append(bench.flow(slow.url, late)[0])
-        with _server(folder / f"server-{number}") as dying:
+        with started(folder / f"server-{number}") as dying:
             kill = dying.process.kill
             costs["killed when dbt starts"].append(bench.flow(dying.url, kill, survives=False)[0])
     slow.close()
@@ -102,36 +102,37 @@ def _walls(flows: Sequence[Flow]) -> list[float]:
 
 
 @contextmanager
-def _server(home: Path) -> Iterator[Server]:
+def started(home: Path) -> Iterator[Server]:
+    """Yield a Prefect server with its files in a new folder."""
     home.mkdir(parents=True, exist_ok=True)
     with running(home) as server:
         yield server
 
 
-class _Bench:
+class Bench:
     """One generated project, with a volume for the bare dbt and one for the flow."""
 
     def __init__(self, folder: Path, models: int) -> None:
         project.write(folder / "project", models)
-        self._folder = folder
-        self._bare, self._flow = (self._environment(folder / name) for name in ("bare", "flow"))
-        bake.bake(self._flow, print)
+        self.folder = folder
+        self._bare, self.environment = (self._environment(folder / name) for name in ("bare", "flow"))
+        bake.bake(self.environment, print)
         self.bare()  # dbt keeps its parse state in its target folder
 
     def _environment(self, volume: Path) -> dict[str, str]:
         (volume / "work").mkdir(parents=True)
         return dict(os.environ) | {
             "DUCKDB_PATH": str(volume / "work" / "warehouse.duckdb"),
-            "DBT_PROJECT_DIR": str(self._folder / "project"),
+            "DBT_PROJECT_DIR": str(self.folder / "project"),
             "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         }
 
     def bare(self) -> Cost:
         """Run `dbt build` as it comes, from its kept parse state as the flow does."""
-        target = str(self._folder / "bare" / "target")
-        profiles = str(self._folder / "project" / MADE / WRITER)
+        target = str(self.folder / "bare" / "target")
+        profiles = str(self.folder / "project" / MADE / WRITER)
         environment = self._bare | {"DBT_TARGET_PATH": target, "DBT_LOG_PATH": target, "DBT_PROFILES_DIR": profiles}
-        return measure.command([process.executable(), "build"], environment, self._folder / "bare.log")
+        return measure.command([process.executable(), "build"], environment, self.folder / "bare.log")
 
     def flow(
         self, api: str, when_dbt_starts: Callable[[], None] | None = None, survives: bool = True
@@ -140,16 +141,20 @@ class _Bench:
 
         A flow that does not survive its API fails when it reports its end, once.
         """
-        log = self._folder / "flow.log"
+        log = self.folder / "flow.log"
         log.write_bytes(b"")
         if when_dbt_starts:
             threading.Thread(target=_once, args=(log, "Running with dbt", when_dbt_starts), daemon=True).start()
-        environment = self._flow | {"PREFECT_API_URL": api, "PREFECT_HOME": str(self._folder / "home")}
-        environment |= {} if survives else {"PREFECT_CLIENT_MAX_RETRIES": "0"}
-        cost = measure.command([sys.executable, "-m", "bench.one_flow"], environment, log, check=survives)
-        shutil.rmtree(self._folder / "flow" / "runs")
+        cost = self.process(api, ["build"], {} if survives else {"PREFECT_CLIENT_MAX_RETRIES": "0"}, check=survives)
+        shutil.rmtree(self.folder / "flow" / "runs")
         [costs] = [line for line in log.read_text().splitlines() if line.startswith('{"wall"')]
         return json.loads(costs), cost
+
+    def process(self, api: str, words: Sequence[str], more: Mapping[str, str], check: bool = True) -> Cost:
+        """Run a flow of one dbt command in a process of its own; its output is in flow.log."""
+        environment = self.environment | {"PREFECT_API_URL": api, "PREFECT_HOME": str(self.folder / "home"), **more}
+        command = [sys.executable, "-m", "bench.one_flow", *words]
+        return measure.command(command, environment, self.folder / "flow.log", check)
 
 
 def _once(log: Path, text: str, act: Callable[[], None], seconds: float = 120) -> None:

@@ -1,7 +1,12 @@
-"""One flow run of `dbt build`, and what it took, as the last line of its output; started by bench.nodes."""
+"""One flow run of a dbt command, and what it took, as the last line of its output; started by bench.nodes.
+
+`python -m bench.one_flow COMMAND`, and with CONTINUES the flow run that it continues.
+"""
 
 import json
+import os
 import resource
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -32,11 +37,11 @@ def _cpu() -> float:
 
 @flow(name="dbt-build")
 def dbt_build() -> State[Any]:
-    """Build, with the time and the CPU that the dbt command took beside it, and the time of all that the flow does."""
+    """Run it, with the time and the CPU that the dbt command took beside it, and the time of all that the flow does."""
     before, entered = dict(_counts), time.perf_counter()
-    with writing() as dbt:
+    with writing(continues=os.environ.get("CONTINUES")) as dbt:
         cpu, started = _cpu(), time.perf_counter()
-        dbt("build")
+        dbt(*(sys.argv[1:] or ["build"]))
         cost.update(wall=time.perf_counter() - started, cpu=_cpu() - cpu)
     cost.update({what: count - before[what] for what, count in _counts.items()}, flow=time.perf_counter() - entered)
     return dbt.state

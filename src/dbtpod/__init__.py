@@ -15,7 +15,8 @@ what a flow calls
     plan             the nodes that it is to run, all of them
     outcome          how an attempt ended: the error that says what failed, and why
     complete         the one place that says that a run is complete
-    resume           the beginning of a run, or its resuming after a pod that died
+    resume           the beginning of a run, or its resuming after a pod that died or a run that failed
+    continuing       what of it is good still where the project is another than before
     flows            `commands`, the ready flow: a deployment gives it dbt commands, and needs no Python
     settings, errors what a user sets; what can go wrong, and whether trying again can help
     environment      the only reader of the environment

@@ -9,7 +9,7 @@ import json
 import logging
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -69,26 +69,29 @@ class Attempts:
         self._untouched = file is not None and file.is_untouched
         self._before = file and file.look()
         self._is_certain = False
-        # The oldest first.
-        self._found = record.attempts(folder)
+        self._found = record.history(folder)
         # What the attempt that was run last did.
         self.latest: RunReport | None = None
 
     @property
     def reports(self) -> list[RunReport]:
-        """What is known of each attempt, the oldest first."""
-        return [attempt.report for attempt in self._found if attempt.report]
+        """What is known of each attempt, the oldest first; without nodes that the command has no more."""
+        found = [attempt.report for attempt in self._found.attempts if attempt.report]
+        change = self._found.change
+        return [_only(report, change.plan) for report in found] if change else found
 
     @property
     def target_dir(self) -> Path:
         """Where the newest attempt has dbt's artifacts."""
-        return self._found[-1].target_dir if self._found else self._folder
+        return self._found.attempts[-1].target_dir if self._found.attempts else self._folder
 
     @property
     def has_ended_well(self) -> bool:
-        """Whether the last attempt of this very command did."""
-        last = self._found[-1] if self._found else None
-        return last is not None and last.exit_code == 0 and last.args == self._args
+        """Whether the last attempt of this very command did, and nothing that it built is void since."""
+        last = self._found.attempts[-1] if self._found.attempts else None
+        change = self._found.change
+        is_void = change is not None and change.after == len(self._found.attempts) and bool(self._left(change.plan))
+        return last is not None and last.exit_code == 0 and last.args == self._args and not is_void
 
     def check_connection(self) -> None:
         """SettingsError where dbt would write to another file than the run's own, or read another one."""
@@ -115,8 +118,8 @@ class Attempts:
     def run(self, watcher: Watcher, log: Log) -> None:
         """Run the next attempt to its end; DbtPodError says what failed, and why."""
         self._log = log
-        before = self._found
-        step = self._next(before)
+        before = self._found.attempts
+        step = self._next()
         if before:
             self._log.info("%s", self._text(step, before))
         from_published = not step.remaining and self._back_to_start(before)
@@ -132,7 +135,7 @@ class Attempts:
                 recorder.end(code)
             kept_state.keep(self._project, self._args, target_dir)
         finally:
-            self._found = [*before, record.read(target_dir)]
+            self._found = record.history(self._folder)
             parse_state.take_away(target_dir)
         outcome.raise_for(self._args, code, errors, self.latest or RunReport("", (), 0.0), target_dir)
 
@@ -149,10 +152,10 @@ class Attempts:
             (self._folder / _DONE).touch()
         return done
 
-    def _next(self, before: Sequence[Attempt]) -> Step:
-        if not before:
+    def _next(self) -> Step:
+        counted, change = self._found.counted, self._found.change
+        if not counted:
             return Step(None, "")
-        counted = record.since_whole(before)
         if any(attempt.args is None for attempt in counted):
             return Step(None, "the record of an attempt cannot be read")
         if any(attempt.args != self._args for attempt in counted):
@@ -164,16 +167,19 @@ class Attempts:
             if unsure:
                 reason = f"it was stopped in {', '.join(unsure)}, whose rows may be there already"
                 return Step(None, reason, is_safe=False)
-            planned = plan.of(self._project, counted[0])
+            planned = change.plan if change else plan.of(self._project, counted[0])
         except plan.PlanUnknown as error:
             return Step(None, str(error))
-        ended = record.settled(counted)
-        remaining = frozenset(node_id for node_id in planned if ended.get(node_id) not in GOOD)
+        remaining = self._left(planned)
         if not remaining:
             return Step(None, "all its nodes ended well, but not its hooks")
         if remaining == planned:
             return Step(None, "none of its nodes had ended well")
         return Step(remaining, "")
+
+    def _left(self, planned: frozenset[str]) -> frozenset[str]:
+        ended = self._found.settled()
+        return frozenset(node_id for node_id in planned if ended.get(node_id) not in GOOD)
 
     def _text(self, step: Step, before: Sequence[Attempt]) -> str:
         if step.remaining is None:
@@ -190,7 +196,7 @@ class Attempts:
             return False
         if not before:
             return self._folder.name.startswith("1-") and self._file.is_as_published
-        counted = record.since_whole(before)
+        counted = self._found.counted
         # In this pod nothing but dbt wrote since the first attempt; in a new one, nothing did until now.
         may_return = self._file.publishes and self._untouched and counted[0].is_from_published
         is_writing = arguments.parse(self._args).verb in complete.WRITING
@@ -255,6 +261,11 @@ def merged(reports: Sequence[RunReport]) -> RunReport:
     for report in reports:
         found = results.merge(found, report)
     return found or RunReport("", (), 0.0)
+
+
+def _only(report: RunReport, plan: frozenset[str]) -> RunReport:
+    nodes = tuple(node for node in report.nodes if node.node_id in plan or record.is_hook(node.node_id))
+    return replace(report, nodes=nodes)
 
 
 def _remaining(node_id: str) -> dict[str, Any]:

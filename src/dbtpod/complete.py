@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from dbtpod import plan
 from dbtpod.dbt import arguments, record
 from dbtpod.dbt.project import Project
-from dbtpod.dbt.record import GOOD, Attempt
+from dbtpod.dbt.record import GOOD, History
 from dbtpod.dbt.results import RunReport
 from dbtpod.errors import BuildIncomplete
 from dbtpod.warehouse import database
@@ -50,20 +50,20 @@ class Command:
         return True
 
 
-def command(project: Project, args: Sequence[str], attempts: Sequence[Attempt], is_file_as_published: bool) -> Command:
+def command(project: Project, args: Sequence[str], history: History, is_file_as_published: bool) -> Command:
     """Return the command as done; BuildIncomplete says what its attempts, the last of which ended well, left out."""
     text = arguments.text(args)
     if arguments.parse(args).verb not in arguments.KINDS:
         return Command(tuple(args), None, is_file_as_published)
-    counted = record.since_whole(attempts)
+    counted = history.counted
     try:
-        planned = plan.of(project, counted[0])
+        planned = history.change.plan if history.change else plan.of(project, counted[0])
     except plan.PlanUnknown as error:
         raise BuildIncomplete(
             f"{text} ended with success, but which nodes it was to run is not known: {error}. dbt's artifacts: "
             f"{counted[-1].target_dir}"
         ) from error
-    ended = record.settled(counted)
+    ended = history.settled()
     missing = sorted(node_id for node_id in planned if ended.get(node_id, "never reached") not in GOOD)
     hooks = record.statuses(counted[-1].report)
     missing += sorted(name for name, status in hooks.items() if record.is_hook(name) and status not in GOOD)
@@ -76,7 +76,7 @@ def command(project: Project, args: Sequence[str], attempts: Sequence[Attempt], 
 
 
 def relations(
-    file: BuiltFile, args: Sequence[str], attempts: Sequence[Attempt], is_certain: bool, is_written: bool, log: Log
+    file: BuiltFile, args: Sequence[str], history: History, is_certain: bool, is_written: bool, log: Log
 ) -> None:
     """Look for what the attempts built in the working copy; BuildIncomplete names what is not there.
 
@@ -86,8 +86,10 @@ def relations(
     """
     path = file.path
     built: dict[str, tuple[str, str, str]] = {}
-    for attempt in record.since_whole(attempts):
+    for attempt in history.counted:
         built |= record.built(attempt)
+    if history.change:
+        built = {node_id: relation for node_id, relation in built.items() if node_id in history.change.plan}
     if not built or not path.exists():
         return
     catalog, there = database.names(path)
@@ -101,7 +103,7 @@ def relations(
     if not missing:
         return
     text = f"{path} has no relation of {_named(missing, {})}, which {arguments.text(args)} built"
-    hooks = any(record.is_hook(node_id) for node_id in record.statuses(attempts[-1].report))
+    hooks = any(record.is_hook(node_id) for node_id in record.statuses(history.attempts[-1].report))
     if hooks and len(missing) < len(ours):
         log.warning("%s; an on-run-end may have dropped it.", text)
         return

@@ -6,11 +6,12 @@ that is known of the attempt agrees with it. What cannot be known is PlanUnknown
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dbtpod.dbt import arguments, process
+from dbtpod.dbt import arguments, listing, process
 from dbtpod.dbt.project import Project
 from dbtpod.dbt.record import Attempt, is_hook
 from dbtpod.dbt.repeatable import is_repeatable
@@ -32,14 +33,30 @@ class _Node:
 
 def of(project: Project, whole: Attempt) -> frozenset[str]:
     """Return the plan of an attempt that ran a command from its beginning; raises PlanUnknown."""
-    file = whole.target_dir / _FILE
-    known = _written(file)
+    known = by_results(whole)
     if known is None:
-        known = _by_results(whole)
-        if known is None:
-            known = _by_listing(project, whole)
-        durable.write_json(file, {"nodes": sorted(known)})
+        known = _by_listing(project, whole)
+        _write(whole, known)
     return known
+
+
+def by_results(whole: Attempt) -> frozenset[str] | None:
+    """Return the plan as that attempt itself left it; None where it was stopped before."""
+    known = _written(whole.target_dir / _FILE)
+    if known is None and (known := _by_results(whole)) is not None:
+        _write(whole, known)
+    return known
+
+
+def listed(project: Project, args: Sequence[str], folder: Path) -> frozenset[str]:
+    """Return the nodes of a command in the project as it is now, by `dbt ls` alone, which leaves its manifest there.
+
+    Raises PlanUnknown, also with dbt's words where it cannot parse the project.
+    """
+    found = frozenset(_listed(project, args, folder))
+    nodes = _manifest(folder)
+    counted = frozenset(node_id for node_id in found if node_id in nodes and nodes[node_id].is_counted)
+    return _without_idle(args, counted, nodes, found)
 
 
 def uncertain(attempt: Attempt) -> list[str]:
@@ -65,42 +82,37 @@ def _by_listing(project: Project, whole: Attempt) -> frozenset[str]:
     if whole.total is None or whole.args is None:
         raise PlanUnknown("no node of it had begun")
     nodes = _manifest(whole.target_dir)
-    listed = frozenset(_listed(project, whole))
-    if strange := sorted(listed - nodes.keys()):
+    folder = whole.target_dir / "ls"
+    folder.mkdir(exist_ok=True)
+    found = frozenset(_listed(project, whole.args, folder))
+    if strange := sorted(found - nodes.keys()):
         raise PlanUnknown(f"`dbt ls` names nodes that the attempt did not know: {_some(strange)}")
-    counted = frozenset(node_id for node_id in listed if nodes[node_id].is_counted)
+    counted = frozenset(node_id for node_id in found if nodes[node_id].is_counted)
     if len(counted) != whole.total:
         raise PlanUnknown(f"dbt was to run {whole.total} nodes, and `dbt ls` names {len(counted)}")
     if strange := sorted(whole.seen - counted):
         raise PlanUnknown(f"`dbt ls` does not name nodes that had begun: {_some(strange)}")
-    # dbt counts a unit test whose model is not selected, and does not run it in a build.
-    verb = arguments.parse(whole.args).verb
-    return frozenset(n for n in counted if verb != "build" or nodes[n].model is None or nodes[n].model in listed)
+    return _without_idle(whole.args, counted, nodes, found)
 
 
-def _listed(project: Project, whole: Attempt) -> list[str]:
-    folder = whole.target_dir / "ls"
-    folder.mkdir(exist_ok=True)
+def _without_idle(
+    args: Sequence[str], counted: frozenset[str], nodes: Mapping[str, _Node], found: frozenset[str]
+) -> frozenset[str]:
+    """Leave out the unit tests whose model is not selected: dbt counts them, and does not run them in a build."""
+    verb = arguments.parse(args).verb
+    return frozenset(n for n in counted if verb != "build" or nodes[n].model is None or nodes[n].model in found)
+
+
+def _listed(project: Project, args: Sequence[str], folder: Path) -> list[str]:
     environment = process.environment(project, folder)
     types = arguments.variable(environment, "RESOURCE_TYPES") or ""
-    with process.start(arguments.listing(whole.args or (), types.split()), project, folder) as dbt:
-        lines = list(dbt.lines())
-        code = dbt.wait()
-    if code:
-        raise PlanUnknown(f"`dbt ls` ended with exit code {code}: {' '.join(lines)[-300:]}")
-    # dbt prints warnings among them.
-    found = [_unique_id(line) for line in lines if line.startswith("{")]
-    if None in found or not found:
-        raise PlanUnknown(f"`dbt ls` names no nodes that can be read: {' '.join(lines)[-300:]}")
-    return [node_id for node_id in found if node_id]
-
-
-def _unique_id(line: str) -> str | None:
     try:
-        found = json.loads(line)["unique_id"]
-    except (ValueError, KeyError, TypeError):
-        return None
-    return found if isinstance(found, str) else None
+        found = listing.ids(arguments.listing(args, types.split()), project, folder)
+    except listing.NotListed as error:
+        raise PlanUnknown(str(error)) from error
+    if not found:
+        raise PlanUnknown("`dbt ls` names no nodes")
+    return found
 
 
 def _manifest(target_dir: Path) -> dict[str, _Node]:
@@ -119,6 +131,10 @@ def _node(node_id: str, node: Any) -> _Node:
     parents = (node.get("depends_on") or {}).get("nodes") or [None]
     model = parents[0] if node_id.startswith("unit_test.") else None
     return _Node(not ephemeral and not empty, is_repeatable(node.get("config") or {}), model)
+
+
+def _write(whole: Attempt, known: frozenset[str]) -> None:
+    durable.write_json(whole.target_dir / _FILE, {"nodes": sorted(known)})
 
 
 def _written(file: Path) -> frozenset[str] | None:

@@ -46,7 +46,8 @@ def run_dbt(
     generate`) see the published warehouse; if one of them builds, all run on a copy of it, alone, and the copy is
     published when all of them ended well. `retries` count for each command, after a lock or a connection error only.
     With `result="keep aside"` the copy becomes a preview, which readers do not see, and which a person compares and
-    publishes; with "discard" nothing is kept of it.
+    publishes; with "discard" nothing is kept of it. `continues` is the id of a flow run that failed: what it had built
+    stays, where that is still good.
 
     The state is Completed, with the counts of all nodes as its message. Raises SettingsError, WarehouseBusy,
     WarehouseUnusable, VolumeFull or RunGivenUp where dbt cannot start; DbtFailed, DbtUnusable, DbtKilled or
@@ -59,17 +60,23 @@ def run_dbt(
     end, tries = Ending(result), Retries(retries, retry_delay_seconds)
     if only_reads:
         end.check_reading()
-    with reading(tries) if only_reads else writing(tries, end) as dbt:
+    with reading(tries) if only_reads else writing(tries, end, given, continues) as dbt:
         for words in given:
             dbt(*words)
     return end.state(dbt.state)
 
 
 @contextmanager
-def writing(retries: Retries = NO_RETRIES, end: Ending | None = None) -> Iterator[Dbt]:
+def writing(
+    retries: Retries = NO_RETRIES,
+    end: Ending | None = None,
+    commands: Sequence[Sequence[str]] = (),
+    continues: str | None = None,
+) -> Iterator[Dbt]:
     """Yield a dbt that writes: alone, on a copy of the last published build, published if the block ends well.
 
-    Or kept aside or discarded, as `end` says.
+    Or kept aside or discarded, as `end` says. `commands` are what the block is to run, for a run that continues this
+    one; `continues` is the flow run whose working copy it goes on with, if that is still good.
     """
     end = end or Ending()
     given, run_id = _settings(), _flow_run_id()
@@ -82,10 +89,15 @@ def writing(retries: Retries = NO_RETRIES, end: Ending | None = None) -> Iterato
         kept.write(Run(run_id, _holder()), LOCK_SECONDS, log) as file,
     ):
         mark.amend(kept.builds)
-        run_dir = resume.begin(file, project, run_id, flow_run.run_count, log)
+        run_dir = resume.begin(file, project, run_id, log, continues)
+        if commands:
+            resume.note_commands(run_dir, commands)
         dbt = Dbt(project, run_dir, file, retries, nodes)
-        with _reported(dbt, sender):
-            yield dbt
+        try:
+            with _reported(dbt, sender):
+                yield dbt
+        finally:
+            resume.ended(run_dir)
         # The server takes the report meanwhile.
         if preview := end.apply(file, dbt, run_id):
             unlocked.callback(ending.compare, preview, kept, given.memory_limit, dbt, sender)

@@ -41,7 +41,7 @@ def missing() -> str:
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A fresh cluster with both images on its node; one that was kept is taken as it is."""
+    """A fresh cluster with the images on its node; one that was kept is taken as it is."""
     if reason := missing():
         if os.environ.get("CI") == "true":
             pytest.fail(f"the cluster tests cannot run: {reason}")
@@ -52,7 +52,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         start(one)
         built.result()
     # Together, so that the layers they share are copied once.
-    one.load(IMAGE, images.TEST_IMAGE)
+    one.load(IMAGE, images.TEST_IMAGE, images.MENDED_IMAGE)
     yield one
     if not KEEP:
         command("kind", "delete", "cluster", "--name", NAME, "--kubeconfig", str(one.kubeconfig))

@@ -67,7 +67,7 @@ def test_rows_that_were_perhaps_appended_before_a_kill_are_there_once(
     killed_between_commit_and_word(shop)
 
     with caplog.at_level(logging.INFO):
-        second = Pod(shop, "second", starts=2)
+        second = Pod(shop, "second")
         second.command("build")
 
     assert "it was stopped in model.shop.a_log, whose rows may be there already" in caplog.text
@@ -79,7 +79,7 @@ def test_rows_that_were_perhaps_appended_by_a_second_command_are_not_published(t
     shop = project(tmp_path, APPENDS | {"seeds/s.csv": "id\n1\n"})
     run(shop, ["build"])
     killed_between_commit_and_word(shop, "seed")
-    second = Pod(shop, "second", starts=2)
+    second = Pod(shop, "second")
     second.command("seed")
 
     with pytest.raises(BuildIncomplete, match=r"stopped in model\.shop\.a_log, whose rows may be there already"):

@@ -8,29 +8,18 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from attempting import Pod, Stopped, Watcher, kill_dbt, project, relations, run
+from attempting import LONG, Pod, Stopped, Watcher, kill_dbt, project, relations, run, stop_at
 from dbtpod.dbt import effective_profile
 from dbtpod.dbt.events import Event, NodeStarted
 from dbtpod.dbt.project import Project
 from dbtpod.errors import BuildIncomplete, DbtFailed
 from dbtpod.warehouse.volume import Volume
 
-# More than a second: a node with it does not end between its start and the stop.
-LONG = "(select sum(range) from range(500_000_000)) > 0"
-
-
-def stop_at(node: str, kind: type[Event] = NodeStarted) -> Watcher:  # type: ignore[valid-type]
-    def act(event: Event) -> None:
-        if isinstance(event, kind) and event.node_id.split(".")[2] == node:
-            raise Stopped
-
-    return Watcher(act)
-
 
 def stopped_then_resumed(shop: Project, *args: str, at: str = "b_slow") -> Pod:
     with pytest.raises(Stopped):
         Pod(shop).command(*args, watcher=stop_at(at))
-    pod = Pod(shop, starts=2)
+    pod = Pod(shop)
     pod.command(*args)
     return pod
 
@@ -94,7 +83,7 @@ def test_what_had_ended_when_the_pod_was_killed_is_not_run_again(tmp_path: Path)
     [attempt] = Volume(shop.writes).runs.glob("*/1-build/attempt-1")
     assert not (attempt / "run_results.json").exists()
 
-    pod = Pod(shop, starts=2)
+    pod = Pod(shop)
     pod.command("build")
 
     assert [node.name for node in pod.reports[-1].nodes] == ["b_slow", "c_last"]
@@ -111,7 +100,7 @@ def test_an_attempt_that_left_nothing_is_never_read_as_done(tmp_path: Path, capl
     (attempt / "manifest.json").write_text("{ half a fi")
 
     with caplog.at_level(logging.INFO):
-        pod = Pod(shop, starts=2)
+        pod = Pod(shop)
         pod.command("build")
 
     assert re.search("Running the whole command again: its manifest.json cannot be read", caplog.text)
@@ -130,7 +119,7 @@ def test_success_without_the_results_that_say_so_is_not_complete(tmp_path: Path)
     (attempt / "run_results.json").unlink()
     (attempt / "plan.json").unlink()
 
-    pod = Pod(shop, starts=2)
+    pod = Pod(shop)
     with pytest.raises(BuildIncomplete, match=r"model\.shop\.c_last"):
         pod.command("build")
 
@@ -149,7 +138,7 @@ def test_a_resumed_command_still_defers(tmp_path: Path) -> None:
 
     with pytest.raises(Stopped):
         Pod(shop, "second").command(*args, watcher=stop_at("b_slow"))
-    second = Pod(shop, "second", starts=2)
+    second = Pod(shop, "second")
     second.command(*args)
 
     assert second.publish()

@@ -81,6 +81,17 @@ class Prefect:
         until(lambda: self.flow_run(run)["state"]["type"] in FINAL, seconds, f"the end of {self.page(run)}")
         return self.flow_run(run)
 
+    def retry(self, run: str, **job_variables: Any) -> dict[str, Any]:
+        """Run a run that has ended again, as Retry in the Prefect UI does, and return it at its end."""
+        if job_variables:
+            self.call("PATCH", f"flow_runs/{run}", job_variables=job_variables)
+        ended = self.flow_run(run)["state"]["id"]
+        self.call(
+            "POST", f"flow_runs/{run}/set_state", state={"type": "SCHEDULED", "name": "AwaitingRetry"}, force=True
+        )
+        assert self.flow_run(run)["state"]["id"] != ended
+        return self.ended(run)
+
     def run(self, deployment: str, **job_variables: Any) -> dict[str, Any]:
         return self.ended(self.start(deployment, **job_variables))
 

@@ -14,7 +14,7 @@ import warehouse
 from dbtpod import attempts, complete, resume
 from dbtpod.attempts import Attempts
 from dbtpod.dbt import effective_profile, process
-from dbtpod.dbt.events import Event
+from dbtpod.dbt.events import Event, NodeFinished, NodeStarted
 from dbtpod.dbt.project import Project
 from dbtpod.dbt.results import RunReport
 from dbtpod.errors import DbtPodError
@@ -24,6 +24,8 @@ from dbtpod.warehouse.volume import Volume
 from dbtpod.warehouse.working_copy import WorkingCopy
 
 LOG = logging.getLogger("attempting")
+# More than a second: a node with it does not end between its start and the stop.
+LONG = "(select sum(range) from range(500_000_000)) > 0"
 
 
 class Stopped(BaseException):
@@ -45,6 +47,16 @@ class Watcher:
 
     def reconcile(self, report: RunReport) -> None:
         """Show nothing."""
+
+
+def stop_at(node: str, kind: type[NodeStarted] | type[NodeFinished] = NodeStarted) -> Watcher:
+    """Stop the run where dbt says that of this node."""
+
+    def act(event: Event) -> None:
+        if isinstance(event, NodeStarted | NodeFinished) and isinstance(event, kind) and event.name == node:
+            raise Stopped
+
+    return Watcher(act)
 
 
 def project(folder: Path, files: dict[str, str]) -> Project:
@@ -72,13 +84,13 @@ def preload() -> None:
 class Pod:
     """One pod of a run: it begins, or resumes, where the volume says."""
 
-    def __init__(self, project: Project, run_id: str = "run", starts: int = 1) -> None:
+    def __init__(self, project: Project, run_id: str = "run", continues: str | None = None) -> None:
         preload()
         self.project = project
         self.run_id = run_id
         self.kept = warehouse.new(Volume(project.writes).root)
         self.copy = WorkingCopy(self.kept.publisher, run_id, LOG)
-        self.run_dir = resume.begin(self.copy, project, run_id, starts, LOG)
+        self.run_dir = resume.begin(self.copy, project, run_id, LOG, continues)
         self.done: list[complete.Command] = []
         self.reports: list[RunReport] = []
         self.last = self.run_dir
@@ -110,11 +122,9 @@ class Pod:
             return self.copy.publish(certificate, []) if certificate else None
 
 
-def run(
-    project: Project, args: Sequence[str], starts: int = 1, watcher: Watcher | None = None, retries: int = 0
-) -> None:
+def run(project: Project, args: Sequence[str], watcher: Watcher | None = None, retries: int = 0) -> None:
     """Run one command and publish it."""
-    pod = Pod(project, starts=starts)
+    pod = Pod(project)
     pod.command(*args, watcher=watcher, retries=retries)
     pod.publish()
 

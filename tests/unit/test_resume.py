@@ -12,7 +12,8 @@ import warehouse
 from dbtpod import resume
 from dbtpod.dbt import effective_profile, parse_state, record
 from dbtpod.dbt.project import Project
-from dbtpod.errors import RunGivenUp
+from dbtpod.errors import RunGivenUp, SettingsError
+from dbtpod.warehouse import housekeeping
 from dbtpod.warehouse.warehouse import DuckDBFile
 from dbtpod.warehouse.working_copy import WorkingCopy
 
@@ -31,12 +32,12 @@ def project(kept: DuckDBFile, tmp_path: Path) -> Project:
     return Project(tmp_path / "project", kept.volume.database, kept.readable)
 
 
-def begin(kept: DuckDBFile, project: Project, run_id: str = "run", starts: int = 1) -> Path:
-    return resume.begin(WorkingCopy(kept.publisher, run_id, LOG), project, run_id, starts, LOG)
+def begin(kept: DuckDBFile, project: Project, run_id: str = "run") -> Path:
+    return resume.begin(WorkingCopy(kept.publisher, run_id, LOG), project, run_id, LOG)
 
 
 def begin_then_begin_again(
-    kept: DuckDBFile, project: Project, between: Callable[[], None] | None = None, starts: int = 2
+    kept: DuckDBFile, project: Project, between: Callable[[], None] | None = None
 ) -> tuple[Path, Path]:
     first = begin(kept, project)
     with duckdb.connect(kept.volume.database) as connection:
@@ -44,14 +45,14 @@ def begin_then_begin_again(
     (first / "1-build" / "attempt-1").mkdir(parents=True)
     if between:
         between()
-    return first, begin(kept, project, starts=starts)
+    return first, begin(kept, project)
 
 
 def test_the_tenth_attempt_is_the_last_of_ten(kept: DuckDBFile) -> None:
     for number in range(1, 11):
         (kept.volume.runs / "run" / "1-build" / f"attempt-{number}").mkdir(parents=True)
 
-    assert record.attempts(kept.volume.runs / "run" / "1-build")[-1].target_dir.name == "attempt-10"
+    assert record.history(kept.volume.runs / "run" / "1-build").attempts[-1].target_dir.name == "attempt-10"
 
 
 def test_a_run_that_comes_back_finds_its_half_built_working_copy(kept: DuckDBFile, project: Project) -> None:
@@ -63,7 +64,7 @@ def test_a_run_that_comes_back_finds_its_half_built_working_copy(kept: DuckDBFil
         assert connection.sql("select * from half_built").fetchall() == [(1,)]
 
 
-def test_another_project_than_before_starts_over_and_says_so(
+def test_other_settings_of_the_project_than_before_start_over_and_says_so(
     kept: DuckDBFile, project: Project, caplog: pytest.LogCaptureFixture
 ) -> None:
     def another_image() -> None:
@@ -76,7 +77,7 @@ def test_another_project_than_before_starts_over_and_says_so(
     with caplog.at_level(logging.INFO):
         _, second = begin_then_begin_again(kept, project, another_image)
 
-    assert "restarting, because the dbt project is another than before" in caplog.text
+    assert "restarting, because dbt_project.yml, the packages or the profile are others than before" in caplog.text
     assert not (second / "1-build").exists()
     assert not kept.volume.database.exists()
 
@@ -93,15 +94,77 @@ def test_a_working_copy_that_another_run_took_starts_over(
     with caplog.at_level(logging.INFO):
         begin_then_begin_again(kept, project, another_run)
 
-    assert "restarting, because its working copy is gone or older than what is published" in caplog.text
+    assert "restarting, because generation 1 was published since it began from nothing" in caplog.text
     with duckdb.connect(kept.volume.database, read_only=True) as connection:
         assert connection.sql("select * from newer").fetchall() == [(1,)]
 
 
 def test_a_run_whose_pods_die_again_and_again_is_given_up(kept: DuckDBFile, project: Project) -> None:
+    for _ in range(resume.MOST_STARTS):
+        begin(kept, project)
+
     # Nor is there a server that knows the causes; without an address Prefect would start one.
     with (
         temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}),
         pytest.raises(RunGivenUp, match="started 5 times"),
     ):
-        begin_then_begin_again(kept, project, starts=6)
+        begin(kept, project)
+
+
+def test_a_run_that_a_person_retries_is_never_given_up(kept: DuckDBFile, project: Project) -> None:
+    for _ in range(resume.MOST_STARTS + 1):
+        resume.ended(begin(kept, project))
+
+
+def test_a_failed_run_finds_its_working_copy_after_others_built_and_published_nothing(
+    kept: DuckDBFile, project: Project
+) -> None:
+    def others() -> None:
+        for name in ("second", "third"):
+            begin(kept, project, name)
+            with duckdb.connect(kept.volume.database) as connection:
+                connection.execute(f"create table {name} as select 1 as id")
+        with warehouse.alone(kept):
+            housekeeping.clean(kept.publisher, "run")
+
+    begin_then_begin_again(kept, project, others)
+
+    with duckdb.connect(kept.volume.database, read_only=True) as connection:
+        assert connection.sql("select table_name from duckdb_tables()").fetchall() == [("half_built",)]
+    assert sorted(path.name for path in kept.volume.failed.iterdir()) == ["second", "third"]
+
+
+def test_working_copies_that_cannot_be_continued_any_more_are_removed(kept: DuckDBFile, project: Project) -> None:
+    for name in ("first", "second", "third", "fourth"):
+        begin(kept, project, name)
+        with duckdb.connect(kept.volume.database) as connection:
+            connection.execute(f"create table {name} as select 1 as id")
+
+    housekeeping.clean(kept.publisher, "fourth")
+    assert sorted(path.parent.name for path in kept.volume.failed.glob("*/*.duckdb")) == ["second", "third"]
+
+    warehouse.publish_as(kept, "fourth")
+    housekeeping.clean(kept.publisher, "fifth")
+    assert list(kept.volume.failed.glob("*/*.duckdb")) == []
+
+
+def test_another_run_takes_over_what_a_failed_one_built(kept: DuckDBFile, project: Project) -> None:
+    run_id = "9b1deb4d-3b7d-4bad-9bdd-2b0d7b3dcb6d"
+    first = begin(kept, project, run_id)
+    resume.note_commands(first, [["build", "--vars", "{a: {b}}"]])
+    with duckdb.connect(kept.volume.database) as connection:
+        connection.execute("create table half_built as select 1 as id")
+    (first / "1-build" / "attempt-1").mkdir(parents=True)
+
+    assert resume.commands_of(kept.volume, run_id) == [["build", "--vars", "{a: {b}}"]]
+    second = resume.begin(WorkingCopy(kept.publisher, "next", LOG), project, "next", LOG, continues=run_id)
+
+    assert (second / "1-build" / "attempt-1").is_dir()
+    with duckdb.connect(kept.volume.database, read_only=True) as connection:
+        assert connection.sql("select * from half_built").fetchall() == [(1,)]
+
+
+@pytest.mark.parametrize("run_id", ["../../etc", "no", "9b1deb4d-3b7d-4bad-9bdd-2b0d7b3dcb6d"])
+def test_a_run_that_left_nothing_cannot_be_continued(kept: DuckDBFile, run_id: str) -> None:
+    with pytest.raises(SettingsError, match=r"no flow run"):
+        resume.commands_of(kept.volume, run_id)

@@ -4,6 +4,8 @@ arguments        dbt's command line: its options, and the same command for other
 profile          the file that a command will write to
 record           our own record of a command's attempts
 repeatable       which nodes may run twice
+changes          what is another in a project than in the attempt before, and what of that is good still
+listing          what `dbt ls` lists
 inspection       what dbt says of commands and of a project that it does not run (inspector: the process that is asked)
 process          the one seam to dbt: start, lines, stop (parent_death: it never outlives us)
 project          where the project is, and what was made of its profile

@@ -113,6 +113,8 @@ _OURS = {
     "--use-colors",
     "--no-use-colors",
 }
+# One line of JSON for each node.
+_AS_IDS = ["--output-keys", "unique_id", "--output", "json", "--quiet", "--log-format", "text"]
 # The status by which a resumed command selects what is still to be run.
 REMAINING = "skipped"
 
@@ -243,8 +245,17 @@ def listing(args: Sequence[str], types: Sequence[str]) -> list[str]:
     given = found.all("--resource-type") or [*types] or ["all"]
     chosen = dict.fromkeys(kind for name in given for kind in _expanded(name, KINDS[found.verb]))
     before, _, after = _around_verb(found.without(NOT_OF_LS | _OURS | {"--resource-type", "--output", "--output-keys"}))
-    output = ["--output-keys", "unique_id", "--output", "json", "--quiet", "--log-format", "text"]
-    return [*before, "ls", *after, *output, "--resource-type", *chosen]
+    return [*before, "ls", *after, *_AS_IDS, "--resource-type", *chosen]
+
+
+def modified(args: Sequence[str], state: str) -> list[str]:
+    """Return the `dbt ls` that lists what of the project is another than in the manifest of the folder `state`.
+
+    >>> " ".join(modified(["build", "--select", "orders", "--target", "prod"], "before")[:7])
+    'ls --target prod --select state:modified --state before'
+    """
+    parsing = parse(args).only(PARSING).written()
+    return ["ls", *parsing, "--select", "state:modified", "--state", state, *_AS_IDS, "--resource-type", "all"]
 
 
 def lookup(args: Sequence[str], environment: Mapping[str, str]) -> list[str] | None:

@@ -2,6 +2,7 @@
 
 attempt-2/attempt.json   the command as it was given and as dbt got it; its exit code, once it ended by itself
 attempt-2/events.jsonl   dbt's own lines about nodes, each written as it is read
+change-2.json            the project is another since then: what the command is to run now, and what is void
 
 dbt's artifacts come last, or never where it is killed. A line is there when the process that wrote it is not, and a
 node that ended in it has been committed: dbt says so afterwards.
@@ -125,24 +126,73 @@ class Recorder:
         fresh.replace(self._path)
 
 
-def attempts(folder: Path) -> list[Attempt]:
-    """Return the attempts of one command, the oldest first."""
-    folders = sorted(folder.glob("attempt-*"), key=lambda path: int(path.name.removeprefix("attempt-")))
-    return [read(path) for path in folders]
+@dataclass(frozen=True)
+class Change:
+    """The project became another between two attempts of a command."""
+
+    # How many attempts there were.
+    after: int
+    # What the command is to run of the project as it is now.
+    plan: frozenset[str]
+    # What had ended well, and counts no more.
+    void: frozenset[str]
+
+    @property
+    def name(self) -> str:
+        """The name of its file, beside the command's attempts."""
+        return f"change-{self.after}.json"
+
+    def as_json(self) -> dict[str, object]:
+        """Return what the file holds."""
+        return {"plan": sorted(self.plan), "void": sorted(self.void)}
 
 
-def since_whole(found: Sequence[Attempt]) -> list[Attempt]:
-    """Leave out what came before the command was run again from its beginning: that work is not counted."""
-    start = max((index for index, attempt in enumerate(found) if attempt.is_whole), default=0)
-    return list(found[start:])
+@dataclass(frozen=True)
+class History:
+    """The attempts of one command, the oldest first, and how the project changed between them."""
+
+    attempts: tuple[Attempt, ...]
+    changes: tuple[Change, ...] = ()
+
+    @property
+    def counted(self) -> tuple[Attempt, ...]:
+        """Those since the command ran from its beginning: the work before that is not counted."""
+        return self.attempts[self._start :]
+
+    @property
+    def change(self) -> Change | None:
+        """The newest change since then."""
+        found = [change for change in self.changes if change.after > self._start]
+        return found[-1] if found else None
+
+    def settled(self) -> dict[str, NodeStatus]:
+        """Return how each node ended in the attempts that count; the latest attempt's word wins."""
+        known: dict[str, NodeStatus] = {}
+        void = {change.after: change.void for change in self.changes}
+        for number, attempt in enumerate(self.counted, self._start + 1):
+            known |= statuses(results.from_events(attempt.events)) | statuses(attempt.artifact)
+            known = {node_id: status for node_id, status in known.items() if node_id not in void.get(number, ())}
+        return known
+
+    @property
+    def _start(self) -> int:
+        return max((index for index, attempt in enumerate(self.attempts) if attempt.is_whole), default=0)
 
 
-def settled(found: Sequence[Attempt]) -> dict[str, NodeStatus]:
-    """Return how each node ended in the attempts that count; the latest attempt's word wins."""
-    known: dict[str, NodeStatus] = {}
-    for attempt in since_whole(found):
-        known |= statuses(results.from_events(attempt.events)) | statuses(attempt.artifact)
-    return known
+def history(folder: Path) -> History:
+    """Read what there is of one command."""
+    folders = sorted(folder.glob("attempt-*"), key=_number)
+    changes = sorted(folder.glob("change-*.json"), key=_number)
+    return History(tuple(map(read, folders)), tuple(map(_change, changes)))
+
+
+def _number(path: Path) -> int:
+    return int(path.stem.rpartition("-")[2])
+
+
+def _change(path: Path) -> Change:
+    facts = json.loads(path.read_text())
+    return Change(_number(path), frozenset(facts["plan"]), frozenset(facts["void"]))
 
 
 def built(attempt: Attempt) -> dict[str, tuple[str, str, str]]:

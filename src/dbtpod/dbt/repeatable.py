@@ -43,6 +43,21 @@ def is_repeatable(config: Mapping[str, Any]) -> bool:
     ) and all(_is_repeatable_hook(str(hook.get("sql", "")), is_rebuilt) for hook in hooks)
 
 
+def is_made_anew(config: Mapping[str, Any]) -> bool:
+    """Return whether it leaves the same whatever another version of it left there before.
+
+    >>> is_made_anew({"materialized": "table"}), is_made_anew({"materialized": "incremental", "unique_key": "id"})
+    (True, False)
+    """
+    return config.get("materialized") in _REBUILT and is_repeatable(config)
+
+
+def is_undone(config: Mapping[str, Any]) -> bool:
+    """Return whether a failure leaves nothing of it: its batches and hooks are not committed by themselves."""
+    outside = any(not hook.get("transaction", True) for hook in config.get("post-hook") or ())
+    return is_made_anew(config) or (config.get("incremental_strategy") != "microbatch" and not outside)
+
+
 def _is_repeatable_hook(sql: str, is_rebuilt: bool) -> bool:
     if re.search(r"\{[{%]", _PLAIN.sub("", sql)):
         return False

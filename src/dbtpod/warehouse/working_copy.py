@@ -2,6 +2,7 @@
 
 work/warehouse.duckdb   the file, always under this one name
 work/owner.json         the flow run whose working copy it is, and the generation that it began from
+failed/<flow run id>/   both of a run that did not end well, while another run builds: it may be continued
 
 A DuckDB file without owner.json is not a working copy but somebody's database: one brought here, or one that was built
 in place. It is never discarded: it becomes a generation first. One whose owner.json cannot be read is most likely a
@@ -62,6 +63,14 @@ class BuiltFile(ABC):
         """Say why this run, started again, cannot resume with what is there; empty where it can."""
 
     @abstractmethod
+    def bring_back(self, run_id: str) -> None:
+        """Put back what a run had built before others built here; nothing where that is gone or too old."""
+
+    @abstractmethod
+    def take_over(self, earlier: str) -> str:
+        """Make what an earlier run had built this run's own; why that cannot be, or empty."""
+
+    @abstractmethod
     def publish(self, certificate: Certificate, artifacts: Sequence[Path]) -> Generation | None:
         """Make it the next generation: see Publisher.publish; None where builds stay in place."""
 
@@ -110,6 +119,10 @@ class BuiltFile(ABC):
         """Take over a database that somebody brought; whether it is what the run builds on."""
 
     @abstractmethod
+    def _keep_apart(self) -> None:
+        """Keep what another run left that may be continued."""
+
+    @abstractmethod
     def _sign(self, base: int | None) -> None:
         """Note whose the copy is that is about to get its name."""
 
@@ -123,6 +136,7 @@ class BuiltFile(ABC):
                     return
             if facts.owner(self.volume.owner)[1]:
                 self._log.warning("%s", set_aside(self.volume))
+            self._keep_apart()
         self._discard()
         generations = self._publisher.generations
         base = generations.current()
@@ -162,6 +176,8 @@ class BuiltFile(ABC):
                     self._log.info("Working copy: %s shared with %s, no bytes copied.", durable.size_text(size), source)
                     return target
                 if durable.free(work) < size:
+                    durable.remove(self.volume.failed)
+                if durable.free(work) < size:
                     raise durable.volume_full(work, size, purpose)
                 durable.copy(source, target)
         except BaseException:
@@ -181,11 +197,37 @@ class WorkingCopy(BuiltFile):
 
     def obstacle(self) -> str:
         """Say why this run cannot resume with it: it is another's, or began from another generation."""
-        owner, _ = facts.owner(self.volume.owner)
-        is_own = self.path.exists() and owner is not None and owner.run == self._run_id
-        if is_own and owner and owner.base == self._publisher.generations.current():
+        return self._obstacle_of(self._run_id)
+
+    def bring_back(self, run_id: str) -> None:
+        """Put back what a run had built before others built here; nothing where that is gone or too old."""
+        here, folder = self._owner(), self.volume.failed / run_id
+        owner, _ = facts.owner(folder / self.volume.owner.name)
+        kept = folder / self.path.name
+        if (here and here.run == run_id) or owner is None or not kept.is_file():
+            return
+        if owner.base != self._publisher.generations.current():
+            return
+        with self.volume.errors("the working copy of a run that is continued"):
+            self.volume.work.mkdir(exist_ok=True)
+            wait_until_unused(self.path, 0, self._log)
+            self._keep_apart()
+            self._discard()
+            self._sign(owner.base)
+            kept.replace(self.path)
+            durable.sync(self.volume.work)
+            durable.remove(folder)
+
+    def take_over(self, earlier: str) -> str:
+        """Make what an earlier run had built this run's own; why that cannot be, or empty."""
+        self.bring_back(earlier)
+        # Where it was done, and the pod died right after.
+        if not self._obstacle_of(self._run_id):
             return ""
-        return "its working copy is gone or older than what is published"
+        if obstacle := self._obstacle_of(earlier):
+            return obstacle
+        self._sign(self._publisher.generations.current())
+        return ""
 
     def publish(self, certificate: Certificate, artifacts: Sequence[Path]) -> Generation:
         """Make it the next generation: see Publisher.publish."""
@@ -214,6 +256,39 @@ class WorkingCopy(BuiltFile):
         )
         return False
 
+    def _obstacle_of(self, run_id: str) -> str:
+        owner, current = self._owner(), self._publisher.generations.current()
+        if owner and owner.run == run_id and owner.base == current:
+            return ""
+        if owner is None or owner.run != run_id:
+            owner, _ = facts.owner(self.volume.failed / run_id / self.volume.owner.name)
+        if owner is None or owner.base == current:
+            return "its working copy is gone"
+        return f"generation {current} was published since it began from {owner.base or 'nothing'}"
+
+    def _owner(self) -> facts.Owner | None:
+        """Return whose the copy is; None where there is no copy, or none that is known."""
+        return facts.owner(self.volume.owner)[0] if self.path.is_file() else None
+
+    def _keep_apart(self) -> None:
+        owner, volume = self._owner(), self.volume
+        if owner is None or owner.run == self._run_id or owner.base != self._publisher.generations.current():
+            return
+        if not (volume.runs / owner.run).is_dir() or durable.free(volume.root) < 2 * self.path.stat().st_size:
+            return
+        # It takes in what a killed process has left in the log beside it.
+        database.checkpoint(self.path)
+        volume.failed.mkdir(exist_ok=True)
+        folder = volume.failed / owner.run
+        fresh = folder.with_name(f".{folder.name}.tmp")
+        for old in (fresh, folder):
+            durable.remove(old)
+        fresh.mkdir()
+        durable.write_json(fresh / volume.owner.name, {"run": owner.run, "base": owner.base})
+        self.path.replace(fresh / self.path.name)
+        fresh.rename(folder)
+        self._log.info("The run %s, which did not end well, can be continued: %s", owner.run, folder)
+
     def _sign(self, base: int | None) -> None:
         durable.write_json(self.volume.owner, {"run": self._run_id, "base": base})
 
@@ -227,6 +302,13 @@ class InPlaceFile(BuiltFile):
         """Say that it never can: nothing shows what others wrote to the file meanwhile."""
         return "it builds in place, where it is not known what others wrote meanwhile"
 
+    def bring_back(self, run_id: str) -> None:
+        """Do nothing: what runs built is where it was."""
+
+    def take_over(self, earlier: str) -> str:
+        """Say that nothing can be taken over."""
+        return self.obstacle()
+
     def publish(self, certificate: Certificate, artifacts: Sequence[Path]) -> None:
         """Do nothing: readers have seen each commit."""
 
@@ -238,6 +320,9 @@ class InPlaceFile(BuiltFile):
 
     def _keeps_brought(self) -> bool:
         return True
+
+    def _keep_apart(self) -> None:
+        """Do nothing: there is one file."""
 
     def _sign(self, base: int | None) -> None:
         self.volume.owner.unlink(missing_ok=True)
