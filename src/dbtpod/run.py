@@ -80,12 +80,15 @@ def writing(retries: Retries = NO_RETRIES) -> Iterator[Dbt]:
 
 
 @contextmanager
-def reading(retries: Retries = NO_RETRIES) -> Iterator[Dbt]:
-    """Yield a dbt that reads the published warehouse; WarehouseUnusable where nothing was published yet."""
+def reading(retries: Retries = NO_RETRIES, suffix: str = "") -> Iterator[Dbt]:
+    """Yield a dbt that reads the published warehouse; WarehouseUnusable where nothing was published yet.
+
+    `suffix` gives it a folder of its own in a run that also writes.
+    """
     given, run_id = _settings(), _flow_run_id()
     kept = warehouse.of(given)
     project = warehouse.project(given, kept.read(get_run_logger()))
-    run_dir = kept.volume.reader_runs() / run_id
+    run_dir = kept.volume.reader_runs() / f"{run_id}{suffix}"
     with ReportSender() as sender, NodeRuns() as nodes:
         dbt = Dbt(project, run_dir, None, retries, nodes)
         with _reported(dbt, sender):
@@ -109,7 +112,7 @@ def _reported(dbt: Dbt, sender: ReportSender) -> Iterator[None]:
     finally:
         stale.send(dbt.report, dbt.target_dir)
         parents = read_parents(dbt.target_dir)
-        sender.send(report.table(dbt.report, parents), report.markdown(dbt.report, parents))
+        sender.send(report.table(dbt.report, parents), report.markdown(dbt.report, parents, dbt.reason))
 
 
 def _publish(file: BuiltFile, dbt: Dbt, run_id: str) -> None:
@@ -118,7 +121,7 @@ def _publish(file: BuiltFile, dbt: Dbt, run_id: str) -> None:
     if certificate is None:
         log.warning("Nothing is published: this run built nothing.")
         return
-    made = [dbt.target_dir / name for name in ("manifest.json", "run_results.json")]
+    made = [*(dbt.target_dir / name for name in ("manifest.json", "run_results.json")), *dbt.records]
     if generation := file.publish(certificate, made):
         mark.published(generation.run, generation.number)
         log.info("Published generation %d: %s", generation.number, file.volume.current / file.path.name)

@@ -88,10 +88,14 @@ def failure_text(
     return "\n".join([*shown, *([f"  and {rest} more"] if rest else []), *([advice] if advice else [])])
 
 
-def markdown(report: RunReport, parents: Parents) -> str:
-    """Write the report: counts, freshness, failures with their SQL, what they skipped, warnings, slow nodes."""
+def markdown(report: RunReport, parents: Parents, reason: str = "") -> str:
+    """Write the report: counts, freshness, failures with their SQL, what they skipped, warnings, slow nodes.
+
+    `reason` says why there was something to run, where it was not a person or a schedule alone.
+    """
     report = _named(report, parents)
     sections = (
+        escape_markdown(reason),
         f"**{summary(report)}** in {duration(report.elapsed)}.",
         _freshness(report),
         _failures(report),

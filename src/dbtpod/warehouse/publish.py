@@ -1,6 +1,6 @@
 """Publishing a build as the next generation, pointing readers to one, and keeping only the last few.
 
-published/000007/       warehouse.duckdb, manifest.json, run_results.json, generation.json
+published/000007/       warehouse.duckdb, manifest.json, run_results.json, sources.json, generation.json
 published/current       link to "000007", replaced by one rename
 published/.000008.tmp/  a generation in the making; after a crash the next run removes it
 
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from dbtpod.dbt import source_times
 from dbtpod.errors import WarehouseUnusable
 from dbtpod.warehouse import database, durable, facts, lock
 from dbtpod.warehouse.certificate import Certificate, identity
@@ -64,11 +65,18 @@ class Publisher:
                     "was not published. Run it again."
                 )
 
-        generation = self._publish(certificate.run_id, artifacts, check)
+        generation = self._publish(certificate.run_id, [*artifacts, *self._taken_over(artifacts)], check)
         # A file that somebody brings to that place next is not a working copy. It is published, whatever fails here.
         with suppress(OSError):
             self.volume.owner.unlink(missing_ok=True)
         return generation
+
+    def _taken_over(self, artifacts: Sequence[Path]) -> list[Path]:
+        """Return the base's record of its sources, for a build that has none: what it has is as new at least."""
+        base = self.generations.pointer().number
+        if base is None or any(artifact.name == source_times.FILE for artifact in artifacts):
+            return []
+        return [self.generations.folder(base) / source_times.FILE]
 
     def import_database(self) -> Generation:
         """Make a generation of the database that somebody brought: it has no owner.json, and no run built it."""
