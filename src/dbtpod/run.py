@@ -19,6 +19,7 @@ from dbtpod.settings import Settings
 from dbtpod.ui import mark, report, stale
 from dbtpod.ui.artifacts import ReportSender
 from dbtpod.ui.lineage import read_parents
+from dbtpod.ui.links import OfFailure
 from dbtpod.ui.node_runs import NodeRuns
 from dbtpod.warehouse import lock, warehouse
 from dbtpod.warehouse.warehouse import Run
@@ -72,7 +73,7 @@ def writing(retries: Retries = NO_RETRIES) -> Iterator[Dbt]:
         mark.amend(kept.builds)
         run_dir = resume.begin(file, project, run_id, flow_run.run_count, log)
         dbt = Dbt(project, run_dir, file, retries, nodes)
-        with _reported(dbt, sender):
+        with _reported(dbt, sender, file):
             yield dbt
         # The server takes the report meanwhile.
         if file.publishes:
@@ -105,14 +106,17 @@ def _settings() -> Settings:
 
 
 @contextmanager
-def _reported(dbt: Dbt, sender: ReportSender) -> Iterator[None]:
-    """Send the report at the block's end, however it ends."""
+def _reported(dbt: Dbt, sender: ReportSender, file: BuiltFile | None = None) -> Iterator[None]:
+    """Send the report at the block's end, however it ends; where it failed to build, with links to continue."""
+    has_failed = True
     try:
         yield
+        has_failed = False
     finally:
         stale.send(dbt.report, dbt.target_dir)
         parents = read_parents(dbt.target_dir)
-        sender.send(report.table(dbt.report, parents), report.markdown(dbt.report, parents, dbt.reason))
+        links = OfFailure(dbt.report, parents, dbt.target_dir, file.publishes) if file and has_failed else None
+        sender.send(report.table(dbt.report, parents), report.markdown(dbt.report, parents, dbt.reason), links)
 
 
 def _publish(file: BuiltFile, dbt: Dbt, run_id: str) -> None:
