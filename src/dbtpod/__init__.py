@@ -18,6 +18,7 @@ what a flow calls
     resume           the beginning of a run, or its resuming after a pod that died or a run that failed
     continuing       what of it is good still where the project is another than before
     flows            `commands`, the ready flow: a deployment gives it dbt commands, and needs no Python
+    fresher          `build_if_fresher`, the ready flow that builds what has new data, and else nothing
     settings, errors what a user sets; what can go wrong, and whether trying again can help
     environment      the only reader of the environment
     tables, timeout  a table of text; a bounded wait

@@ -14,7 +14,7 @@ from dbtpod.attempts import Attempts
 from dbtpod.dbt import arguments, results
 from dbtpod.dbt.project import Project
 from dbtpod.dbt.results import RunReport
-from dbtpod.errors import DbtPodError
+from dbtpod.errors import DbtFailed, DbtPodError
 from dbtpod.ui import report
 from dbtpod.ui.node_runs import NodeRuns
 from dbtpod.ui.text import truncate
@@ -54,6 +54,12 @@ class Dbt:
         self.report = RunReport("", (), 0.0)
         # Of the newest attempt.
         self.target_dir = run_dir
+        # Whether `source freshness` has ended well where all that failed is that sources are stale.
+        self.may_be_stale = False
+        # Why there is this run at all: in its report, before all else.
+        self.reason = ""
+        # What a generation gets beside dbt's own artifacts.
+        self.records: list[Path] = []
 
     def __call__(self, *args: str) -> None:
         """Run `dbt *args`, and again after a lock or a connection error; DbtPodError says what failed, and why.
@@ -104,6 +110,9 @@ class Dbt:
         def attempt() -> None:
             try:
                 command.run(self._nodes, get_run_logger())
+            except DbtFailed:
+                if not (self.may_be_stale and command.latest and results.is_only_stale(command.latest)):
+                    raise
             finally:
                 self.target_dir = command.target_dir
                 if command.latest:

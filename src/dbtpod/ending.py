@@ -59,7 +59,7 @@ class Ending:
             return None
         log = get_run_logger()
         certificate = dbt.certify(file, run_id)
-        made = [dbt.target_dir / name for name in _ARTIFACTS]
+        made = [*(dbt.target_dir / name for name in _ARTIFACTS), *dbt.records]
         preview = None
         if certificate is None:
             log.warning("Nothing is published: this run built nothing.")
@@ -111,4 +111,4 @@ def compare(
         found = f"How it differs is not known: {error}"
         get_run_logger().warning("%s was kept aside. %s", name, found)
     part = kept_aside.markdown(name, preview.base, found)
-    sender.amend(report.markdown(dbt.report, read_parents(dbt.target_dir), part))
+    sender.amend(report.markdown(dbt.report, read_parents(dbt.target_dir), dbt.reason, part))

@@ -20,6 +20,7 @@ from dbtpod.settings import Settings
 from dbtpod.ui import mark, report, stale
 from dbtpod.ui.artifacts import ReportSender
 from dbtpod.ui.lineage import read_parents
+from dbtpod.ui.links import OfFailure
 from dbtpod.ui.node_runs import NodeRuns
 from dbtpod.warehouse import lock, warehouse
 from dbtpod.warehouse.warehouse import Run
@@ -94,7 +95,7 @@ def writing(
             resume.note_commands(run_dir, commands)
         dbt = Dbt(project, run_dir, file, retries, nodes)
         try:
-            with _reported(dbt, sender):
+            with _reported(dbt, sender, file):
                 yield dbt
         finally:
             resume.ended(run_dir)
@@ -104,12 +105,15 @@ def writing(
 
 
 @contextmanager
-def reading(retries: Retries = NO_RETRIES) -> Iterator[Dbt]:
-    """Yield a dbt that reads the published warehouse; WarehouseUnusable where nothing was published yet."""
+def reading(retries: Retries = NO_RETRIES, suffix: str = "") -> Iterator[Dbt]:
+    """Yield a dbt that reads the published warehouse; WarehouseUnusable where nothing was published yet.
+
+    `suffix` gives it a folder of its own in a run that also writes.
+    """
     given, run_id = _settings(), _flow_run_id()
     kept = warehouse.of(given)
     project = warehouse.project(given, kept.read(get_run_logger()))
-    run_dir = kept.volume.reader_runs() / run_id
+    run_dir = kept.volume.reader_runs() / f"{run_id}{suffix}"
     with ReportSender() as sender, NodeRuns() as nodes:
         dbt = Dbt(project, run_dir, None, retries, nodes)
         with _reported(dbt, sender):
@@ -126,14 +130,17 @@ def _settings() -> Settings:
 
 
 @contextmanager
-def _reported(dbt: Dbt, sender: ReportSender) -> Iterator[None]:
-    """Send the report at the block's end, however it ends."""
+def _reported(dbt: Dbt, sender: ReportSender, file: BuiltFile | None = None) -> Iterator[None]:
+    """Send the report at the block's end, however it ends; where it failed to build, with links to continue."""
+    has_failed = True
     try:
         yield
+        has_failed = False
     finally:
         stale.send(dbt.report, dbt.target_dir)
         parents = read_parents(dbt.target_dir)
-        sender.send(report.table(dbt.report, parents), report.markdown(dbt.report, parents))
+        links = OfFailure(dbt.report, parents, dbt.target_dir, file.publishes) if file and has_failed else None
+        sender.send(report.table(dbt.report, parents), report.markdown(dbt.report, parents, dbt.reason), links)
 
 
 def _flow_run_id() -> str:

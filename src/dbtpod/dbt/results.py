@@ -96,6 +96,11 @@ def counts(report: RunReport) -> dict[NodeStatus, int]:
     return {status: sum(node.status is status for node in report.nodes) for status in NodeStatus}
 
 
+def is_only_stale(report: RunReport) -> bool:
+    """Whether all that failed are sources whose newest row is too old; one that could not be asked has no age."""
+    return all(node.age is not None for node in report.nodes if node.failed)
+
+
 def _artifacts(target_dir: Path, invocation_id: str) -> tuple[RunReport | None, list[str]]:
     """Read all artifacts of the folder into one report; and say what is wrong with those that cannot be used."""
     report: RunReport | None = None

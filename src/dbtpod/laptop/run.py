@@ -90,6 +90,8 @@ def _import(name: str) -> None:
 
 def _own_server(here: Place) -> dict[str, str]:
     return {
+        # It has none, and Prefect would take it to be at the API's port, which is another one each time.
+        "PREFECT_UI_URL": "",
         "PREFECT_SERVER_DATABASE_MIGRATE_ON_START": str(not here.has_migrated()),
         # The server is of the same installation and asks for no token; each client would ask it for both.
         "PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": "false",

@@ -12,6 +12,8 @@ from pathlib import Path
 
 # Runs the commands that the deployment's parameters name.
 READY = "dbtpod.flows.commands"
+# Builds what has new data.
+FRESHER = "dbtpod.fresher.build_if_fresher"
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def _installed(entrypoint: str) -> Flow | str:
     except (ImportError, ValueError):
         found = None
     if not found or not found.origin:
-        near = did_you_mean(entrypoint, [READY])
+        near = did_you_mean(entrypoint, [READY, FRESHER])
         return (
             f"no module {module or entrypoint!r} is installed: write it as path/to/file.py:function, or {READY}{near}"
         )

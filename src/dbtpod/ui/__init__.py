@@ -6,7 +6,7 @@ command_runs     those of one command: live and, when dbt has ended, as its arti
                  task_events: Prefect's private form of them)
 progress         "37 of 96 done", in the log and as a bar
 report           RunReport -> state messages, tables, markdown (text, failure_graph)
-artifacts        the report as Prefect artifacts
+artifacts        the report as Prefect artifacts (links: from a failed run's to a form that continues)
 stale            that sources are stale, as an event; owners: whose a node is
 mark             what the run published, noted on the run
 deaths           why its earlier pods died

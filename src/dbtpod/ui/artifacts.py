@@ -16,6 +16,7 @@ from prefect.context import FlowRunContext
 from dbtpod import settings
 from dbtpod.timeout import Timeout
 from dbtpod.ui.event_sender import background, no_retry_client
+from dbtpod.ui.links import Maker
 
 # Two answers of a slow server.
 _SECONDS = 12.0
@@ -51,15 +52,18 @@ class ReportSender:
                 "The report did not reach Prefect (%s); dbt's own artifacts are on the volume.", why
             )
 
-    def send(self, table: Sequence[Mapping[str, object]], markdown: str) -> None:
-        """Create the artifacts `<deployment>-results` and `<deployment>-report`, with the flow's name without one."""
+    def send(self, table: Sequence[Mapping[str, object]], markdown: str, links: Maker | None = None) -> None:
+        """Create the artifacts `<deployment>-results` and `<deployment>-report`, with the flow's name without one.
+
+        `links` makes the beginning of the report, by what it asks the server.
+        """
         context = FlowRunContext.get()
         if context is None or context.flow_run is None:
             return
         flow_run, flow_name = context.flow_run, context.flow.name if context.flow else "dbt"
         for kind, suffix, data in (
-            ("table", "results", partial(_rows, table)),
-            ("markdown", "report", lambda: markdown),
+            ("table", "results", lambda _: _rows(table)),
+            ("markdown", "report", lambda client: (links(client, flow_run) if links else "") + markdown),
         ):
             create = partial(self._create, flow_run, flow_name, kind, suffix, data)
             self._threads.append(background(create, "dbtpod-artifact"))
@@ -83,12 +87,14 @@ class ReportSender:
         self._threads.append(background(replace, "dbtpod-artifact"))
         self._threads[-1].start()
 
-    def _create(self, flow_run: FlowRun, flow_name: str, kind: str, suffix: str, data: Callable[[], str]) -> None:
+    def _create(
+        self, flow_run: FlowRun, flow_name: str, kind: str, suffix: str, data: Callable[[SyncPrefectClient], str]
+    ) -> None:
         try:
             with no_retry_client() as client:
                 key = f"{_slug(_deployment(client, flow_run, flow_name))}-{suffix}"
                 # Not client.create_artifact(), which has an event sent too, by a worker that a slow API holds up.
-                artifact = {"type": kind, "key": key, "data": data(), "flow_run_id": str(flow_run.id)}
+                artifact = {"type": kind, "key": key, "data": data(client), "flow_run_id": str(flow_run.id)}
                 self._sent[kind] = client.request("POST", "/artifacts/", json=artifact).json()["id"]
         except Exception as error:
             self._failures.append(error)

@@ -18,22 +18,37 @@ def read(target_dir: Path, node_ids: Iterable[str]) -> Mapping[str, str]:
     Only these nodes are decoded: the whole manifest of 2,000 nodes takes a hundred times the memory.
     """
     wanted = list(node_ids)
-    if not wanted:
-        return {}
-    try:
-        text = (target_dir / "manifest.json").read_text(encoding="utf-8")
-    except (OSError, ValueError):
-        return {}
+    text = manifest(target_dir) if wanted else ""
     found = {node_id: _owner(text, node_id) for node_id in wanted}
     return {node_id: owner for node_id, owner in found.items() if owner}
 
 
+def manifest(target_dir: Path) -> str:
+    """Return the text of dbt's manifest, to look for single entries in; "" where dbt wrote none there."""
+    try:
+        return (target_dir / "manifest.json").read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return ""
+
+
+def entry(text: str, unique_id: str) -> Mapping[str, Any]:
+    """Return what the manifest says of a node, a source or a group; its maps of parents have lists under that key."""
+    found = re.search(rf'"{re.escape(unique_id)}":\s*(?=\{{)', text)
+    if not found:
+        return {}
+    try:
+        decoded: Any = json.JSONDecoder().raw_decode(text, found.end())[0]
+    except ValueError:
+        return {}
+    return decoded if isinstance(decoded, dict) else {}
+
+
 def _owner(text: str, node_id: str) -> str:
-    node = _entry(text, node_id)
+    node = entry(text, node_id)
     if owner := _own(text, node):
         return owner
     tested = node.get("attached_node") or next(iter((node.get("depends_on") or {}).get("nodes") or ()), "")
-    return _own(text, _entry(text, tested)) if tested and node_id.split(".", 1)[0] in ("test", "unit_test") else ""
+    return _own(text, entry(text, tested)) if tested and node_id.split(".", 1)[0] in ("test", "unit_test") else ""
 
 
 def _own(text: str, node: Mapping[str, Any]) -> str:
@@ -43,7 +58,7 @@ def _own(text: str, node: Mapping[str, Any]) -> str:
             return owner
     group = config.get("group") or node.get("group")
     # By its name alone: a node is of a group of its own package.
-    return _text(_entry(text, f"group.{node.get('package_name')}.{group}").get("owner")) if group else ""
+    return _text(entry(text, f"group.{node.get('package_name')}.{group}").get("owner")) if group else ""
 
 
 def _text(owner: Any) -> str:
@@ -57,15 +72,3 @@ def _text(owner: Any) -> str:
     if isinstance(owner, list):
         return truncate(", ".join(filter(None, map(_text, owner))), _LONGEST)
     return truncate(" ".join(re.sub(r"[()]", " ", str(owner or "")).split()), _LONGEST)
-
-
-def _entry(text: str, unique_id: str) -> Mapping[str, Any]:
-    """Return what the manifest says of a node, a source or a group; its maps of parents have lists under that key."""
-    found = re.search(rf'"{re.escape(unique_id)}":\s*(?=\{{)', text)
-    if not found:
-        return {}
-    try:
-        entry: Any = json.JSONDecoder().raw_decode(text, found.end())[0]
-    except ValueError:
-        return {}
-    return entry if isinstance(entry, dict) else {}

@@ -88,13 +88,15 @@ def failure_text(
     return "\n".join([*shown, *([f"  and {rest} more"] if rest else []), *([advice] if advice else [])])
 
 
-def markdown(report: RunReport, parents: Parents, kept_aside: str = "") -> str:
+def markdown(report: RunReport, parents: Parents, reason: str = "", kept_aside: str = "") -> str:
     """Write the report: counts, a preview, freshness, failures with their SQL, what they skipped, warnings, slow nodes.
 
-    `kept_aside` is the part of a build that became a preview.
+    `reason` says why there was something to run, where it was not a person or a schedule alone; `kept_aside` is the
+    part of a build that became a preview.
     """
     report = _named(report, parents)
     sections = (
+        escape_markdown(reason),
         f"**{summary(report)}** in {duration(report.elapsed)}.",
         kept_aside,
         _freshness(report),

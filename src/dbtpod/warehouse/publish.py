@@ -1,6 +1,6 @@
 """Publishing a build as the next generation or keeping it aside, pointing readers to one, keeping only the last few.
 
-published/000007/       warehouse.duckdb, manifest.json, run_results.json, generation.json
+published/000007/       warehouse.duckdb, manifest.json, run_results.json, sources.json, generation.json
 published/current       link to "000007", replaced by one rename
 published/.000008.tmp/  a generation in the making; after a crash the next run removes it
 previews/000003/        likewise, where no link leads: see `previews`
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from dbtpod.dbt import source_times
 from dbtpod.errors import WarehouseUnusable
 from dbtpod.warehouse import database, durable, facts, lock
 from dbtpod.warehouse.builds import Builds, folder_name, size_fault
@@ -58,13 +59,15 @@ class Publisher:
         build or the new one, whole. VolumeFull leaves the working copy where it was. WarehouseUnusable where the
         working copy is not the certified file any more, or is another run's; it publishes nothing.
         """
-        generation = self._publish(certificate.run_id, artifacts, self._check(certificate))
+        made = [*artifacts, *self._taken_over(artifacts)]
+        generation = self._publish(certificate.run_id, made, self._check(certificate))
         self._disown()
         return generation
 
     def keep_aside(self, certificate: Certificate, artifacts: Sequence[Path]) -> Generation:
         """Make the certified file a preview, as `publish` makes a generation, and leave what readers see as it is."""
-        with self._making(self.previews, certificate.run_id, artifacts, self._check(certificate)) as making:
+        made = [*artifacts, *self._taken_over(artifacts)]
+        with self._making(self.previews, certificate.run_id, made, self._check(certificate)) as making:
             self.previews.note(making.generation.number)
             making.move_in(self._check(certificate))
         self._disown()
@@ -90,6 +93,13 @@ class Publisher:
         # A file that somebody brings to that place next is not a working copy. The build is kept, whatever fails here.
         with suppress(OSError):
             self.volume.owner.unlink(missing_ok=True)
+
+    def _taken_over(self, artifacts: Sequence[Path]) -> list[Path]:
+        """Return the base's record of its sources, for a build that has none: what it has is as new at least."""
+        base = self.generations.pointer().number
+        if base is None or any(artifact.name == source_times.FILE for artifact in artifacts):
+            return []
+        return [self.generations.folder(base) / source_times.FILE]
 
     def import_database(self) -> Generation:
         """Make a generation of the database that somebody brought: it has no owner.json, and no run built it."""

@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from rendered import environment, server_container, worker_container
+from rendered import environment, flow_run_container, server_container, worker_container
 from rendering import Render, helm_template
 
 pytestmark = pytest.mark.xdist_group("chart")
@@ -45,6 +45,15 @@ def test_ui_api_probes_clients_and_links_agree_on_the_path(render: Render, path:
     assert client["PREFECT_UI_URL"] == f"https://tools.example.com{path}".rstrip("/")
     [ingress] = render(values, kind="Ingress")
     assert ingress["spec"]["rules"][0]["http"]["paths"][0]["path"] == path
+
+
+def test_a_run_has_the_uis_address_of_its_worker_for_the_links_of_its_report(render: Render) -> None:
+    from prefect.settings import PREFECT_UI_URL, temporary_settings
+
+    address = environment(worker_container(render, {}))["PREFECT_UI_URL"]
+
+    with temporary_settings({PREFECT_UI_URL: address}):
+        assert environment(flow_run_container(render({})))["PREFECT_UI_URL"] == address
 
 
 def test_a_usual_no_proxy_matches_the_servers_address(render: Render, monkeypatch: pytest.MonkeyPatch) -> None:

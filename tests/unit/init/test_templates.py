@@ -1,5 +1,6 @@
 """What `dbtpod init` writes is what its readers take: Prefect, the chart, BuildKit and GitHub."""
 
+import inspect
 import re
 import shlex
 import shutil
@@ -15,8 +16,10 @@ import yaml
 from docker.utils.build import exclude_paths
 
 from dbtpod import __version__
+from dbtpod.fresher import build_if_fresher
 from dbtpod.init import record, repository, templates
-from dbtpod.registration import deployments
+from dbtpod.registration import deployments, entrypoints
+from dbtpod.registration.entrypoints import Flow
 from own_projects import AT_THE_ROOT, FRESH, REPOSITORIES, Files, project, write
 from rendering import ROOT, helm_template
 
@@ -121,8 +124,11 @@ def test_deployments_build_daily_and_smoke_hourly_and_nothing_of_the_demo(writte
 
     found = entries(written)
     assert [*found][:2] == [f"{name}-build-daily", f"{name}-smoke-hourly"]
-    assert set(found) <= {f"{name}-build-daily", f"{name}-smoke-hourly", f"{name}-source-freshness"}
-    assert all(len(entry["schedules"]) == 1 and entry["schedules"][0]["timezone"] == "UTC" for entry in found.values())
+    by_hand = {f"{name}-build-if-fresher"}
+    assert set(found) - by_hand <= {f"{name}-build-daily", f"{name}-smoke-hourly", f"{name}-source-freshness"}
+    assert {each for each, entry in found.items() if "schedules" not in entry} <= by_hand
+    schedules = [entry["schedules"] for entry in found.values() if "schedules" in entry]
+    assert all(len(each) == 1 and each[0]["timezone"] == "UTC" for each in schedules)
 
 
 def test_lines_fit_on_a_screen(tmp_path: Path) -> None:
@@ -139,6 +145,7 @@ def commands(folder: Path) -> dict[str, tuple[list[str], str]]:
     return {
         name.removeprefix("shop-"): (entry["parameters"]["commands"], entry["work_pool"]["work_queue_name"])
         for name, entry in entries(folder).items()
+        if "commands" in entry["parameters"]
     }
 
 
@@ -161,6 +168,21 @@ def test_freshness_is_deployed_where_a_source_has_it(tmp_path: Path) -> None:
     fresh = init(tmp_path, {**AT_THE_ROOT, "models/sources.yml": FRESH})
 
     assert commands(fresh)["source-freshness"] == (["source freshness"], "duckdb-reader")
+
+
+def test_build_if_fresher_is_deployed_off_and_is_switched_on_by_its_comment(tmp_path: Path) -> None:
+    fresh = init(tmp_path, {**AT_THE_ROOT, "models/sources.yml": FRESH})
+    off = entries(fresh)["shop-build-if-fresher"]
+    file = fresh / "prefect.yaml"
+    file.write_text(re.sub(r"^    # (schedules:|  )", r"    \1", file.read_text(), flags=re.MULTILINE))
+
+    on = entries(fresh)["shop-build-if-fresher"]
+    assert "schedules" not in off
+    assert on == off | {"schedules": on["schedules"]}
+    assert on["schedules"] == [{"slug": "every-quarter-of-an-hour", "cron": "*/15 * * * *", "timezone": "UTC"}]
+    assert entrypoints.find(off["entrypoint"], fresh) == Flow(
+        "dbt-build-if-fresher", frozenset(inspect.signature(build_if_fresher.fn).parameters)
+    )
 
 
 # ---- Dockerfile

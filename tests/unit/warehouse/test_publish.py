@@ -42,6 +42,24 @@ def test_a_published_build_is_what_readers_open_with_its_facts_and_artifacts(
     assert not kept.volume.database.exists()
 
 
+def test_a_build_without_a_record_of_its_sources_takes_over_its_bases_and_an_import_does_not(
+    kept: DuckDBFile, tmp_path: Path
+) -> None:
+    record = tmp_path / "sources.json"
+    record.write_text("of the first")
+    first = warehouse.build(kept, 1, artifacts=(record,))
+    second = warehouse.build(kept, 2)
+    record.write_text("of the third")
+    third = warehouse.build(kept, 3, artifacts=(record,))
+    records = [each.database.with_name("sources.json").read_text() for each in (first, second, third)]
+    warehouse.write(kept, 4)
+    with warehouse.alone(kept):
+        imported = kept.publisher.import_database()
+
+    assert records == ["of the first", "of the first", "of the third"]
+    assert not imported.database.with_name("sources.json").exists(), "its rows are not those of its base"
+
+
 def test_a_write_ahead_log_is_written_into_the_file_before_it_is_published(kept: DuckDBFile) -> None:
     warehouse.check_out(kept, "run")
     warehouse.write(kept, 5, log_stays=True)
