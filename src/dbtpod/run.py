@@ -24,6 +24,7 @@ from dbtpod.ui.links import OfFailure
 from dbtpod.ui.node_runs import NodeRuns
 from dbtpod.warehouse import lock, warehouse
 from dbtpod.warehouse.warehouse import Run
+from dbtpod.warehouse.working_copy import BuiltFile
 
 # Longer than any healthy hand-over, and short enough that a forgotten shell is noticed within the hour.
 LOCK_SECONDS = 600.0
