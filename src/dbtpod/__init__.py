@@ -7,7 +7,9 @@
         return run_dbt("build", retries=2)
 
 what a flow calls
-    flows            the ready flow, for deployments that name dbt commands in place of Python
+    flows            the ready flows: a deployment of them gives dbt commands, or a request, and needs no Python
+    request          `RunRequest`: the form of `dbt-run`, as dbt commands
+    selection        what a command selects: a name that the project does not have is an error before the lock
     run              `run_dbt`: lock -> working copy -> dbt -> report -> publish
     command          one dbt command, with its retries
     attempts         its attempts: the whole command, or the same command for what is left
@@ -15,7 +17,6 @@ what a flow calls
     outcome          how an attempt ended: the error that says what failed, and why
     complete         the one place that says that a run is complete
     resume           the beginning of a run, or its resuming after a pod that died
-    flows            `commands`, the ready flow: a deployment gives it dbt commands, and needs no Python
     settings, errors what a user sets; what can go wrong, and whether trying again can help
     environment      the only reader of the environment
     tables, timeout  a table of text; a bounded wait

@@ -80,7 +80,7 @@ def mistakes(project: Path, *entries: Any, **top: Any) -> list[str]:
     return str(caught.value).splitlines()[1:]
 
 
-def test_the_file_of_this_repository_has_the_four_deployments_and_no_mistake() -> None:
+def test_the_file_of_this_repository_has_its_five_deployments_and_no_mistake() -> None:
     file = deployments.read(REPO / "prefect.yaml", environment={})
 
     found = {item.name: (item.flow, item.queue, [s.when for s in item.schedules]) for item in file.deployments}
@@ -89,6 +89,7 @@ def test_the_file_of_this_repository_has_the_four_deployments_and_no_mistake() -
         "dbt-smoke-hourly": ("dbt-smoke", "duckdb-writer", ["0 * * * *"]),
         "dbt-source-freshness": ("dbt-source-freshness", "duckdb-reader", ["0 */6 * * *"]),
         "dbt-fact-orders-full-refresh": ("dbt-fact-orders-full-refresh", "duckdb-writer", []),
+        "dbt-run": ("dbt-run", "duckdb-writer", []),
     }
 
 

@@ -5,6 +5,7 @@ profile          the file that a command will write to
 record           our own record of a command's attempts
 repeatable       which nodes may run twice
 inspection       what dbt says of commands and of a project that it does not run (inspector: the process that is asked)
+names            the project's names that a command may give, read from dbt's manifest.json
 process          the one seam to dbt: start, lines, stop (parent_death: it never outlives us)
 project          where the project is, and what was made of its profile
 profile_source   the user's own profile (profile_targets: which of its targets can be used)

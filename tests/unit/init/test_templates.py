@@ -121,8 +121,10 @@ def test_deployments_build_daily_and_smoke_hourly_and_nothing_of_the_demo(writte
 
     found = entries(written)
     assert [*found][:2] == [f"{name}-build-daily", f"{name}-smoke-hourly"]
-    assert set(found) <= {f"{name}-build-daily", f"{name}-smoke-hourly", f"{name}-source-freshness"}
-    assert all(len(entry["schedules"]) == 1 and entry["schedules"][0]["timezone"] == "UTC" for entry in found.values())
+    assert set(found) <= {f"{name}-{what}" for what in ("build-daily", "smoke-hourly", "source-freshness", "run")}
+    schedules = {each: entry.get("schedules", []) for each, entry in found.items()}
+    assert schedules.pop(f"{name}-run") == []
+    assert all(len(each) == 1 and each[0]["timezone"] == "UTC" for each in schedules.values())
 
 
 def test_lines_fit_on_a_screen(tmp_path: Path) -> None:
@@ -139,7 +141,15 @@ def commands(folder: Path) -> dict[str, tuple[list[str], str]]:
     return {
         name.removeprefix("shop-"): (entry["parameters"]["commands"], entry["work_pool"]["work_queue_name"])
         for name, entry in entries(folder).items()
+        if "parameters" in entry
     }
+
+
+def test_every_new_project_has_a_form_to_run_any_part_of_it(tmp_path: Path) -> None:
+    entry = entries(init(tmp_path, AT_THE_ROOT))["shop-run"]
+
+    assert entry["entrypoint"] == "dbtpod.flows.run"
+    assert entry["work_pool"] == {"name": "shop", "work_queue_name": "duckdb-writer"}
 
 
 def test_without_a_selector_smoke_only_reads(tmp_path: Path) -> None:
