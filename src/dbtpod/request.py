@@ -69,7 +69,7 @@ def _run_id(text: str) -> str:
         return text and str(UUID(text))
     except ValueError:
         raise ValueError(
-            f"{text!r} is no id of a flow run: copy it from the run's page, such as {_EXAMPLE_ID}"
+            f"{text!r} is no id of a flow run, such as {_EXAMPLE_ID}: copy it from the Prefect UI"
         ) from None
 
 

@@ -30,8 +30,11 @@ def test_the_readmes_table_of_deployments_is_that_of_prefect_yaml() -> None:
         each.name: (", ".join(schedule.when for schedule in each.schedules) or "by hand", each.queue)
         for each in file.deployments
     }
-    functions = {each.name: each.entrypoint.rsplit(":", 1)[1] for each in file.deployments}
+    # What a ready flow runs is in no file of the demo.
+    functions = {each.name: each.entrypoint.rsplit(":", 1)[1] for each in file.deployments if ":" in each.entrypoint}
     for name, commands, _, _ in rows:
+        if name not in functions:
+            continue
         body = FLOWS.split(f"def {functions[name]}(")[1].split("\n@flow")[0]
         assert re.findall(r"`(.+?)`", commands) == re.findall(r'"([^"]+)"', body.split("run_dbt(")[1])
 

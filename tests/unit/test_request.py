@@ -71,7 +71,7 @@ def refusal(**fields: Any) -> str:
         ({**RANGE, "pieces": "hour"}, "Input should be 'whole', 'day', 'week' or 'month'"),
         ({"pieces": "day"}, "pieces cuts an event-time range, and there is none: give event_time_start and event_t"),
         ({"result": "keep"}, "Input should be 'publish', 'keep aside' or 'discard'"),
-        ({"continue_from": "elegant-fox"}, "'elegant-fox' is no id of a flow run: copy it from the run's page"),
+        ({"continue_from": "elegant-fox"}, "'elegant-fox' is no id of a flow run, such as"),
         ({"continue_from": ID, "vars": {"a": 1}, "select": ["a"]}, "as they were: leave select, vars out, or start"),
         ({"continue_from": ID, "fail_fast": True}, "leave fail_fast out"),
         ({"retries": -1}, "Input should be greater than or equal to 0"),
