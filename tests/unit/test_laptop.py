@@ -114,6 +114,20 @@ def test_words_that_begin_with_an_option_are_a_request(
     assert found.name.startswith("dbtpod run -")
 
 
+def test_a_deployment_that_has_a_form_names_the_options_in_its_place(here: Place) -> None:
+    here.prefect_yaml.write_text(PREFECT_YAML.replace("flows/flows.py:hourly", "dbtpod.flows.run"))
+
+    with pytest.raises(SettingsError, match=r"hourly runs what its form says.* such as dbtpod run --select orders\+"):
+        choice.choose(("hourly",), here)
+
+    request = "parameters: {request: {select: [orders]}}"
+    text = here.prefect_yaml.read_text().replace(
+        "entrypoint: dbtpod.flows.run", f"entrypoint: dbtpod.flows.run\n    {request}"
+    )
+    here.prefect_yaml.write_text(text)
+    assert choice.choose(("hourly",), here).parameters == {"request": {"select": ["orders"]}}
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

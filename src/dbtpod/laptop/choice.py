@@ -76,6 +76,11 @@ def _deployment(name: str, place: Place) -> Choice:
 
     file = deployments.read(place.prefect_yaml)
     [found] = [deployment for deployment in file.deployments if deployment.name == name]
+    if found.entrypoint == ASKED and not found.parameters:
+        raise SettingsError(
+            f"{name} runs what its form says. Here that is said by options, such as dbtpod run --select orders+; "
+            "dbtpod run --help lists them."
+        )
     return Choice(found.entrypoint, found.parameters, name)
 
 

@@ -7,6 +7,7 @@ import click
 import yaml
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
 from dbtpod.dbt import arguments, yaml_file
 from dbtpod.request import RunRequest
@@ -71,6 +72,6 @@ def _spread(words: Sequence[str]) -> Iterator[str]:
         yield word
 
 
-def _said(error: Any) -> str:
+def _said(error: ErrorDetails) -> str:
     place = f"--{str(error['loc'][0]).replace('_', '-')}: " if error["loc"] else ""
     return place + error["msg"].removeprefix("Value error, ")
