@@ -7,7 +7,9 @@
         return run_dbt("build", retries=2)
 
 what a flow calls
-    flows            the ready flow, for deployments that name dbt commands in place of Python
+    flows            the ready flows: a deployment of them gives dbt commands, or a request, and needs no Python
+    request          `RunRequest`: the form of `dbt-run`, as dbt commands
+    selection        what a command selects: a name that the project does not have is an error before the lock
     run              `run_dbt`: lock -> working copy -> dbt -> report -> publish
     ending           the build published, kept aside or discarded, and what the state says of it
     command          one dbt command, with its retries
@@ -17,7 +19,6 @@ what a flow calls
     complete         the one place that says that a run is complete
     resume           the beginning of a run, or its resuming after a pod that died or a run that failed
     continuing       what of it is good still where the project is another than before
-    flows            `commands`, the ready flow: a deployment gives it dbt commands, and needs no Python
     fresher          `build_if_fresher`, the ready flow that builds what has new data, and else nothing
     settings, errors what a user sets; what can go wrong, and whether trying again can help
     environment      the only reader of the environment

@@ -43,15 +43,27 @@ def init(folder: Path, update: bool, force: tuple[str, ...], timezone: str | Non
 _FOLDER = click.option("--project-dir", type=Path, help="The repository; the working directory unless given.")
 
 
-@dbtpod.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+class _Run(click.Command):
+    """Knows the options of a request when its help is asked for: they are those of a model, which imports Prefect."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write them below its own."""
+        from dbtpod.laptop import options
+
+        super().format_options(ctx, formatter)
+        with formatter.section("Options of a request, in place of WHAT"):
+            formatter.write_dl(options.records())
+
+
+@dbtpod.command(cls=_Run, context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @_FOLDER
 @click.argument("what", nargs=-1, type=click.UNPROCESSED)
 def run(project_dir: Path | None, what: tuple[str, ...]) -> int:
-    """Run a deployment, or a dbt command, here.
+    """Run a deployment, a dbt command, or a request, here.
 
-    It needs no cluster. WHAT is a deployment's name, or a command such as `build --select orders`. Without it, the
-    first deployment runs; in a project without a prefect.yaml, `build`. The data is in .dbtpod/data of the dbt project,
-    or where DBTPOD_VOLUME says.
+    It needs no cluster. WHAT is a deployment's name, or a command such as `build --select orders`, or the options of a
+    request, such as `--select orders --result discard`. Without it, the first deployment runs; in a project without a
+    prefect.yaml, `build`. The data is in .dbtpod/data of the dbt project, or where DBTPOD_VOLUME says.
     """
     from dbtpod.laptop import run
 

@@ -1,18 +1,30 @@
-"""The ready flow: a deployment of it needs no Python, only the commands.
+"""The ready flows: a deployment of them needs no Python.
 
-entrypoint: dbtpod.flows.commands
-parameters:
-  commands: [seed, build --select staging]
-  retries: 2
-  retry_delay_seconds: 60
+`commands` is for what runs again and again, with its commands in prefect.yaml:
+
+    entrypoint: dbtpod.flows.commands
+    parameters:
+      commands: [seed, build --select staging]
+      retries: 2
+      retry_delay_seconds: 60
+
+`run` is for what a person runs once, with a form in Prefect's UI:
+
+    entrypoint: dbtpod.flows.run
 """
 
+from pathlib import Path
 from typing import Annotated
 
 from prefect import State, flow
 from pydantic import Field
 
+from dbtpod import resume, selection, settings
+from dbtpod.dbt import effective_profile
+from dbtpod.dbt.project import Project, find
+from dbtpod.request import RunRequest
 from dbtpod.run import run_dbt
+from dbtpod.warehouse import warehouse
 
 
 @flow(
@@ -34,3 +46,37 @@ def commands(
         retry_delay_seconds: The pause before each of these tries.
     """
     return run_dbt(*commands, retries=retries, retry_delay_seconds=retry_delay_seconds)
+
+
+@flow(
+    name="dbt-run",
+    description="Runs any part of the project once, with dbt's options: a selection, a full refresh, a backfill by "
+    "event time; or continues a run that failed.",
+)
+def run(request: RunRequest) -> State[None]:
+    """Run what was asked for; a name that the project does not have is an error before the run waits for another.
+
+    Args:
+        request: What dbt does; as it is, it builds the whole project and publishes it.
+    """
+    if request.continue_from:
+        volume = warehouse.of(settings.from_environment()).volume
+        given = resume.commands_of(volume, request.continue_from)
+    else:
+        given = request.commands()
+        if request.chooses:
+            selection.check(_project(), given[0])
+    return run_dbt(
+        *given,
+        retries=request.retries,
+        retry_delay_seconds=request.retry_delay_seconds,
+        result=request.result,
+        continues=request.continue_from or None,
+    )
+
+
+def _project() -> Project:
+    """Return the project, with the profile as its files are now."""
+    environment = settings.environment()
+    effective_profile.refresh(find(environment, Path.cwd()), environment)
+    return warehouse.project(settings.from_environment(environment))

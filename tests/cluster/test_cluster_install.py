@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kube import IMAGE, REPO, command
-from release import BUILD, FRESHNESS, SMOKE, Release
+from release import BUILD, FRESHNESS, FULL_REFRESH, RUN, SMOKE, Release
 from waiting import until
 
 pytestmark = pytest.mark.cluster
@@ -16,11 +16,12 @@ SCHEDULES = {
     BUILD: ("0 6 * * *", "duckdb-writer"),
     SMOKE: ("0 * * * *", "duckdb-writer"),
     FRESHNESS: ("0 */6 * * *", "duckdb-reader"),
-    "dbt-fact-orders-full-refresh/dbt-fact-orders-full-refresh": (None, "duckdb-writer"),
+    FULL_REFRESH: (None, "duckdb-writer"),
+    RUN: (None, "duckdb-writer"),
 }
 
 
-def test_the_four_deployments_are_there_with_their_schedules_and_queues(release: Release) -> None:
+def test_the_five_deployments_are_there_with_their_schedules_and_queues(release: Release) -> None:
     found = {
         name: ([each["schedule"] for each in deployment["schedules"]], deployment["work_queue_name"])
         for name, deployment in release.prefect.deployments().items()

@@ -106,6 +106,24 @@ def test_a_deployment_runs_with_its_parameters(prefect: Api, shop: Repository) -
     assert re.search("runs and schedules +dbtpod serve$", done.stdout, re.MULTILINE)
 
 
+def test_a_request_runs_what_its_options_say_and_names_what_the_project_lacks(prefect: Api, shop: Repository) -> None:
+    done = shop.run("run", "--select", "plain", "plain_too", "--exclude", "plain_too", PREFECT_API_URL=prefect.url)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "dbtpod run --select plain plain_too --exclude plain_too is done: 1 node: 1 success" in done.stdout
+    assert tables(shop) == ["plain"]
+
+    misspelt = shop.run("run", "--select", "plian", PREFECT_API_URL=prefect.url)
+
+    assert misspelt.returncode == 1
+    assert "'plian' matches nothing; did you mean 'plain'?" in misspelt.stderr
+
+    unknown = shop.run("run", "--selct", "plain", PREFECT_API_URL=prefect.url)
+
+    assert unknown.returncode == 2
+    assert "No such option '--selct'" in unknown.stderr
+
+
 def test_a_failed_model_is_exit_code_1_and_says_why(prefect: Api, shop: Repository) -> None:
     shop.write("models/failing.sql", small.FILES["models/failing.sql"])
 

@@ -18,6 +18,7 @@ BUILD = "dbt-build/dbt-build-daily"
 SMOKE = "dbt-smoke/dbt-smoke-hourly"
 FRESHNESS = "dbt-source-freshness/dbt-source-freshness"
 FULL_REFRESH = "dbt-fact-orders-full-refresh/dbt-fact-orders-full-refresh"
+RUN = "dbt-run/dbt-run"
 OURS = "app.kubernetes.io/instance=dbtpod,app.kubernetes.io/component="
 # What a person's notebook would do: it lists the folder over HTTP too, so that there is a pod to be reached.
 SHELL = ("python", "-m", "http.server", "8000", "--directory", "/data")

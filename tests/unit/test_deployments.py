@@ -89,6 +89,7 @@ def test_the_file_of_this_repository_has_the_deployments_and_no_mistake() -> Non
         "dbt-smoke-hourly": ("dbt-smoke", "duckdb-writer", ["0 * * * *"]),
         "dbt-source-freshness": ("dbt-source-freshness", "duckdb-reader", ["0 */6 * * *"]),
         "dbt-fact-orders-full-refresh": ("dbt-fact-orders-full-refresh", "duckdb-writer", []),
+        "dbt-run": ("dbt-run", "duckdb-writer", []),
         "dbt-build-if-fresher": ("dbt-build-if-fresher", "duckdb-writer", []),
     }
 

@@ -31,7 +31,7 @@ def test_the_readmes_table_of_deployments_is_that_of_prefect_yaml() -> None:
         each.name: (", ".join(schedule.when for schedule in each.schedules) or "by hand", each.queue)
         for each in file.deployments
     }
-    # A ready flow has its commands from a form.
+    # What a ready flow runs is in no file of the demo.
     functions = {each.name: each.entrypoint.rsplit(":", 1)[1] for each in file.deployments if ":" in each.entrypoint}
     for name, commands, _, _ in rows:
         if name not in functions:

@@ -10,15 +10,18 @@ from configparser import ConfigParser
 from pathlib import Path
 from shutil import which
 
+import click
 import pytest
 
+from dbtpod import cli
 from dbtpod.dbt import kept_state, project
 from dbtpod.dbt.parse_state import FILE
 from dbtpod.dbt.project import Project
 from dbtpod.errors import DeploymentsInvalid, SettingsError
 from dbtpod.laptop import choice, place, pool, serve, served
-from dbtpod.laptop.choice import READY, Choice
+from dbtpod.laptop.choice import ASKED, READY, Choice
 from dbtpod.laptop.place import Place
+from dbtpod.request import RunRequest
 from dbtpod.warehouse.volume import Volume
 from rendering import ROOT, Render
 
@@ -86,6 +89,74 @@ def test_a_deployment_that_is_called_as_a_verb_of_dbt_is_meant_where_nothing_fol
 
 def test_a_project_without_a_prefect_yaml_is_built(tmp_path: Path) -> None:
     assert choice.choose((), place_of(tmp_path)).parameters == {"commands": [["build"]]}
+
+
+@pytest.mark.parametrize(
+    ("words", "fields"),
+    [
+        (("--select", "orders+", "tag:a b", "-f"), {"select": ["orders+", "tag:a b"], "full_refresh": True}),
+        (("-s", "a", "--select=b", "-x"), {"select": ["a", "b"], "fail_fast": True}),
+        (("--exclude", "a", "b", "--resource-type", "seed"), {"exclude": ["a", "b"], "resource_types": ["seed"]}),
+        (("--vars", "{day: '2026-01-31', n: 1}"), {"vars": {"day": "2026-01-31", "n": 1}}),
+        (
+            ("--command", "seed", "--result", "keep aside", "--retries", "0"),
+            {"command": "seed", "result": "keep aside", "retries": 0},
+        ),
+        (("dbt", "--selector", "smoke"), {"selector": "smoke"}),
+    ],
+)
+def test_words_that_begin_with_an_option_are_a_request(
+    here: Place, words: tuple[str, ...], fields: dict[str, object]
+) -> None:
+    found = choice.choose(words, here)
+
+    assert (found.entrypoint, found.parameters) == (ASKED, {"request": fields})
+    assert found.name.startswith("dbtpod run -")
+
+
+def test_a_deployment_that_has_a_form_names_the_options_in_its_place(here: Place) -> None:
+    here.prefect_yaml.write_text(PREFECT_YAML.replace("flows/flows.py:hourly", "dbtpod.flows.run"))
+
+    with pytest.raises(SettingsError, match=r"hourly runs what its form says.* such as dbtpod run --select orders\+"):
+        choice.choose(("hourly",), here)
+
+    request = "parameters: {request: {select: [orders]}}"
+    text = here.prefect_yaml.read_text().replace(
+        "entrypoint: dbtpod.flows.run", f"entrypoint: dbtpod.flows.run\n    {request}"
+    )
+    here.prefect_yaml.write_text(text)
+    assert choice.choose(("hourly",), here).parameters == {"request": {"select": ["orders"]}}
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--selct", "orders"), "No such option '--selct'"),
+        (("--full-refresh", "build"), "unexpected extra argument (build)"),
+        (("--vars", "[1"), "it is no YAML"),
+        (("--vars", "day"), "it is a mapping, such as"),
+        (("--event-time-start", "2026-01-01"), "event_time_end is missing: a range needs both ends."),
+        (("--select", "orders", "--selector", "smoke"), "With selector, dbt ignores select and exclude"),
+        (("--retries", "many"), "--retries: Input should be a valid integer"),
+        (("--continue-from", "elegant-fox"), "--continue-from: 'elegant-fox' is no id of a flow run"),
+        (("--result", "keep"), "--result: Input should be 'publish', 'keep aside' or 'discard'"),
+    ],
+)
+def test_an_option_that_is_wrong_is_an_error_of_the_command_line(
+    here: Place, words: tuple[str, ...], sentence: str
+) -> None:
+    with pytest.raises(click.UsageError) as error:
+        choice.choose(words, here)
+
+    assert sentence in error.value.format_message()
+
+
+def test_the_help_has_an_option_for_each_field_of_the_form(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", "--help"]) == 0
+
+    text = capsys.readouterr().out
+    assert [name for name in RunRequest.model_fields if f"--{name.replace('_', '-')}" not in text] == []
+    assert "publish|keep aside|discard" in text
 
 
 @pytest.mark.parametrize(

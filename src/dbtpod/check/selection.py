@@ -1,13 +1,14 @@
 """What commands select in the project that dbt has parsed: a selector, a node or a macro that is not there is named."""
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from dbtpod import selection
 from dbtpod.check.finding import Finding
 from dbtpod.dbt import arguments
 from dbtpod.dbt.inspection import Answers, Lookup, Parse
+from dbtpod.dbt.names import Names
 from dbtpod.registration import commands
 from dbtpod.registration.entrypoints import did_you_mean
 
@@ -46,8 +47,8 @@ def findings(uses: Iterable[Use], answers: Answers) -> Iterator[Finding]:
 def _unknown(use: Use, parse: Parse) -> str | None:
     """Name the selector or the macro that the project does not have."""
     given = arguments.parse(use.words)
-    if (selector := given.last("--selector")) and selector not in parse.names["selectors"]:
-        return f"selectors.yml has no selector {selector!r}{did_you_mean(selector, parse.names['selectors'])}"
+    if wrong := selection.unknown_selector(given, parse.names):
+        return wrong
     if given.verb == "run-operation":
         macro = given.places[1] if len(given.places) > 1 else None
         if macro is None:
@@ -57,11 +58,11 @@ def _unknown(use: Use, parse: Parse) -> str | None:
     return None
 
 
-def _selected(use: Use, lookup: Lookup, names: Mapping[str, tuple[str, ...]]) -> Iterator[Finding]:
+def _selected(use: Use, lookup: Lookup, names: Names) -> Iterator[Finding]:
     if lookup.errors:
         yield use.finding(lookup.errors[0])
         return
-    near = [did_you_mean(_plain(criterion), _candidates(criterion, names)) for criterion in lookup.unmatched]
+    near = [selection.meant(criterion, names) for criterion in lookup.unmatched]
     if not lookup.listed:
         yield use.finding(f"it selects nothing, and so does nothing{next(filter(None, near), '')}", is_warning=True)
     elif arguments.parse(use.words).verb == "source" and not set(lookup.listed) & set(names["fresh"]):
@@ -69,13 +70,3 @@ def _selected(use: Use, lookup: Lookup, names: Mapping[str, tuple[str, ...]]) ->
     else:
         for criterion, meant in zip(lookup.unmatched, near, strict=True):
             yield use.finding(f"{criterion!r} of it matches nothing{meant}", is_warning=True)
-
-
-def _plain(criterion: str) -> str:
-    """Return the name in a criterion such as `2+tag:daily+1`."""
-    return re.sub(r"^(@|\d*\+)|\+\d*$", "", criterion).rpartition(":")[2]
-
-
-def _candidates(criterion: str, names: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
-    kind = re.sub(r"^(@|\d*\+)", "", criterion).rpartition(":")[0]
-    return {"": names["nodes"], "tag": names["tags"], "source": names["sources"]}.get(kind, ())

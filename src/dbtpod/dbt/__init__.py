@@ -7,6 +7,7 @@ repeatable       which nodes may run twice
 changes          what is another in a project than in the attempt before, and what of that is good still
 listing          what `dbt ls` lists
 inspection       what dbt says of commands and of a project that it does not run (inspector: the process that is asked)
+names            the project's names that a command may give, read from dbt's manifest.json
 process          the one seam to dbt: start, lines, stop (parent_death: it never outlives us)
 project          where the project is, and what was made of its profile
 profile_source   the user's own profile (profile_targets: which of its targets can be used)

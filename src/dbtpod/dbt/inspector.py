@@ -10,13 +10,15 @@ import io
 import json
 import os
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from typing import Any
 
 import click
 from dbt.cli.exceptions import DbtUsageException
 from dbt.cli.flags import Flags, args_to_context
 from dbt.cli.main import cli, dbtRunner
+
+from dbtpod.dbt import names
 
 # dbt prints its help or its version, and ends well.
 _PRINTS = {"-h", "--help", "-v", "-V", "--version"}
@@ -90,27 +92,10 @@ def _parse(options: list[str], lookups: dict[str, list[str]], refusals: Collecti
     manifest: Any = done.result
     found: dict[str, Any] = {"errors": errors, "warnings": heard.warnings, "names": {}, "lookups": {}}
     if not errors:
-        found["names"] = dict(_names(manifest))
+        found["names"] = names.of(manifest.writable_manifest().to_dict())
         wanted = {index: words for index, words in lookups.items() if index not in refusals}
         found["lookups"] = {index: _lookup(manifest, words) for index, words in wanted.items()}
     return found
-
-
-def _names(manifest: Any) -> Iterator[tuple[str, list[str]]]:
-    nodes = [each for each in manifest.nodes.values() if each.resource_type != "operation"]
-    nodes += manifest.unit_tests.values()
-    sources, macros = manifest.sources.values(), manifest.macros.values()
-    yield "nodes", sorted({node.name for node in nodes})
-    yield "sources", sorted({source.search_name for source in sources})
-    yield "fresh", sorted(_selector(source) for source in sources if source.has_freshness)
-    yield "tags", sorted({tag for each in (*nodes, *sources) for tag in each.config.tags})
-    yield "selectors", sorted(manifest.selectors)
-    yield "macros", sorted({name for macro in macros for name in (macro.name, f"{macro.package_name}.{macro.name}")})
-
-
-def _selector(source: Any) -> str:
-    """Give a source as `dbt ls --output selector` does."""
-    return f"source:{source.package_name}.{source.source_name}.{source.name}"
 
 
 def _lookup(manifest: Any, words: list[str]) -> dict[str, Any]:

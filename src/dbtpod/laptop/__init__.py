@@ -1,7 +1,8 @@
 """A project on one machine, without a cluster: `dbtpod run` and `dbtpod serve`.
 
 place      where the repository, the dbt project and the data are
-choice     what `run` is asked for: a deployment, a dbt command, or neither
+choice     what `run` is asked for: a deployment, a dbt command, a request, or nothing
+options    the options of a request
 run        one flow run in this process
 embedded   Prefect's server in that process
 serve      Prefect's server, a worker and the schedules of prefect.yaml, until it is stopped

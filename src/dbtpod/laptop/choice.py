@@ -1,5 +1,6 @@
-"""What `dbtpod run` is asked for: a deployment of prefect.yaml, a dbt command, or neither."""
+"""What `dbtpod run` is asked for: a deployment of prefect.yaml, a dbt command, options of a request, or nothing."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from dbtpod.dbt import arguments
 from dbtpod.errors import SettingsError
 from dbtpod.faststart import importing
 from dbtpod.laptop.place import Place
-from dbtpod.registration.entrypoints import READY, did_you_mean
+from dbtpod.registration.entrypoints import ASKED, READY, did_you_mean
 
 # What dbt has, without what makes no sense in a run: `init`, `debug`, `clean`.
 VERBS = {*arguments.KINDS, "clone", "compile", "deps", "docs", "list", "ls", "parse", "retry", "run-operation"} | {
@@ -33,13 +34,16 @@ class Choice:
 def choose(words: Sequence[str], place: Place) -> Choice:
     """Find what the words name: a deployment's name, the words of a dbt command, or none for the first deployment.
 
-    A project without a prefect.yaml is built. SettingsError names the nearest where there is no such thing;
-    DeploymentsInvalid has every error of the prefect.yaml.
+    Words that begin with an option are a request, as the form of `dbt-run` is. A project without a prefect.yaml is
+    built. SettingsError names the nearest where there is no such thing; DeploymentsInvalid has every error of the
+    prefect.yaml, click.UsageError what is wrong with an option.
     """
     words = words[1:] if words[:1] == ("dbt",) else words
     names = _names(place.prefect_yaml)
     if not words:
         return _deployment(names[0], place) if names else _command(["build"])
+    if words[0].startswith("-"):
+        return _request(words)
     if len(words) == 1 and words[0] in names:
         return _deployment(words[0], place)
     if arguments.parse(words).verb in VERBS:
@@ -56,6 +60,15 @@ def _command(words: Sequence[str]) -> Choice:
     return Choice(READY, {"commands": [list(words)]}, arguments.text(words))
 
 
+def _request(words: Sequence[str]) -> Choice:
+    # It imports Prefect, whose settings are made before this is called.
+    with importing.quickly():
+        from dbtpod.laptop import options
+
+    asked = options.request(words)
+    return Choice(ASKED, {"request": asked.model_dump(exclude_unset=True)}, f"dbtpod run {shlex.join(words)}")
+
+
 def _deployment(name: str, place: Place) -> Choice:
     # Half a second of imports, which a dbt command does without.
     with importing.quickly():
@@ -63,6 +76,11 @@ def _deployment(name: str, place: Place) -> Choice:
 
     file = deployments.read(place.prefect_yaml)
     [found] = [deployment for deployment in file.deployments if deployment.name == name]
+    if found.entrypoint == ASKED and not found.parameters:
+        raise SettingsError(
+            f"{name} runs what its form says. Here that is said by options, such as dbtpod run --select orders+; "
+            "dbtpod run --help lists them."
+        )
     return Choice(found.entrypoint, found.parameters, name)
 
 

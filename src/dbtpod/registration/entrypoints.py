@@ -1,6 +1,6 @@
 """What an entrypoint such as flows/flows.py:dbt_build names, read from the source without running it.
 
-A flow that is installed, such as the ready flow, is named by its module: dbtpod.flows.commands.
+A flow that is installed, such as a ready flow, is named by its module: dbtpod.flows.commands.
 """
 
 import ast
@@ -12,6 +12,8 @@ from pathlib import Path
 
 # Runs the commands that the deployment's parameters name.
 READY = "dbtpod.flows.commands"
+# Runs what a form asks for.
+ASKED = "dbtpod.flows.run"
 # Builds what has new data.
 FRESHER = "dbtpod.fresher.build_if_fresher"
 
@@ -53,7 +55,7 @@ def _installed(entrypoint: str) -> Flow | str:
     except (ImportError, ValueError):
         found = None
     if not found or not found.origin:
-        near = did_you_mean(entrypoint, [READY, FRESHER])
+        near = did_you_mean(entrypoint, [READY, ASKED, FRESHER])
         return (
             f"no module {module or entrypoint!r} is installed: write it as path/to/file.py:function, or {READY}{near}"
         )

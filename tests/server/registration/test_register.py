@@ -30,6 +30,7 @@ def test_this_repositorys_file_becomes_pool_queues_deployments_and_scheduled_run
         "dbt-smoke-hourly": ("duckdb-writer", ["0 * * * *"]),
         "dbt-source-freshness": ("duckdb-reader", ["0 */6 * * *"]),
         "dbt-fact-orders-full-refresh": ("duckdb-writer", []),
+        "dbt-run": ("duckdb-writer", []),
         "dbt-build-if-fresher": ("duckdb-writer", []),
     }
     for item in found.values():

@@ -124,7 +124,7 @@ def test_deployments_build_daily_and_smoke_hourly_and_nothing_of_the_demo(writte
 
     found = entries(written)
     assert [*found][:2] == [f"{name}-build-daily", f"{name}-smoke-hourly"]
-    by_hand = {f"{name}-build-if-fresher"}
+    by_hand = {f"{name}-run", f"{name}-build-if-fresher"}
     assert set(found) - by_hand <= {f"{name}-build-daily", f"{name}-smoke-hourly", f"{name}-source-freshness"}
     assert {each for each, entry in found.items() if "schedules" not in entry} <= by_hand
     schedules = [entry["schedules"] for entry in found.values() if "schedules" in entry]
@@ -145,8 +145,15 @@ def commands(folder: Path) -> dict[str, tuple[list[str], str]]:
     return {
         name.removeprefix("shop-"): (entry["parameters"]["commands"], entry["work_pool"]["work_queue_name"])
         for name, entry in entries(folder).items()
-        if "commands" in entry["parameters"]
+        if "commands" in entry.get("parameters", {})
     }
+
+
+def test_every_new_project_has_a_form_to_run_any_part_of_it(tmp_path: Path) -> None:
+    entry = entries(init(tmp_path, AT_THE_ROOT))["shop-run"]
+
+    assert entry["entrypoint"] == "dbtpod.flows.run"
+    assert entry["work_pool"] == {"name": "shop", "work_queue_name": "duckdb-writer"}
 
 
 def test_without_a_selector_smoke_only_reads(tmp_path: Path) -> None:
