@@ -56,7 +56,7 @@ SECTIONS = {
     ),
     "fixing": Section(
         "Continuing after a fix",
-        "A build of 200 models fails at the 150th, which is then mended: a run that continues it, beside a run that\n"
+        "A build of 200 models fails at the 150th, which is then fixed: a run that continues it, beside a run that\n"
         "builds the same nodes alone on what is published. Whole flow processes, without a cluster.",
         fixing.table,
     ),

@@ -41,7 +41,7 @@ def table(rounds: int = ROUNDS) -> Iterator[str]:
 
 
 def _failed(bench: nodes.Bench, api: str, number: int) -> tuple[str, str]:
-    """Fail a build at one model, and mend it as a new image would; the run, and the model."""
+    """Fail a build at one model, and fix it as a new image would; the run, and the model."""
     name = f"model_{FAILS:04}"
     path = bench.folder / "project" / "models" / f"{name}.sql"
     text = path.read_text()
@@ -49,7 +49,7 @@ def _failed(bench: nodes.Bench, api: str, number: int) -> tuple[str, str]:
     bake.bake(bench.environment, _say_nothing)
     bench.process(api, ["build"], {}, check=False)
     [run] = (bench.folder / "flow" / "runs").iterdir()
-    path.write_text(f"{text} -- mended {number}")
+    path.write_text(f"{text} -- fixed {number}")
     bake.bake(bench.environment, _say_nothing)
     return run.name, name
 

@@ -1,8 +1,8 @@
-"""Whether a run goes on with its working copy where the project is another than before.
+"""Whether a run continues with its working copy where the project is another than before.
 
-Somebody mends the model that failed, builds an image and runs it again. What was built stays; what failed, what was
+Somebody fixes the model that failed, builds an image and runs it again. What was built stays; what failed, what was
 skipped and what has changed since is built, with all that depends on it. Where that would leave something else than a
-build from nothing, the run starts over, and says why.
+build from nothing, the run restarts, and says why.
 """
 
 import shutil
@@ -44,7 +44,7 @@ class Continued:
 
 
 def judge(project: Project, run_dir: Path) -> Continued:
-    """Look what the project as it is now makes of the commands of a run; NotContinued where it has to start over."""
+    """Look what the project as it is now makes of the commands of a run; NotContinued where it has to restart."""
     found: dict[Path, Change] = {}
     modified: set[str] = set()
     for folder in sorted(path for path in run_dir.glob("*-*") if path.is_dir()):

@@ -1,4 +1,4 @@
-"""The beginning of a run, or its resuming where an earlier pod of it, or an earlier run, left something to go on with.
+"""The beginning of a run, or its resuming where an earlier pod of it, or an earlier run, left something to build on.
 
 A run that is started again finds its working copy and its folder on the volume. They are good for resuming only if
 the working copy is still its own and begins from what is published. Where the project is another, `continuing` looks
@@ -43,7 +43,7 @@ def begin(file: BuiltFile, project: Project, run_id: str, log: Log, continues: s
     starts = _count(run_dir, run_id)
     earlier = continues if continues and not run_dir.exists() else None
     if earlier and (obstacle := _take_over(file, earlier, run_dir)):
-        log.info("The run %s cannot be continued, so this run starts over: %s", earlier, obstacle)
+        log.info("The run %s cannot be continued, so this run restarts: %s", earlier, obstacle)
     file.bring_back(run_id)
     stamps = _stamps(project)
     obstacle = _obstacle(file, project, run_dir, stamps, log) if run_dir.exists() else "not started before"
@@ -77,7 +77,7 @@ def commands_of(volume: Volume, run_id: str) -> list[list[str]]:
     try:
         text = (volume.runs / str(UUID(run_id)) / _COMMANDS).read_text()
     except ValueError as error:
-        raise SettingsError(f"{run_id!r} is no flow run id: copy it from the address of the run's page.") from error
+        raise SettingsError(f"{run_id!r} is no flow run id: copy it from the Prefect UI.") from error
     except OSError as error:
         raise SettingsError(
             f"There is no flow run {run_id} to continue on {volume.root}: it only read, or it was long ago. Run its "
@@ -118,7 +118,7 @@ def _take_over(file: BuiltFile, earlier: str, run_dir: Path) -> str:
 
 
 def _obstacle(file: BuiltFile, project: Project, run_dir: Path, stamps: dict[str, str], log: Log) -> str:
-    """Say why the run has to start over; empty where it does not, with what changed in the project noted."""
+    """Say why the run has to restart; empty where it does not, with what changed in the project noted."""
     if found := file.obstacle():
         return found
     try:

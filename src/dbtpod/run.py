@@ -78,7 +78,7 @@ def writing(
     """Yield a dbt that writes: alone, on a copy of the last published build, published if the block ends well.
 
     Or kept aside or discarded, as `end` says. `commands` are what the block is to run, for a run that continues this
-    one; `continues` is the flow run whose working copy it goes on with, if that is still good.
+    one; `continues` is the flow run whose working copy it continues with, if that is still good.
     """
     end = end or Ending()
     given, run_id = _settings(), _flow_run_id()

@@ -52,7 +52,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         start(one)
         built.result()
     # Together, so that the layers they share are copied once.
-    one.load(IMAGE, images.TEST_IMAGE, images.MENDED_IMAGE)
+    one.load(IMAGE, images.TEST_IMAGE, images.FIXED_IMAGE)
     yield one
     if not KEEP:
         command("kind", "delete", "cluster", "--name", NAME, "--kubeconfig", str(one.kubeconfig))

@@ -3,7 +3,7 @@
 import pytest
 
 from faults import CONTENT
-from images import MENDED_IMAGE, case
+from images import FIXED_IMAGE, case
 from release import BUILD, SMOKE, Release
 
 pytestmark = pytest.mark.cluster
@@ -15,10 +15,10 @@ def failed(warehouse: Release) -> str:
     return str(run["id"])
 
 
-def test_retried_with_the_mended_project_it_builds_what_is_left_and_publishes_the_whole(warehouse: Release) -> None:
+def test_retried_with_the_fixed_project_it_builds_what_is_left_and_publishes_the_whole(warehouse: Release) -> None:
     run, before, rows = failed(warehouse), warehouse.generation(), warehouse.rows(CONTENT)
 
-    ended = warehouse.prefect.retry(run, image=MENDED_IMAGE)
+    ended = warehouse.prefect.retry(run, image=FIXED_IMAGE)
 
     assert ended["state"]["name"] == "Completed", warehouse.prefect.page(run)
     warehouse.prefect.logged(run, "Of the project has changed: model.shop.broken.")
@@ -27,11 +27,11 @@ def test_retried_with_the_mended_project_it_builds_what_is_left_and_publishes_th
     assert warehouse.rows(CONTENT) == rows
 
 
-def test_retried_after_another_build_was_published_it_starts_over_and_says_why(warehouse: Release) -> None:
+def test_retried_after_another_build_was_published_it_restarts_and_says_why(warehouse: Release) -> None:
     run = failed(warehouse)
     warehouse.prefect.completed(SMOKE)
 
-    ended = warehouse.prefect.retry(run, image=MENDED_IMAGE)
+    ended = warehouse.prefect.retry(run, image=FIXED_IMAGE)
 
     assert ended["state"]["name"] == "Completed", warehouse.prefect.page(run)
     warehouse.prefect.logged(run, "was published since it began from")

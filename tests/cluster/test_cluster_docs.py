@@ -82,7 +82,7 @@ def reader(cluster: Cluster, notes: list[str]) -> Iterator[Reader]:
 
 
 def test_the_readmes_install_registers_the_deployments(reader: Reader) -> None:
-    assert len(reader.prefect.deployments()) == 5
+    assert len(reader.prefect.deployments()) == 6
 
 
 @pytest.mark.parametrize("block", [block for block in pages.executed("cluster") if CREATE not in block.text], ids=str)

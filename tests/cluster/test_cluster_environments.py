@@ -57,7 +57,7 @@ def test_each_environment_has_its_own_deployments_pool_and_schedules(both: tuple
     ours = {name: each for name, each in found.items() if each["work_pool_name"] == POOL}
     theirs = {name: each for name, each in found.items() if each["work_pool_name"] == "dbtpod"}
     assert set(ours) == {f"{name}-dev" for name in theirs}
-    assert len(theirs) == 5
+    assert len(theirs) == 6
     assert active(ours) == set()
     assert active(theirs) == {BUILD, "dbt-smoke/dbt-smoke-hourly", "dbt-source-freshness/dbt-source-freshness"}
 

@@ -18,10 +18,11 @@ SCHEDULES = {
     FRESHNESS: ("0 */6 * * *", "duckdb-reader"),
     FULL_REFRESH: (None, "duckdb-writer"),
     RUN: (None, "duckdb-writer"),
+    "dbt-build-if-fresher/dbt-build-if-fresher": (None, "duckdb-writer"),
 }
 
 
-def test_the_five_deployments_are_there_with_their_schedules_and_queues(release: Release) -> None:
+def test_the_deployments_are_there_with_their_schedules_and_queues(release: Release) -> None:
     found = {
         name: ([each["schedule"] for each in deployment["schedules"]], deployment["work_queue_name"])
         for name, deployment in release.prefect.deployments().items()

@@ -76,4 +76,4 @@ def test_uninstalled_and_installed_again_it_has_the_same_password(installed: Rel
     installed.install()
 
     assert secret(installed) == before
-    until(lambda: len(installed.prefect.deployments()) == 5, 60, "the deployments")
+    until(lambda: len(installed.prefect.deployments()) == 6, 60, "the deployments")

@@ -32,7 +32,7 @@ def apply(release: Release) -> None:
 
 
 def test_it_registers_the_deployments_and_runs_one(plain: Release) -> None:
-    assert len(plain.prefect.deployments()) == 5
+    assert len(plain.prefect.deployments()) == 6
     plain.prefect.completed(SMOKE)
 
 
@@ -44,7 +44,7 @@ def test_applied_again_it_goes_on_with_the_same_password_and_pods(plain: Release
 
     assert plain.prefect.auth == auth
     assert plain.pods("server")[0]["metadata"]["uid"] == server
-    until(lambda: len(plain.prefect.deployments()) == 5, 30, "the deployments")
+    until(lambda: len(plain.prefect.deployments()) == 6, 30, "the deployments")
 
 
 def test_another_image_is_applied_twice_and_its_job_template_reaches_the_server(plain: Release) -> None:

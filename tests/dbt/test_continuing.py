@@ -1,4 +1,4 @@
-"""A run that failed goes on with another project: what it built stays, or it starts over and says why; real dbt."""
+"""A run that failed continues with another project: what it built stays, or it restarts and says why; real dbt."""
 
 import logging
 from pathlib import Path
@@ -21,11 +21,11 @@ FILES = {
     "models/a_staged.sql": "select id, {{ doubled('id') }} as twice from {{ ref('raw') }}",
     "models/b_other.sql": "select {{ var('rate') }} as rate",
     "models/c_events.sql": "{{ config(materialized='incremental') }} select id from {{ ref('raw') }}",
-    "models/d_mended.sql": "select {{ halved('id') }} as half, broken from {{ ref('a_staged') }}",
-    "models/e_last.sql": "select half from {{ ref('d_mended') }}",
+    "models/d_fixed.sql": "select {{ halved('id') }} as half, broken from {{ ref('a_staged') }}",
+    "models/e_last.sql": "select half from {{ ref('d_fixed') }}",
     "models/schema.yml": "models: [{name: a_staged, columns: [{name: id, data_tests: [not_null]}]}]\n",
 }
-MENDED = {"models/d_mended.sql": "select {{ halved('id') }} as half from {{ ref('a_staged') }}"}
+FIXED = {"models/d_fixed.sql": "select {{ halved('id') }} as half from {{ ref('a_staged') }}"}
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def shop(tmp_path: Path) -> Project:
     """A project of which one model fails, built once."""
     made = project(tmp_path, FILES)
     kept_state.prepare(made)
-    with pytest.raises(DbtFailed, match="d_mended"):
+    with pytest.raises(DbtFailed, match="d_fixed"):
         Pod(made).command(*BUILD)
     return made
 
@@ -48,7 +48,7 @@ def change(shop: Project, changed: dict[str, str | None]) -> None:
             (shop.folder / name).write_text(text)
 
 
-def go_on(shop: Project, run_id: str = "run", continues: str | None = None) -> set[str]:
+def proceed(shop: Project, run_id: str = "run", continues: str | None = None) -> set[str]:
     """Run the build again and publish it; the names of the nodes that ran."""
     pod = Pod(shop, run_id, continues)
     pod.command(*BUILD)
@@ -71,16 +71,16 @@ def from_nothing(tmp_path: Path, changed: dict[str, str | None]) -> dict[str, li
 @pytest.mark.parametrize(
     ("changed", "ran"),
     [
-        (MENDED, {"d_mended", "e_last"}),
+        (FIXED, {"d_fixed", "e_last"}),
         # Used by what failed only.
-        (MENDED | {"macros/halved.sql": "{% macro halved(x) %} {{ x }} / 2.0 {% endmacro %}"}, {"d_mended", "e_last"}),
-        (MENDED | {"models/f_new.sql": "select 1 as one"}, {"d_mended", "e_last", "f_new"}),
-        (MENDED | {"models/b_other.sql": "select 2 as rate"}, {"b_other", "d_mended", "e_last"}),
+        (FIXED | {"macros/halved.sql": "{% macro halved(x) %} {{ x }} / 2.0 {% endmacro %}"}, {"d_fixed", "e_last"}),
+        (FIXED | {"models/f_new.sql": "select 1 as one"}, {"d_fixed", "e_last", "f_new"}),
+        (FIXED | {"models/b_other.sql": "select 2 as rate"}, {"b_other", "d_fixed", "e_last"}),
         (
-            MENDED | {"models/a_staged.sql": "select id + 1 as id from {{ ref('raw') }}"},
-            {"a_staged", "not_null_a_staged_id", "d_mended", "e_last"},
+            FIXED | {"models/a_staged.sql": "select id + 1 as id from {{ ref('raw') }}"},
+            {"a_staged", "not_null_a_staged_id", "d_fixed", "e_last"},
         ),
-        ({"models/d_mended.sql": None, "models/e_last.sql": "select 1 as half"}, {"e_last"}),
+        ({"models/d_fixed.sql": None, "models/e_last.sql": "select 1 as half"}, {"e_last"}),
     ],
     ids=["the failed model", "its macro", "a new model", "another model", "one above it", "without it"],
 )
@@ -89,7 +89,7 @@ def test_only_what_failed_was_skipped_or_has_changed_runs_and_the_data_is_that_o
 ) -> None:
     change(shop, changed)
 
-    assert go_on(shop) == ran
+    assert proceed(shop) == ran
     assert relations(shop.reads) == from_nothing(tmp_path, changed)
 
 
@@ -127,77 +127,77 @@ def test_only_what_failed_was_skipped_or_has_changed_runs_and_the_data_is_that_o
     ],
     ids=["a seed", "a macro", "an incremental model", "an alias", "a model less", "how relations are named", "vars"],
 )
-def test_where_going_on_would_be_wrong_it_starts_over_and_says_why(
+def test_where_continuing_would_be_wrong_it_restarts_and_says_why(
     shop: Project, tmp_path: Path, caplog: pytest.LogCaptureFixture, changed: dict[str, str | None], reason: str
 ) -> None:
-    change(shop, MENDED | changed)
+    change(shop, FIXED | changed)
 
     with caplog.at_level(logging.INFO):
-        ran = go_on(shop)
+        ran = proceed(shop)
 
     assert "Start 2 of this run: restarting, because" in caplog.text
     assert reason in caplog.text
     assert "raw" in ran
-    assert relations(shop.reads) == from_nothing(tmp_path, MENDED | changed)
+    assert relations(shop.reads) == from_nothing(tmp_path, FIXED | changed)
 
 
-def test_without_a_change_it_goes_on_too(shop: Project, tmp_path: Path) -> None:
-    with pytest.raises(DbtFailed, match="d_mended"):
-        go_on(shop)
-    change(shop, MENDED)
+def test_without_a_change_it_continues_too(shop: Project, tmp_path: Path) -> None:
+    with pytest.raises(DbtFailed, match="d_fixed"):
+        proceed(shop)
+    change(shop, FIXED)
 
-    assert go_on(shop) == {"d_mended", "e_last"}
-    assert relations(shop.reads) == from_nothing(tmp_path, MENDED)
+    assert proceed(shop) == {"d_fixed", "e_last"}
+    assert relations(shop.reads) == from_nothing(tmp_path, FIXED)
 
 
-def test_mended_in_three_steps_it_goes_on_after_each(shop: Project, tmp_path: Path) -> None:
-    still_broken = {"models/d_mended.sql": "select {{ halved('id') }} as half, lost from {{ ref('a_staged') }}"}
+def test_fixed_in_three_steps_it_continues_after_each(shop: Project, tmp_path: Path) -> None:
+    still_broken = {"models/d_fixed.sql": "select {{ halved('id') }} as half, lost from {{ ref('a_staged') }}"}
     change(shop, still_broken | {"models/b_other.sql": "select 2 as rate"})
-    with pytest.raises(DbtFailed, match="d_mended"):
-        go_on(shop)
-    changed = MENDED | {"models/b_other.sql": FILES["models/b_other.sql"]}
+    with pytest.raises(DbtFailed, match="d_fixed"):
+        proceed(shop)
+    changed = FIXED | {"models/b_other.sql": FILES["models/b_other.sql"]}
     change(shop, changed)
 
-    assert go_on(shop) == {"b_other", "d_mended", "e_last"}
+    assert proceed(shop) == {"b_other", "d_fixed", "e_last"}
     assert relations(shop.reads) == from_nothing(tmp_path, changed)
 
 
 def test_a_mistake_that_dbt_cannot_read_keeps_what_was_built(shop: Project) -> None:
-    change(shop, {"models/d_mended.sql": "select {{ halved('id' }}"})
+    change(shop, {"models/d_fixed.sql": "select {{ halved('id' }}"})
     with pytest.raises(DbtUnusable, match="What the run has built is kept"):
-        go_on(shop)
-    change(shop, MENDED)
+        proceed(shop)
+    change(shop, FIXED)
 
-    assert go_on(shop) == {"d_mended", "e_last"}
+    assert proceed(shop) == {"d_fixed", "e_last"}
 
 
-def test_stopped_while_it_goes_on_it_goes_on_again(shop: Project, tmp_path: Path) -> None:
-    slow = {"models/d_mended.sql": f"select {{{{ halved('id') }}}} as half from {{{{ ref('a_staged') }}}} where {LONG}"}
+def test_stopped_while_it_continues_it_continues_again(shop: Project, tmp_path: Path) -> None:
+    slow = {"models/d_fixed.sql": f"select {{{{ halved('id') }}}} as half from {{{{ ref('a_staged') }}}} where {LONG}"}
     changed = slow | {"models/b_other.sql": "select 2 as rate"}
     change(shop, changed)
     with pytest.raises(Stopped):
-        Pod(shop).command(*BUILD, watcher=stop_at("d_mended"))
+        Pod(shop).command(*BUILD, watcher=stop_at("d_fixed"))
 
-    assert go_on(shop) <= {"b_other", "d_mended", "e_last"}
+    assert proceed(shop) <= {"b_other", "d_fixed", "e_last"}
     assert relations(shop.reads) == from_nothing(tmp_path, changed)
 
 
-def test_after_another_build_was_published_it_starts_over(
+def test_after_another_build_was_published_it_restarts(
     shop: Project, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    change(shop, MENDED)
-    go_on(shop, "another")
+    change(shop, FIXED)
+    proceed(shop, "another")
 
     with caplog.at_level(logging.INFO):
-        ran = go_on(shop)
+        ran = proceed(shop)
 
     assert "restarting, because generation 1 was published since it began from nothing" in caplog.text
     assert "raw" in ran
 
 
 def test_another_run_continues_a_failed_one(shop: Project, tmp_path: Path) -> None:
-    change(shop, MENDED)
+    change(shop, FIXED)
 
-    assert go_on(shop, "next", continues="run") == {"d_mended", "e_last"}
-    assert relations(shop.reads) == from_nothing(tmp_path, MENDED)
+    assert proceed(shop, "next", continues="run") == {"d_fixed", "e_last"}
+    assert relations(shop.reads) == from_nothing(tmp_path, FIXED)
     assert not (Volume(shop.writes).failed / "run").exists()

@@ -28,7 +28,7 @@ def build() -> State:
 
 
 @flow(name="continue")
-def go_on(earlier: str) -> State:
+def proceed(earlier: str) -> State:
     commands = resume.commands_of(warehouse.of(settings.from_environment()).volume, earlier)
     return run_dbt(*commands, continues=earlier)
 
@@ -41,7 +41,7 @@ def test_another_run_builds_what_is_left_and_publishes_the_whole(project: Path, 
     [earlier] = [path.name for path in (published.parents[2] / "runs").iterdir()]
     shop.write(project, {"models/totals.sql": "select count(*) as n from {{ ref('orders') }}"})
 
-    state = go_on(str(UUID(earlier)), return_state=True)
+    state = proceed(str(UUID(earlier)), return_state=True)
 
     assert state.is_completed(), state.message
     [newest] = (published.parents[2] / "runs").glob("*/1-build/attempt-2/run_results.json")

@@ -8,7 +8,7 @@ hungry  hungry.sql takes all the memory it gets
 litters littering.py leaves 150 MB in /tmp, and waits for the gate as pausing.py does
 spills  spilling.sql sorts more than fits into little memory
 
-A third one, in which `broken` is mended, is for runs that continue after a fix.
+A third one, in which `broken` is fixed, is for runs that continue after a fix.
 
 The build's pauses between two tries are shorter than in our own flows.
 """
@@ -22,7 +22,7 @@ from kube import IMAGE, REPO, command
 
 TAG = "for-tests"
 TEST_IMAGE = f"dbtpod-demo:{TAG}"
-MENDED_IMAGE = f"{TEST_IMAGE}-mended"
+FIXED_IMAGE = f"{TEST_IMAGE}-fixed"
 REMOVED = "dbt-fact-orders-full-refresh"
 UNSCHEDULED = "dbt-smoke-hourly"
 
@@ -36,14 +36,14 @@ RUN sed -i s/retry_delay_seconds=60/retry_delay_seconds=5/ flows/flows.py
 RUN dbtpod bake
 USER 10001:10001
 """,
-    "mended/Dockerfile": f"""
+    "fixed/Dockerfile": f"""
 FROM {TEST_IMAGE}
 COPY broken.sql dbt_project/models/for_tests/
 USER root
 RUN dbtpod bake
 USER 10001:10001
 """,
-    "mended/broken.sql": "select 1 as id",
+    "fixed/broken.sql": "select 1 as id",
     "models/broken.sql": """
 select * from {{ 'no_such_table' if env_var('CASE', '') == 'fails' else '(values (1)) as one(id)' }}
 """,
@@ -86,12 +86,12 @@ select len(list(range)) as n from range({{ 10 ** 9 if env_var('CASE', '') == 'hu
 def build(folder: Path) -> None:
     """Build the image as a user does, and the others on top of it."""
     command("make", "image", f"IMAGE={IMAGE}", seconds=580)
-    for part in ("models", "mended"):
+    for part in ("models", "fixed"):
         (folder / part).mkdir()
     for name, text in _FILES.items():
         (folder / name).write_text(text.lstrip())
     (folder / "prefect.yaml").write_text(yaml.safe_dump(shortened(), sort_keys=False))
-    for tag, context in ((TEST_IMAGE, folder), (MENDED_IMAGE, folder / "mended")):
+    for tag, context in ((TEST_IMAGE, folder), (FIXED_IMAGE, folder / "fixed")):
         command("docker", "build", "--tag", tag, str(context), seconds=300, DOCKER_BUILDKIT="1")
 
 

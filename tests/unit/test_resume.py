@@ -1,4 +1,4 @@
-"""A run that was stopped half-way finds what it left, or starts over and says why; its commands: test_attempts."""
+"""A run that was stopped half-way finds what it left, or restarts and says why; its commands: test_attempts."""
 
 import logging
 from collections.abc import Callable

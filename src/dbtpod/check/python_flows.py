@@ -11,7 +11,7 @@ from dbtpod.errors import SettingsError
 from dbtpod.registration.entrypoints import did_you_mean
 
 _RUN = "run_dbt"
-_OPTIONS = ("retries", "retry_delay_seconds")
+_OPTIONS = ("retries", "retry_delay_seconds", "result", "continues")
 
 
 def read(entrypoints: Iterable[str], folder: Path) -> Iterator[Use | Finding]:

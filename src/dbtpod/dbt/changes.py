@@ -21,7 +21,7 @@ Node = Mapping[str, Any]
 
 
 class NotContinued(Exception):
-    """What was built cannot be gone on with; the text says why."""
+    """What was built cannot be built on; the text says why."""
 
 
 @dataclass(frozen=True)
