@@ -1,4 +1,4 @@
-"""What a person starts from the form of `dbt-run`: a part of the project, kept aside or published, or an error at once."""
+"""What a person starts from the form of `dbt-run`: a part of the project, published or kept aside, or an error."""
 
 from typing import Any
 
