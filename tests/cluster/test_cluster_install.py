@@ -17,10 +17,11 @@ SCHEDULES = {
     SMOKE: ("0 * * * *", "duckdb-writer"),
     FRESHNESS: ("0 */6 * * *", "duckdb-reader"),
     "dbt-fact-orders-full-refresh/dbt-fact-orders-full-refresh": (None, "duckdb-writer"),
+    "dbt-build-if-fresher/dbt-build-if-fresher": (None, "duckdb-writer"),
 }
 
 
-def test_the_four_deployments_are_there_with_their_schedules_and_queues(release: Release) -> None:
+def test_the_deployments_are_there_with_their_schedules_and_queues(release: Release) -> None:
     found = {
         name: ([each["schedule"] for each in deployment["schedules"]], deployment["work_queue_name"])
         for name, deployment in release.prefect.deployments().items()
