@@ -99,6 +99,9 @@ def refusals(commands: Iterable[Words], folder: Path, environment: Mapping[str, 
 def of_commands(commands: Iterable[Words], folder: Path, environment: Mapping[str, str]) -> Iterator[Asked]:
     """Ask dbt about commands alone, which are to run in the folder."""
     own = {name: value for name, value in environment.items() if not name.startswith(("PREFECT_", "PYTHONPATH"))}
+    # Where none is given dbt's own is ~/.dbt, and dbt takes no command where that folder is missing.
+    if arguments.variable(own, "PROFILES_DIR") is None:
+        own["DBT_PROFILES_DIR"] = str(folder)
     with _asked(list(dict.fromkeys(commands)), [], own, folder) as asked:
         yield asked
 

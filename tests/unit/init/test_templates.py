@@ -96,7 +96,11 @@ def test_the_chart_takes_the_values(written: Path) -> None:
 
 
 @pytest.mark.slow
-def test_prefect_yaml_is_without_mistakes(written: Path) -> None:
+def test_prefect_yaml_is_without_errors_on_a_machine_that_dbt_never_ran_on(
+    written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "no-home"))
+
     file = deployments.read(written / "prefect.yaml", environment={})
 
     assert file.pool == values(written)["workPool"]["name"]
