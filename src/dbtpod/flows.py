@@ -13,17 +13,14 @@
     entrypoint: dbtpod.flows.run
 """
 
-from pathlib import Path
 from typing import Annotated
 
 from prefect import State, flow
 from pydantic import Field
 
-from dbtpod import resume, selection, settings
-from dbtpod.dbt import effective_profile
-from dbtpod.dbt.project import Project, find
+from dbtpod import resume, selection
 from dbtpod.request import RunRequest
-from dbtpod.run import run_dbt
+from dbtpod.run import current_settings, run_dbt
 from dbtpod.warehouse import warehouse
 
 
@@ -60,12 +57,12 @@ def run(request: RunRequest) -> State[None]:
         request: What dbt does; as it is, it builds the whole project and publishes it.
     """
     if request.continue_from:
-        volume = warehouse.of(settings.from_environment()).volume
+        volume = warehouse.of(current_settings()).volume
         given = resume.commands_of(volume, request.continue_from)
     else:
         given = request.commands()
         if request.chooses:
-            selection.check(_project(), given[0])
+            selection.check(warehouse.project(current_settings()), given[0])
     return run_dbt(
         *given,
         retries=request.retries,
@@ -73,10 +70,3 @@ def run(request: RunRequest) -> State[None]:
         result=request.result,
         continues=request.continue_from or None,
     )
-
-
-def _project() -> Project:
-    """Return the project, with the profile as its files are now."""
-    environment = settings.environment()
-    effective_profile.refresh(find(environment, Path.cwd()), environment)
-    return warehouse.project(settings.from_environment(environment))

@@ -81,7 +81,7 @@ def writing(
     one; `continues` is the flow run whose working copy it continues with, if that is still good.
     """
     end = end or Ending()
-    given, run_id = _settings(), _flow_run_id()
+    given, run_id = current_settings(), _flow_run_id()
     kept, project, log = warehouse.of(given), warehouse.project(given), get_run_logger()
     end.check_writing(kept)
     with (
@@ -111,7 +111,7 @@ def reading(retries: Retries = NO_RETRIES, suffix: str = "") -> Iterator[Dbt]:
 
     `suffix` gives it a folder of its own in a run that also writes.
     """
-    given, run_id = _settings(), _flow_run_id()
+    given, run_id = current_settings(), _flow_run_id()
     kept = warehouse.of(given)
     project = warehouse.project(given, kept.read(get_run_logger()))
     run_dir = kept.volume.reader_runs() / f"{run_id}{suffix}"
@@ -121,7 +121,7 @@ def reading(retries: Retries = NO_RETRIES, suffix: str = "") -> Iterator[Dbt]:
             yield dbt
 
 
-def _settings() -> Settings:
+def current_settings() -> Settings:
     """Read the settings, with the profile as the project's files are now: those of an image do not change."""
     environment = settings.environment()
     if made := effective_profile.refresh(find(environment, Path.cwd()), environment):

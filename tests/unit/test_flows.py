@@ -1,11 +1,13 @@
 """What the ready flow of a request gives to `run_dbt`."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dbtpod import flows
 from dbtpod.request import RunRequest
+from dbtpod.settings import Settings
 
 ID = "0198c3f2-6b1e-7c1a-9d57-3f0e5a4b2c1d"
 
@@ -31,7 +33,8 @@ def test_a_request_is_run_piece_by_piece_in_one_run(given: list[Any]) -> None:
 
 def test_continuing_runs_the_commands_of_the_earlier_run(given: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     earlier = {ID: [["seed"], ["build", "--select", "orders+"]]}
-    monkeypatch.setattr(flows.resume, "commands_of", earlier.__getitem__, raising=False)
+    monkeypatch.setattr(flows.resume, "commands_of", lambda _, run_id: earlier[run_id])
+    monkeypatch.setattr(flows, "current_settings", lambda: Settings(Path("/data/work/shop.duckdb"), Path("/shop")))
 
     flows.run.fn(RunRequest(continue_from=ID.upper(), result="keep aside"))
 
