@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -84,13 +84,17 @@ class Prefect:
     def retry(self, run: str, **job_variables: Any) -> dict[str, Any]:
         """Run a run that has ended again, as Retry in the Prefect UI does, and return it at its end."""
         if job_variables:
+            # Those of a run that has ended cannot be changed.
+            self._reschedule(run, datetime.now(UTC) + timedelta(hours=1))
             self.call("PATCH", f"flow_runs/{run}", job_variables=job_variables)
-        ended = self.flow_run(run)["state"]["id"]
-        self.call(
-            "POST", f"flow_runs/{run}/set_state", state={"type": "SCHEDULED", "name": "AwaitingRetry"}, force=True
-        )
-        assert self.flow_run(run)["state"]["id"] != ended
+        self._reschedule(run, datetime.now(UTC))
         return self.ended(run)
+
+    def _reschedule(self, run: str, due: datetime) -> None:
+        details = {"scheduled_time": due.isoformat()}
+        state = {"type": "SCHEDULED", "name": "AwaitingRetry", "state_details": details}
+        done = self.call("POST", f"flow_runs/{run}/set_state", state=state, force=True)
+        assert done["status"] == "ACCEPT", done
 
     def run(self, deployment: str, **job_variables: Any) -> dict[str, Any]:
         return self.ended(self.start(deployment, **job_variables))
