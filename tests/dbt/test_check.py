@@ -284,7 +284,7 @@ def test_a_project_that_dbt_cannot_parse_is_said_in_its_words_beside_all_else(tm
 def test_this_repository_has_nothing_to_complain_of(capsys: pytest.CaptureFixture[str]) -> None:
     code = cli.main(["check", str(REPO), "--strict"])
 
-    assert capsys.readouterr().out == "no problems in 5 deployments, 5 commands, 54 dbt nodes\n"
+    assert capsys.readouterr().out == "no problems in 6 deployments, 5 commands, 54 dbt nodes\n"
     assert code == 0
 
 
