@@ -19,6 +19,7 @@ yaml_file        a YAML file of the project, whatever is in it
 events           one line of dbt's JSON log -> frozen values (failures: which of them can pass)
 stream           all lines of a command -> events, each node with one end, a microbatch model's batches kept apart
 node             what ids and statuses mean, and how one node ended
+keys             which columns tell the rows of a table apart
 source_times     how new the rows of each source are, and which are newer than before
 results          dbt's artifacts, and what its log adds or stands in for -> RunReport (artifact: one file)
 """

@@ -19,6 +19,6 @@ archive          the form of an export, written and read as a stream
 export, intake   a generation on its way out, and in
 housekeeping     old runs and generations, and what crashes left
 facts            generation.json and owner.json, in whatever state they are
-database         the one user of duckdb
+database         one DuckDB file, read and checked (comparison is the other user of duckdb)
 durable          file operations that outlive a power cut
 """

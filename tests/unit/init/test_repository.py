@@ -288,7 +288,7 @@ def test_an_update_follows_the_project_and_keeps_its_name_and_timezone(dbtpod: R
 
     text = (tmp_path / "prefect.yaml").read_text()
     assert "name: shop-source-freshness" in text and "renamed-" not in text
-    assert re.findall(r"timezone: (.*)", text) == ["Asia/Tokyo"] * 3
+    assert re.findall(r"timezone: (.*)", text) == ["Asia/Tokyo"] * 4
 
 
 def test_an_update_needs_the_record(dbtpod: Run, tmp_path: Path) -> None:
