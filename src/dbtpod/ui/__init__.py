@@ -5,7 +5,8 @@ command_runs     those of one command: live and, when dbt has ended, as its arti
                  (node_states: how an end looks; lineage: their parents; earlier_runs: those of a pod before;
                  task_events: Prefect's private form of them)
 progress         "37 of 96 done", in the log and as a bar
-report           RunReport -> state messages, tables, markdown (text, failure_graph; kept_aside: what differs in a preview)
+report           RunReport -> state messages, tables, markdown (text, failure_graph)
+kept_aside       what differs in a preview, for the report
 artifacts        the report as Prefect artifacts (links: from a failed run's to a form that continues)
 stale            that sources are stale, as an event; owners: whose a node is
 mark             what the run published, noted on the run
