@@ -15,6 +15,7 @@ from dbtpod.dbt.changes import NotContinued
 from dbtpod.dbt.project import Project
 from dbtpod.dbt.record import GOOD, Change, History
 from dbtpod.errors import DbtUnusable
+from dbtpod.ui.text import first_of
 from dbtpod.warehouse import durable
 
 _MOST_NAMED = 10
@@ -31,9 +32,7 @@ class Continued:
     @property
     def text(self) -> str:
         """Say what changed, for the run's log."""
-        names = sorted(self.modified)
-        more = [f"{len(names) - _MOST_NAMED} more"] if len(names) > _MOST_NAMED else []
-        shown = ", ".join([*names[:_MOST_NAMED], *more]) or "no node"
+        shown = first_of(sorted(self.modified), ", ", _MOST_NAMED) or "no node"
         again = sum(len(change.void) for change in self.changes.values())
         return f"Of the project has changed: {shown}. Nodes that had ended well and run again: {again}"
 
