@@ -4,9 +4,6 @@ Both apply the same fixes (see `damage`). A run applies those that lose nothing 
 rest; the command applies all. Nothing here removes a DuckDB file: what is damaged or in the way is set aside.
 """
 
-import socket
-from datetime import UTC, datetime
-
 from dbtpod.errors import DbtPodError, WarehouseUnusable
 from dbtpod.warehouse import damage, damaged_generations, durable, lock
 from dbtpod.warehouse.damage import Damage
@@ -62,7 +59,7 @@ def check(publisher: Publisher, *, by_rename: bool = True) -> list[str]:
 def repair(publisher: Publisher, timeout: float = 30, *, by_rename: bool = True) -> tuple[list[str], list[str]]:
     """Repair what can be, under the lock; what was done, and a line for each damage that is left."""
     volume = publisher.volume
-    holder = lock.Holder("repair of the volume", socket.gethostname(), datetime.now(UTC))
+    holder = lock.Holder.here("repair of the volume")
     done: list[str] = []
     with volume.errors("its repair"):
         done += _free_lock_file(volume, timeout)

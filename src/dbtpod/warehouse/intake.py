@@ -9,12 +9,10 @@ that dies before, the next run that builds removes, and the next import does.
 """
 
 import shutil
-import socket
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
@@ -154,7 +152,7 @@ def _named(source: Source, path: Path) -> Iterator[None]:
 def publish(publisher: Publisher, received: Received, timeout: float, log: Callable[[str], None]) -> Generation:
     """Make it the next generation, and current; WarehouseBusy where another one writes for longer than `timeout`."""
     volume = publisher.volume
-    holder = lock.Holder(received.run, socket.gethostname(), datetime.now(UTC))
+    holder = lock.Holder.here(received.run)
     with volume.errors("an import"), lock.hold(volume.lock, holder, timeout, log):
         made = publisher.describe(publisher.generations, received.run, received.database.stat().st_size)
         made = replace(made, duckdb=received.duckdb or made.duckdb)

@@ -13,11 +13,13 @@ import errno
 import fcntl
 import json
 import os
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Self
 
 from dbtpod.errors import WarehouseBusy, WarehouseUnusable
 from dbtpod.timeout import Timeout
@@ -41,6 +43,11 @@ class Holder:
     run: str
     pod: str
     since: datetime
+
+    @classmethod
+    def here(cls, what: str) -> Self:
+        """Name this process, which begins to do that now."""
+        return cls(what, socket.gethostname(), datetime.now(UTC))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ removed: the file's blocks stay until the last process closes it.
 
 import importlib.metadata
 import os
-import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -190,7 +189,7 @@ class Publisher:
 
     def roll_back(self, number: int, timeout: float = 30) -> Generation:
         """Point `current` to a generation that is still there; the next build begins from it and gets a new number."""
-        holder = lock.Holder(f"rollback to generation {number}", socket.gethostname(), datetime.now(UTC))
+        holder = lock.Holder.here(f"rollback to generation {number}")
         with lock.hold(self.volume.lock, holder, timeout):
             chosen = self.generations.find(number)
             self.generations.check_whole(chosen)

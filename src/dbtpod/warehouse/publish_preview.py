@@ -8,12 +8,10 @@ The preview stays until readers see the generation: whatever fails or dies on th
 import errno
 import os
 import shutil
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 from dbtpod.errors import WarehouseUnusable
@@ -151,6 +149,5 @@ def _undo(making: Making) -> None:
 
 @contextmanager
 def _alone(publisher: Publisher, what: str, timeout: float) -> Iterator[None]:
-    holder = lock.Holder(what, socket.gethostname(), datetime.now(UTC))
-    with publisher.volume.errors(what), lock.hold(publisher.volume.lock, holder, timeout):
+    with publisher.volume.errors(what), lock.hold(publisher.volume.lock, lock.Holder.here(what), timeout):
         yield
