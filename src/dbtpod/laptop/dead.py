@@ -13,8 +13,8 @@ from dbtpod.watchdog.server import Run, Server
 DIED = "Its process on this machine ended without a word: it was killed, or the machine stopped."
 NOT_STARTED = "The process that was to start it ended before that."
 CANCELLED = "Cancelled. Its process was gone before it could stop dbt."
-# A process that has made the file of its lock, and is just taking it.
-_YOUNG_SECONDS = 5.0
+# A process that has made the file of its lock, and is just taking it. The next `dbtpod run` is no faster than this.
+_YOUNG_SECONDS = 1.0
 
 
 def end(server: Server, runs: Path) -> list[str]:

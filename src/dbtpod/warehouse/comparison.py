@@ -23,6 +23,7 @@ from dbtpod.warehouse.database import Relation, quoted
 NO_KEYS: Keys = MappingProxyType({})
 # The names under which both are attached.
 _BEFORE, _AFTER = "before", "after"
+_INTERRUPT_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,8 @@ def changes(before: Path | None, after: Path, keys: Keys = NO_KEYS, bounds: Boun
     with _attached({_BEFORE: before, _AFTER: after}, bounds) as connection:
         old = database.relations_of(connection, _BEFORE) if before else {}
         new = database.relations_of(connection, _AFTER)
+        if left.is_over:
+            raise _too_long(bounds)
         differing = [name for name in sorted(old | new) if old.get(name) != new.get(name)]
         return [_change(connection, name, old.get(name), new.get(name), keys, left) for name in differing]
 
@@ -88,9 +91,7 @@ def _count(rows: int | None) -> str:
 
 @contextmanager
 def _attached(files: Mapping[str, Path | None], bounds: Bounds) -> Iterator[duckdb.DuckDBPyConnection]:
-    with duckdb.connect() as connection:
-        timer = threading.Timer(bounds.seconds or 0, connection.interrupt)
-        timer.daemon = True
+    with duckdb.connect() as connection, _interrupted_after(bounds.seconds, connection):
         try:
             connection.execute("SET temp_directory = ''")
             if bounds.memory:
@@ -100,15 +101,38 @@ def _attached(files: Mapping[str, Path | None], bounds: Bounds) -> Iterator[duck
                     database.check_database(path)
                     text = str(path).replace("'", "''")
                     connection.execute(f"ATTACH '{text}' AS {name} (READ_ONLY)")
-            if bounds.seconds:
-                timer.start()
             yield connection
         except duckdb.InterruptException as error:
-            raise WarehouseUnusable(f"Comparing the builds took longer than {bounds.seconds:.0f} s.") from error
+            raise _too_long(bounds) from error
         except duckdb.Error as error:
             raise WarehouseUnusable(f"The builds cannot be compared: {str(error).splitlines()[0]}") from error
-        finally:
-            timer.cancel()
+
+
+@contextmanager
+def _interrupted_after(seconds: float | None, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Interrupt each statement that runs in the block once the time is over."""
+    done = threading.Event()
+
+    def interrupt() -> None:
+        # Again and again: DuckDB forgets an interruption that comes between two statements.
+        late = not done.wait(seconds)
+        while late:
+            connection.interrupt()
+            late = not done.wait(_INTERRUPT_SECONDS)
+
+    thread = threading.Thread(target=interrupt, daemon=True)
+    if seconds:
+        thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        if seconds:
+            thread.join()
+
+
+def _too_long(bounds: Bounds) -> WarehouseUnusable:
+    return WarehouseUnusable(f"Comparing the builds took longer than {bounds.seconds:.0f} s.")
 
 
 def _change(
