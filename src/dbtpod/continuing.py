@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dbtpod import plan
-from dbtpod.dbt import arguments, changes, listing, record
+from dbtpod.dbt import arguments, changes, listing, process, record
 from dbtpod.dbt.changes import NotContinued
 from dbtpod.dbt.project import Project
 from dbtpod.dbt.record import GOOD, Change, History
@@ -76,20 +76,39 @@ def _change(project: Project, folder: Path, history: History, args: tuple[str, .
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
     modified = frozenset(_modified(project, args, newest.target_dir, target))
-    try:
-        planned = plan.listed(project, args, target)
-    except plan.PlanUnknown as error:
-        raise NotContinued(str(error)) from error
     now = changes.read(target)
+    planned = _known_plan(project, args, history, now)
+    if planned is None:
+        planned = _listed(project, args, target)
+        _check_plan(text, history, before, now, planned, modified)
     # Both lists are of what is there now: the rest of the folder was for dbt.
     shutil.rmtree(target, ignore_errors=True)
-    _check_plan(text, history, before, now, planned, modified)
     ended = history.settled()
     good = {node_id for node_id, status in ended.items() if status in GOOD}
     void = changes.void(before, now, modified, good, planned - good)
     if history.attempts[-1].exit_code != 0 and not planned - (good - void):
         raise NotContinued(f"nothing of {text} is left to run, and yet it had not ended well")
     return Change(after, planned, void), modified
+
+
+def _known_plan(
+    project: Project, args: tuple[str, ...], history: History, now: changes.Manifest
+) -> frozenset[str] | None:
+    """Return the plan of the attempt that ran the command from its beginning, if it is that of the project now."""
+    whole = history.counted[0]
+    environment = process.environment(project, whole.target_dir)
+    looks_elsewhere = arguments.parse(args).last("--state") or arguments.variable(environment, "STATE")
+    if history.change or looks_elsewhere or not whole.has_begun:
+        return None
+    known = plan.by_results(whole)
+    return known if known is not None and changes.selects_alike(changes.read(whole.target_dir), now) else None
+
+
+def _listed(project: Project, args: tuple[str, ...], target: Path) -> frozenset[str]:
+    try:
+        return plan.listed(project, args, target)
+    except plan.PlanUnknown as error:
+        raise NotContinued(str(error)) from error
 
 
 def _modified(project: Project, args: tuple[str, ...], state: Path, target: Path) -> list[str]:

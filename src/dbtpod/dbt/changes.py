@@ -14,6 +14,13 @@ from typing import Any
 from dbtpod.dbt.repeatable import is_made_anew, is_undone
 
 _KINDS = ("nodes", "unit_tests", "sources", "exposures", "saved_queries", "functions")
+# What else of a manifest decides which nodes a command selects.
+_SELECTABLE = (*_KINDS, "metrics", "semantic_models", "selectors")
+# Of a node, what no selection looks at: its text, and what dbt notes while it compiles and runs it.
+_NOT_SELECTED_BY = {
+    *("raw_code", "checksum", "created_at"),
+    *("compiled", "compiled_code", "compiled_path", "extra_ctes", "extra_ctes_injected", "build_path"),
+}
 # They leave a relation of their name.
 _RELATIONS = ("model", "seed", "snapshot")
 
@@ -66,6 +73,15 @@ def read(target_dir: Path) -> Manifest:
     return found
 
 
+def selects_alike(before: Manifest, now: Manifest) -> bool:
+    """Say whether a command selects the same nodes in both, if it looks at nothing but the project.
+
+    That is so where nothing but the text of nodes has changed: the common fix, for which dbt need not list them again.
+    """
+    is_alike = all(_of_selection(before, kind) == _of_selection(now, kind) for kind in _SELECTABLE)
+    return before.dbt == now.dbt and is_alike
+
+
 def void(
     before: Manifest, now: Manifest, modified: Collection[str], good: Collection[str], left: Collection[str]
 ) -> frozenset[str]:
@@ -90,6 +106,18 @@ def void(
         if not is_undone(_config(before.nodes[node_id])):
             raise NotContinued(f"{node_id} has changed, and what it left when it failed is not known")
     return frozenset(again)
+
+
+def _of_selection(manifest: Manifest, kind: str) -> dict[str, object]:
+    entries: Mapping[str, Any] = manifest.content.get(kind) or {}
+    return {name: _selectable(entry) if isinstance(entry, dict) else entry for name, entry in entries.items()}
+
+
+def _selectable(entry: Node) -> dict[str, object]:
+    """Return what a selection may look at; an empty file is not counted among what runs."""
+    found = {key: value for key, value in entry.items() if key not in _NOT_SELECTED_BY}
+    code = {"has_code": bool((entry.get("raw_code") or "").strip())} if "raw_code" in entry else {}
+    return found | code | {"depends_on": _depends_on(entry, "nodes")}
 
 
 def _check_relations(built: Mapping[str, Node], now: Manifest) -> None:
