@@ -8,6 +8,7 @@ import pytest
 from dbtpod.dbt.node import NodeResult, NodeStatus
 from dbtpod.dbt.results import RunReport
 from dbtpod.ui import failure_graph, report
+from dbtpod.ui.reader_links import ReaderLinks
 from recordings import node, read
 
 SUCCESS, WARN, ERROR, FAIL, SKIPPED, NO_OP, REUSED = NodeStatus
@@ -171,6 +172,19 @@ def test_the_page_shows_a_failure_with_its_message_and_its_sql(failed_model: Run
     assert page.startswith("**6 done: 2 success, 1 error, 3 skipped** in ")
     assert "### model fct\\_orders\n\n```text\nRuntime Error in model fct_orders" in page
     assert "```sql\nselect customer, sum(amout) as amount" in page
+
+
+def test_the_page_leads_to_the_reader_where_its_address_is_known(failed_model: RunReport) -> None:
+    reader = ReaderLinks("https://shop.example/reader", "4f0c", publishes=True)
+
+    page = report.markdown(failed_model, PARENTS, reader=reader)
+
+    run = "https://shop.example/reader/runs/4f0c"
+    assert (
+        f"In the reader: [this run]({run}) · [what it published]({run}/generation) · [its docs]({run}/docs)" in page
+    )
+    assert "[its history](https://shop.example/reader/generations/current/nodes/model.shop.fct_orders)" in page
+    assert "eader" not in report.markdown(failed_model, PARENTS)
 
 
 def test_the_page_says_who_was_skipped_because_of_whom(failed_model: RunReport) -> None:

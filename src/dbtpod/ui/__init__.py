@@ -6,6 +6,7 @@ command_runs     those of one command: live and, when dbt has ended, as its arti
                  task_events: Prefect's private form of them)
 progress         "37 of 96 done", in the log and as a bar
 report           RunReport -> state messages, tables, markdown (text, failure_graph)
+reader_links     from a report into the reader
 kept_aside       what differs in a preview, for the report
 artifacts        the report as Prefect artifacts (links: from a failed run's to a form that continues)
 stale            that sources are stale, as an event; owners: whose a node is

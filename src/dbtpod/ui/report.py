@@ -8,6 +8,7 @@ from dbtpod.dbt.node import NodeResult, NodeStatus, names
 from dbtpod.dbt.results import RunReport
 from dbtpod.ui import failure_graph
 from dbtpod.ui.lineage import Parents
+from dbtpod.ui.reader_links import ReaderLinks
 from dbtpod.ui.text import (
     code_block,
     count_text,
@@ -26,6 +27,8 @@ _MOST_ROWS = 2000
 # With the words that Prefect puts before an exception's, a state message is no longer than 2,000 characters.
 _LONGEST_STATE = 1900
 _LONGEST_SQL = 4000
+# The kinds of nodes that have a page of their own in the reader.
+_WITH_HISTORY = ("model", "seed", "snapshot")
 
 
 def table(report: RunReport, parents: Parents = MappingProxyType({})) -> list[dict[str, str | int | float | None]]:
@@ -88,19 +91,22 @@ def failure_text(
     return "\n".join([*shown, *([f"  and {rest} more"] if rest else []), *([advice] if advice else [])])
 
 
-def markdown(report: RunReport, parents: Parents, reason: str = "", kept_aside: str = "") -> str:
+def markdown(
+    report: RunReport, parents: Parents, reason: str = "", kept_aside: str = "", reader: ReaderLinks = ReaderLinks()
+) -> str:
     """Write the report: counts, a preview, freshness, failures with their SQL, what they skipped, warnings, slow nodes.
 
     `reason` says why there was something to run, where it was not a person or a schedule alone; `kept_aside` is the
-    part of a build that became a preview.
+    part of a build that became a preview; `reader` has links to what its pages show of the run.
     """
     report = _named(report, parents)
     sections = (
         escape_markdown(reason),
         f"**{summary(report)}** in {duration(report.elapsed)}.",
+        reader.run,
         kept_aside,
         _freshness(report),
-        _failures(report),
+        _failures(report, reader),
         _skipped(report, parents),
         _warnings(report),
         _slowest(report),
@@ -134,21 +140,23 @@ def _freshness(report: RunReport) -> str:
     return section("Freshness", _bounded(("source", "status", "age", "warn after", "error after"), cells))
 
 
-def _failures(report: RunReport) -> str:
+def _failures(report: RunReport, reader: ReaderLinks) -> str:
     failed = failures(report)
-    parts = [_failure(node) for node in failed[:_MOST_NAMED]]
+    parts = [_failure(node, reader) for node in failed[:_MOST_NAMED]]
     if len(failed) > _MOST_NAMED:
         parts.append(f"And {first_of([f'`{node.node_id}`' for node in failed[_MOST_NAMED:]], ', ', 50)}.")
     return section("Failed", "\n\n".join(parts))
 
 
-def _failure(node: NodeResult) -> str:
+def _failure(node: NodeResult, reader: ReaderLinks) -> str:
     parts = [
         f"### {escape_markdown(f'{node.kind} {node.name}')}",
         code_block(truncate(node.message or one_line(node), _LONGEST_SQL, node.place), "text"),
     ]
     if node.failures_table:
         parts.append(f"Failing rows are in `{node.failures_table}` of the working copy, until the next run starts.")
+    if node.kind in _WITH_HISTORY and (history := reader.node(node.node_id)):
+        parts.append(history)
     if node.sql:
         where = f"`{node.compiled_path}`" if node.compiled_path else "Compiled SQL"
         parts += [f"{where}:", code_block(truncate(node.sql.strip(), _LONGEST_SQL, node.place), "sql")]
