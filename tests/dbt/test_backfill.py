@@ -20,11 +20,11 @@ FILES = {
 select id, ts from {{ ref('events') }}
 """,
 }
-DAYS = {"command": "run", "event_time_start": "2026-01-01", "event_time_end": "2026-04-01"}
 
 
-def pieces(**more: str) -> list[list[str]]:
-    return RunRequest.model_validate({**DAYS, **more}).commands()
+def pieces(end: str, size: str) -> list[list[str]]:
+    request = {"command": "run", "event_time_start": "2026-01-01", "event_time_end": end, "pieces": size}
+    return RunRequest.model_validate(request).commands()
 
 
 def backfill(pod: Pod, commands: list[list[str]]) -> None:
@@ -44,9 +44,13 @@ def made(folder: Path) -> Project:
     return project(folder, FILES)
 
 
-def test_it_resumes_in_its_piece_and_equals_one_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("end", "size", "days"),
+    [("2026-01-15", "week", 14), pytest.param("2026-04-01", "month", 90, marks=pytest.mark.soak)],
+)
+def test_it_resumes_in_its_piece_and_equals_one_run(tmp_path: Path, end: str, size: str, days: int) -> None:
     shop = made(tmp_path / "pieces")
-    first, second, third = pieces(pieces="month")
+    first, second, third = pieces(end, size)
     pod = Pod(shop)
     pod.command(*first)
     with pytest.raises(Stopped):
@@ -63,6 +67,6 @@ def test_it_resumes_in_its_piece_and_equals_one_run(tmp_path: Path) -> None:
         ("3-run", "attempt-1"),
     ]
     whole = made(tmp_path / "whole")
-    backfill(Pod(whole), pieces(pieces="whole"))
-    assert len(relations(shop.reads)["daily"]) == 90 * 24
+    backfill(Pod(whole), pieces(end, "whole"))
+    assert len(relations(shop.reads)["daily"]) == days * 24
     assert relations(shop.reads) == relations(whole.reads)
