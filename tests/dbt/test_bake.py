@@ -9,6 +9,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from attempting import preload
 from dbtpod import bake, settings
 from dbtpod.dbt import parse_state, process, project
 from dbtpod.errors import DbtPodError, DbtUnusable
@@ -53,6 +54,7 @@ class Clone:
             given = settings.from_environment()
             found = warehouse.project(given, warehouse.of(given).readable if only_reads else None)
             parse_state.give(found, args, target_dir)
+            preload()
             with process.start(args, found, target_dir) as running:
                 lines = list(running.lines())
                 assert running.wait() == 0, "\n".join(lines)
