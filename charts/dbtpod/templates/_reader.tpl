@@ -24,16 +24,14 @@
 {{- end }}
 {{- end }}
 
-{{- define "dbtpod.reader.loginSecret" -}}
+{{- /*
+As in _secrets.tpl: what it asks for, and what Prefect asks it for. Not the key of Prefect Cloud, which it does not use.
+*/}}
+{{- define "dbtpod.reader.secrets" -}}
 {{- with include "dbtpod.reader.authSecretRef" . | fromYaml }}
 - {variable: DBTPOD_READER_AUTH, name: {{ .name | quote }}, key: {{ .key | quote }}, path: reader-login}
 {{- end }}
-{{- end }}
-
-{{- /* As in _secrets.tpl. */}}
-{{- define "dbtpod.reader.secrets" -}}
-{{ include "dbtpod.reader.loginSecret" . }}
-{{- include "dbtpod.client.secrets" . }}
+{{- include "dbtpod.client.login" . }}
 {{- end }}
 
 {{- /* Not empty where one node at a time mounts the volume, and the reader stays on it. */}}
@@ -76,6 +74,8 @@ reader.enabled is true, but there is no login that it could ask for: name a Secr
 {{- $api := include "dbtpod.server.apiPath" $ }}
 {{- if eq .path $values.server.path }}
 reader.path is {{ quote .path }}, and so is server.path: give the reader a path of its own.
+{{- else if hasPrefix (printf "%s/" .path) $values.server.path }}
+server.path is {{ quote $values.server.path }}, which is in reader.path, {{ .path }}: give the reader a path beside it.
 {{- else if or (eq .path $api) (hasPrefix (printf "%s/" $api) .path) }}
 reader.path is {{ quote .path }}, which is in the path of Prefect's API, {{ $api }}: give the reader a path of its own.
 {{- end }}

@@ -144,6 +144,15 @@ def test_it_asks_for_a_login_of_its_own_where_one_is_named(render: Render) -> No
     assert asks == {"secretKeyRef": {"name": "dbtpod-auth", "key": "auth-string"}}
 
 
+def test_it_is_given_no_key_of_prefect_cloud(render: Render) -> None:
+    values = yaml.safe_load((CHART / "ci" / "reader-values.yaml").read_text())
+
+    variables = environment(container(render, values))
+    assert variables["PREFECT_API_URL"] == values["prefect"]["apiUrl"]
+    assert login(render, values) == {"name": "reader-login", "key": "auth-string"}
+    assert "prefect-cloud" not in str(deployment(render, values))
+
+
 def login(render: Render, values: dict[str, Any]) -> Any:
     """The Secret of its login: in its environment, and as the file by which a change of it is seen."""
     found = container(render, values)
@@ -290,7 +299,7 @@ def test_the_rule_that_keeps_them_together_asks_nothing_of_the_first_of_them(ren
 
 
 def test_on_a_volume_of_one_node_the_reader_is_where_flow_runs_may_be(render: Render) -> None:
-    node = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{}]}}
+    node: dict[str, Any] = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{}]}}
     near = {"topologyKey": "zone", "labelSelector": {"matchLabels": {"app": "source"}}}
     jobs = {
         "nodeSelector": {"pool": "batch"},
