@@ -188,14 +188,17 @@ def dry_run(file: Path, pool: str | None, base_job_template: Path, out: Path) ->
 @dbtpod.command()
 @click.option("--pool", required=True, help="The work pool whose deployment runs.")
 @click.option("--seconds", type=float, default=300, show_default=True, help="How long its run may take.")
-def prove(pool: str, seconds: float) -> int:
+@click.option("--reader", help="The reader that has to be healthy, such as http://dbtpod-reader:4300/reader.")
+def prove(pool: str, seconds: float, reader: str | None) -> int:
     """Run what proves an install.
 
-    That is the deployment with the tag helm-test in prefect.yaml. The exit code is 0 where it Completed.
+    That is the deployment with the tag helm-test in prefect.yaml. The exit code is 0 where it Completed, and the
+    reader, if there is one, is healthy.
     """
     from dbtpod import proof
 
-    return proof.prove(pool, seconds, click.echo)
+    code = proof.prove(pool, seconds, click.echo)
+    return max(code, proof.prove_reader(reader, click.echo)) if reader else code
 
 
 @dbtpod.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
