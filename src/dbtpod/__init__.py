@@ -35,6 +35,7 @@ what the command `dbtpod` does (cli)
     watchdog         beside the worker: compares what Prefect says of runs with what Kubernetes has of them
     transfer         a generation taken out as one file, checked, and brought in
     generations      what was published or kept aside, what changed, the way back; the volume checked and repaired
+    reader           what is published, over HTTP
     laptop           on one machine, without a cluster: one run, or the schedules of prefect.yaml
 the packages behind them; each may import those above it and the errors and settings, none below, and nothing from here
     dbt              running dbt, and reading what it says

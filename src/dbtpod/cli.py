@@ -86,6 +86,19 @@ def serve(project_dir: Path | None, port: int, reader_port: int) -> int:
 
 
 @dbtpod.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where it listens; elsewhere it needs a login.")
+@click.option("--port", type=int, default=4300, show_default=True)
+def reader(host: str, port: int) -> int:
+    """Show what is published over HTTP.
+
+    The data of each generation, for DuckDB and for downloads. It only reads the volume, until Ctrl-C.
+    """
+    from dbtpod.reader import serve
+
+    return serve.serve(host, port)
+
+
+@dbtpod.command()
 @click.argument("flow_run_id", envvar="PREFECT__FLOW_RUN_ID", type=click.UUID)
 def execute(flow_run_id: UUID) -> int:
     """Run one flow run in this pod.
