@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from dbtpod.reader import answers
+from dbtpod.reader import answers, pages
 from dbtpod.reader.access import Login
 from dbtpod.reader.settings import Reader
 
@@ -17,7 +17,7 @@ def create(reader: Reader) -> Starlette:
     `/health` is also answered outside the path: whoever probes a pod need not know it.
     """
     health = Route("/health", _health)
-    below: list[BaseRoute] = [health]
+    below: list[BaseRoute] = [health, *pages.routes(reader)]
     routes: list[BaseRoute] = below
     if reader.path:
         routes = [health, Mount(reader.path, routes=below), Route("/", lambda _: _to(f"{reader.path}/"))]
