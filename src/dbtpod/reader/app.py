@@ -11,7 +11,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, Router
 
 from dbtpod.errors import DbtPodError
-from dbtpod.reader import answers, files, tables
+from dbtpod.reader import answers, files, pages, tables
 from dbtpod.reader.access import Login
 from dbtpod.reader.held import Held
 from dbtpod.reader.limits import Places
@@ -29,7 +29,12 @@ def create(reader: Reader) -> Starlette:
     """
     held, places = Held(reader.kept), Places(reader.downloads, _PATIENCE_SECONDS)
     health = Route("/health", _health)
-    below: list[BaseRoute] = [health, *files.routes(reader, held, places), *tables.routes(reader, held, places)]
+    below: list[BaseRoute] = [
+        health,
+        *files.routes(reader, held, places),
+        *tables.routes(reader, held, places),
+        *pages.routes(reader),
+    ]
     routes = below
     if reader.path:
         home = [Route(one, lambda _: _to(f"{reader.path}/")) for one in ("/", reader.path)]
