@@ -39,6 +39,11 @@ class Ending:
         # What readers see of it; None where nothing was published.
         self.published: int | None = None
 
+    @property
+    def publishes(self) -> bool:
+        """Whether readers are to see the build."""
+        return self._result == "publish"
+
     def check_reading(self) -> None:
         """SettingsError where commands that only read are to keep their build aside."""
         if self._result == "keep aside":
@@ -114,4 +119,4 @@ def compare(
         found = f"How it differs is not known: {error}"
         get_run_logger().warning("%s was kept aside. %s", name, found)
     part = kept_aside.markdown(name, preview.base, found)
-    sender.amend(report.markdown(dbt.report, read_parents(dbt.target_dir), dbt.reason, part))
+    sender.amend(report.markdown(dbt.report, read_parents(dbt.target_dir), dbt.reason, part, dbt.reader))

@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,11 +20,12 @@ from dbtpod.errors import DbtPodError, SettingsError
 from dbtpod.history.update import History
 from dbtpod.recording import Recording
 from dbtpod.settings import Settings
-from dbtpod.ui import mark, report, stale
+from dbtpod.ui import mark, reader_links, report, stale
 from dbtpod.ui.artifacts import ReportSender
 from dbtpod.ui.lineage import read_parents
 from dbtpod.ui.links import OfFailure
 from dbtpod.ui.node_runs import NodeRuns
+from dbtpod.ui.reader_links import ReaderLinks
 from dbtpod.warehouse import lock, warehouse
 from dbtpod.warehouse.warehouse import Run
 from dbtpod.warehouse.working_copy import BuiltFile
@@ -99,6 +101,7 @@ def writing(
         if commands:
             resume.note_commands(run_dir, commands)
         dbt = Dbt(project, run_dir, file, retries, nodes)
+        dbt.reader = _reader(run_id, publishes=file.publishes and end.publishes)
         try:
             with _reported(dbt, sender, file):
                 yield dbt
@@ -123,6 +126,7 @@ def reading(retries: Retries = NO_RETRIES, suffix: str = "") -> Iterator[Dbt]:
     run_dir = kept.volume.reader_runs() / f"{run_id}{suffix}"
     with ReportSender() as sender, NodeRuns() as nodes, recording.of(run_id, run_dir) as of:
         dbt = Dbt(project, run_dir, None, retries, nodes)
+        dbt.reader = _reader(run_id, publishes=False)
         with _reported(dbt, sender):
             yield dbt
         _complete(of, Ending(), dbt)
@@ -147,8 +151,14 @@ def _reported(dbt: Dbt, sender: ReportSender, file: BuiltFile | None = None) -> 
     finally:
         stale.send(dbt.report, dbt.target_dir)
         parents = read_parents(dbt.target_dir)
+        reader = replace(dbt.reader, publishes=dbt.reader.publishes and not has_failed)
+        markdown = report.markdown(dbt.report, parents, dbt.reason, reader=reader)
         links = OfFailure(dbt.report, parents, dbt.target_dir, file.publishes) if file and has_failed else None
-        sender.send(report.table(dbt.report, parents), report.markdown(dbt.report, parents, dbt.reason), links)
+        sender.send(report.table(dbt.report, parents), markdown, links)
+
+
+def _reader(run_id: str, *, publishes: bool) -> ReaderLinks:
+    return ReaderLinks(settings.environment().get(reader_links.ADDRESS, ""), run_id, publishes)
 
 
 def _complete(of: Recording, end: Ending, dbt: Dbt) -> None:

@@ -7,6 +7,7 @@ overview    what readers see now, what is failing, what comes next
 generations the builds that are kept; one of them, and how it differs from the one before
 runs        the runs over time
 one_run     one run: its commands, its timing by thread, its failures
+published   from a run to the generation that it published
 nodes       the nodes of the generation that readers see, searchable
 one_node    one node of one generation
 docs        dbt docs of a generation, which `dbtpod.docs` makes

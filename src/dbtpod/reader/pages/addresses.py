@@ -10,7 +10,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from dbtpod.docs.made import Made
-from dbtpod.reader.pages import docs, generations, nodes, one_node, one_run, overview, runs, site
+from dbtpod.reader.pages import docs, generations, nodes, one_node, one_run, overview, published, runs, site
 from dbtpod.reader.pages.site import Site
 from dbtpod.reader.settings import Reader
 
@@ -24,6 +24,8 @@ _PAGES: dict[str, Callable[[Site, Request], Response]] = {
     "/generations/{number}/nodes/{node_id:path}": one_node.page,
     "/runs": runs.page,
     "/runs/{run_id}": one_run.page,
+    "/runs/{run_id}/generation": published.generation,
+    "/runs/{run_id}/docs": published.docs,
     "/nodes": nodes.page,
 }
 
