@@ -38,6 +38,7 @@ what the command `dbtpod` does (cli)
 the packages behind them; each may import those above it and the errors and settings, none below, and nothing from here
     dbt              running dbt, and reading what it says
     warehouse        the DuckDB file and its generations
+    docs             dbt's documentation and the column lineage of a generation
     ui               what people see of it in Prefect
     pod              what a flow run needs because it is a pod
     faststart        a pod's first process (boot), where it starts fast: all private API of Prefect and dbt
