@@ -55,7 +55,8 @@ async def unusable(request: Request, error: Exception) -> Response:
 async def failed(request: Request, error: Exception) -> Response:
     """Answer where we failed: what exactly is in the reader's log."""
     _LOG.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return problem(request.scope, 500, "The reader failed; its log says why.")
+    # Starlette answers this outside of all middleware.
+    return problem(request.scope, 500, "The reader failed; its log says why.", HEADERS)
 
 
 HANDLERS = {HTTPException: refused, DbtPodError: unusable, Exception: failed}

@@ -15,6 +15,7 @@ from dbtpod.warehouse.warehouse import DuckDBFile
 PATH = "DBTPOD_READER_PATH"
 AUTH = "DBTPOD_READER_AUTH"
 DOWNLOADS = "DBTPOD_READER_DOWNLOADS"
+TABLE_MB = "DBTPOD_READER_TABLE_MB"
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class Reader:
     cache: Path
     # So many files are sent at a time.
     downloads: int = 32
+    # So large may the file be that is made of one table; the cache has room for eight of them (tables.AT_A_TIME).
+    table_bytes: int = 512 * 10**6
 
 
 def from_environment(host: str, given: Mapping[str, str] | None = None) -> Reader:
@@ -53,9 +56,8 @@ def from_environment(host: str, given: Mapping[str, str] | None = None) -> Reade
         problems.append(f"{AUTH} must be user:password.")
     if not login and not _is_loopback(host):
         problems.append(f"{AUTH} is not set: without a login, the reader listens at 127.0.0.1 only, not at {host}.")
-    downloads = values.get(DOWNLOADS, "32")
-    if not re.fullmatch("[1-9][0-9]{0,3}", downloads):
-        problems.append(f"{DOWNLOADS} is {downloads!r}: it must be a whole number from 1 to 9999.")
+    downloads = _number(values, DOWNLOADS, 32, problems)
+    megabytes = _number(values, TABLE_MB, 512, problems)
     if problems or not isinstance(kept, DuckDBFile):
         raise SettingsError("\n".join(problems))
     return Reader(
@@ -66,8 +68,17 @@ def from_environment(host: str, given: Mapping[str, str] | None = None) -> Reade
         api_login=values.get("PREFECT_API_AUTH_STRING") or None,
         ui_url=values.get("PREFECT_UI_URL") or None,
         cache=Path(tempfile.mkdtemp(prefix="dbtpod-reader-")),
-        downloads=int(downloads),
+        downloads=downloads,
+        table_bytes=megabytes * 10**6,
     )
+
+
+def _number(values: Mapping[str, str], name: str, default: int, problems: list[str]) -> int:
+    value = values.get(name, str(default))
+    if not re.fullmatch("[1-9][0-9]{0,5}", value, re.ASCII):
+        problems.append(f"{name} is {value!r}: it must be a whole number from 1 to 999999.")
+        return default
+    return int(value)
 
 
 def _is_loopback(host: str) -> bool:
