@@ -12,6 +12,7 @@ what a flow calls
     selection        what a command selects: a name that the project does not have is an error before the lock
     run              `run_dbt`: lock -> working copy -> dbt -> report -> publish
     ending           the build published, kept aside or discarded, and what the state says of it
+    recording        what a run keeps of itself for the history, when it begins and when it ends
     command          one dbt command, with its retries
     attempts         its attempts: the whole command, or the same command for what is left
     plan             the nodes that it is to run, all of them
@@ -39,6 +40,7 @@ what the command `dbtpod` does (cli)
 the packages behind them; each may import those above it and the errors and settings, none below, and nothing from here
     dbt              running dbt, and reading what it says
     warehouse        the DuckDB file and its generations
+    history          what became of runs, nodes, tests and tables over time, as data
     ui               what people see of it in Prefect
     pod              what a flow run needs because it is a pod
     faststart        a pod's first process (boot), where it starts fast: all private API of Prefect and dbt

@@ -36,6 +36,8 @@ class Ending:
             raise SettingsError(f"run_dbt(result={result!r}): it must be one of {known}.")
         self._result = result
         self._note = ""
+        # What readers see of it; None where nothing was published.
+        self.published: int | None = None
 
     def check_reading(self) -> None:
         """SettingsError where commands that only read are to keep their build aside."""
@@ -72,6 +74,7 @@ class Ending:
             if preview := file.keep_aside(certificate, made):
                 self._note = _note(preview)
         elif generation := file.publish(certificate, made):
+            self.published = generation.number
             mark.published(generation.run, generation.number)
             log.info("Published generation %d: %s", generation.number, file.volume.current / file.path.name)
         return preview
