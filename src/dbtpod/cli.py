@@ -77,8 +77,8 @@ def run(project_dir: Path | None, what: tuple[str, ...]) -> int:
 def serve(project_dir: Path | None, port: int, reader_port: int) -> int:
     """Run the schedules on this machine.
 
-    It starts Prefect's server, its UI, the reader and a worker for the deployments of prefect.yaml, until Ctrl-C. The data is in
-    .dbtpod/data of the dbt project, or where DBTPOD_VOLUME says.
+    It starts Prefect's server, its UI, the reader and a worker for the deployments of prefect.yaml, until Ctrl-C. The
+    data is in .dbtpod/data of the dbt project, or where DBTPOD_VOLUME says.
     """
     from dbtpod.laptop import serve
 

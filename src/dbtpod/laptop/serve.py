@@ -1,4 +1,4 @@
-"""What `dbtpod serve` does: Prefect's server, a worker, the reader and the schedules of prefect.yaml, until it is stopped.
+"""What `dbtpod serve` does: Prefect's server, a worker, the reader and the schedules, until it is stopped.
 
 Each of them is a process of its own, tied to this one, and a run's process is tied to the worker. What dies is started
 again; what cannot be started ends everything with the reason, and systemd begins anew.
