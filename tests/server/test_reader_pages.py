@@ -338,7 +338,13 @@ def test_a_damaged_history_is_a_sentence_and_everything_else_is_there(
     for damaged in (b"", b"nonsense" * 1000, whole[: len(whole) // 2], whole[:5000] + b"\xff" * (len(whole) - 5000)):
         history.write_bytes(damaged)
         with serving(copy, tmp_path) as client:
-            for path in ("/", "/runs", f"/runs/{FAILED}", "/nodes", f"/generations/{number}/nodes/model.shop.fct_orders"):
+            for path in (
+                "/",
+                "/runs",
+                f"/runs/{FAILED}",
+                "/nodes",
+                f"/generations/{number}/nodes/model.shop.fct_orders",
+            ):
                 assert "The history cannot be read." in text(client, path), (path, len(damaged))
             assert f"Generation {number}" in text(client, "/")
 

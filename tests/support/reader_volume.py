@@ -160,7 +160,10 @@ def _tell(story: Story, back: int, chance: random.Random, rows: Rows) -> None:
     state = "crashed" if back in story.crashed else "failed" if bad else "completed"
     completed = _completed(story)
     generation = completed.index(back) + 1 if back in completed else len([one for one in completed if one > back]) + 1
-    words = "silver amber quiet brisk mellow clever humble lucid".split(), "otter falcon lynx heron badger crane".split()
+    words = (
+        "silver amber quiet brisk mellow clever humble lucid".split(),
+        "otter falcon lynx heron badger crane".split(),
+    )
     rows["runs"].append(
         {
             "run_id": identity,
