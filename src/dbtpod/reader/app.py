@@ -29,7 +29,7 @@ def create(reader: Reader) -> Starlette:
     """
     held, places = Held(reader.kept), Places(reader.downloads, _PATIENCE_SECONDS)
     health = Route("/health", _health)
-    below: list[BaseRoute] = [health, *files.routes(reader, held, places), *tables.routes(reader, held, places)]
+    below: list[BaseRoute] = [health, *tables.routes(reader, held, places), *files.routes(reader, held, places)]
     routes = below
     if reader.path:
         home = [Route(one, lambda _: _to(f"{reader.path}/")) for one in ("/", reader.path)]
