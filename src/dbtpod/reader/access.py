@@ -25,7 +25,7 @@ class Login:
             await self._app(scope, receive, send)
             return
         text = "A login is needed: the user and the password of this reader."
-        # The charset is told, as a browser would send another one (RFC 7617).
+        # The charset is named, as a browser would send another one (RFC 7617).
         header = {"WWW-Authenticate": 'Basic realm="dbtpod", charset="UTF-8"'}
         await answers.problem(scope, 401, text, header)(scope, receive, send)
 

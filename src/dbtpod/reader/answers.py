@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from dbtpod.errors import DbtPodError
 
 _LOG = logging.getLogger("dbtpod.reader")
-# Pages load nothing from elsewhere, and nobody shows them in a frame.
+# Pages load nothing from elsewhere, and no page shows them in a frame.
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "

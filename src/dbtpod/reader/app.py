@@ -31,8 +31,8 @@ def create(reader: Reader) -> Starlette:
     health = Route("/health", _health)
     below: list[BaseRoute] = [
         health,
-        *files.routes(reader, held, places),
         *tables.routes(reader, held, places),
+        *files.routes(reader, held, places),
         *pages.routes(reader),
     ]
     routes = below

@@ -12,24 +12,24 @@ STALLED_SECONDS = 30.0
 
 
 class Connection(H11Protocol):
-    """uvicorn's own, which waits for ever; by the methods of asyncio.Protocol alone."""
+    """uvicorn's own, which has no such limits; by the methods of asyncio.Protocol alone."""
 
-    _silence: asyncio.TimerHandle | None = None
+    _quiet: asyncio.TimerHandle | None = None
     _stall: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         """Give the client some time for its request."""
         super().connection_made(transport)
-        self._silence = self.loop.call_later(SILENT_SECONDS, transport.abort)
+        self._quiet = self.loop.call_later(SILENT_SECONDS, transport.abort)
 
     def data_received(self, data: bytes) -> None:
         """Look whether a whole request is there now."""
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:
-            _cancel(self._silence)
-            self._silence = None
-        elif self._silence is None:
-            self._silence = self.loop.call_later(SILENT_SECONDS, self.transport.abort)
+            _cancel(self._quiet)
+            self._quiet = None
+        elif self._quiet is None:
+            self._quiet = self.loop.call_later(SILENT_SECONDS, self.transport.abort)
 
     def pause_writing(self) -> None:
         """Give the client some time to read."""
@@ -44,7 +44,7 @@ class Connection(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget both."""
-        for timer in (self._silence, self._stall):
+        for timer in (self._quiet, self._stall):
             _cancel(timer)
         super().connection_lost(exc)
 

@@ -1,4 +1,4 @@
-"""Files that stay open while somebody reads them: a session goes on after its generation was removed.
+"""Files that stay open while somebody reads them: a session continues after its generation was removed.
 
 A reader on the volume keeps what it opened; over HTTP each read is a request of its own, and the file of a removed
 generation is only there for who has it open.
@@ -16,7 +16,7 @@ from dbtpod.errors import WarehouseUnusable
 from dbtpod.warehouse import builds
 from dbtpod.warehouse.warehouse import DuckDBFile
 
-# Of an HTTP session nobody sees the end: a person may think, or have lunch.
+# An HTTP session has no end that could be seen: a person may think, or have lunch.
 SECONDS = 3600
 # Of generations that were removed, as each takes its room on the volume.
 REMOVED = 2
@@ -24,7 +24,7 @@ HISTORY = "history.duckdb"
 
 
 class Descriptor:
-    """An open file, closed when nobody refers to it any more: a download outlives that it is held."""
+    """An open file, closed when nothing refers to it any more: a download outlives that it is held."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -95,7 +95,7 @@ class Held:
         return sorted(held | set(self.kept.generations.entries()))
 
     def let_go(self) -> None:
-        """Close what nobody has read for long, and removed generations where they are too many."""
+        """Close what was not read for long, and removed generations where they are too many."""
         with self._lock:
             self._let_go()
 

@@ -17,7 +17,7 @@ from dbtpod.reader.limits import Full, Places
 _CHUNK = 256 * 1024
 _TYPE = "application/octet-stream"
 _BUSY_SECONDS = 5
-# A generation's file never changes, so nobody needs to ask again. It is no shared cache's: there is a login. Nor may
+# A generation's file never changes, so no client needs to ask again. It is no shared cache's: there is a login. Nor may
 # a proxy compress it, as then ranges are of something else.
 _HEADERS = {"Accept-Ranges": "bytes", "Cache-Control": "private, max-age=31536000, immutable, no-transform"}
 # Apart from those that pages use: a slow disk does not stop them.
@@ -43,7 +43,7 @@ def answer(request: Request, file: File, places: Places) -> Response:
 
 def busy(scope: Scope) -> Response:
     """Answer that all places are taken."""
-    text = f"So many downloads are going on that there is no place for another. Try again in {_BUSY_SECONDS} seconds."
+    text = f"All places for downloads are taken. Try again in {_BUSY_SECONDS} seconds."
     return answers.problem(scope, 503, text, {"Retry-After": str(_BUSY_SECONDS)})
 
 
@@ -92,6 +92,10 @@ class Sent(StreamingResponse):
                 await super().__call__(scope, receive, send)
         except Full:
             await busy(scope)(scope, receive, send)
+        except asyncio.CancelledError:
+            # The process ends, and so does this task: uvicorn closes the connection with a line in the log, not with
+            # a traceback.
+            return
 
     async def _content(self, pieces: list[bytes | tuple[int, int]]) -> AsyncIterator[bytes]:
         loop = asyncio.get_running_loop()
