@@ -162,7 +162,7 @@ def _reader(run_id: str, *, publishes: bool) -> ReaderLinks:
 
 
 def _complete(of: Recording, end: Ending, dbt: Dbt) -> None:
-    # A flow that goes on after a failed command has another state.
+    # A flow that continues after a failed command has a state of its own.
     with suppress(DbtPodError):
         of.complete(end.state(dbt.state).message, end.published)
 

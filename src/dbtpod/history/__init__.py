@@ -2,6 +2,7 @@
 
 record     run.json: what a run says of itself in its own folder, beside what dbt wrote
 folders    the folders of a run, and whether one changed since it was read
+attempt    one attempt of a dbt command as rows
 fold       from the folders of a run to rows: of failed, of killed and of older runs likewise
 schema     the tables; views, in views.sql
 relations  rows and bytes of the tables of a generation

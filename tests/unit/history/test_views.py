@@ -179,8 +179,8 @@ def test_the_views_work_under_whatever_name_the_file_is_attached(kept: DuckDBFil
     views = [line.split()[4] for line in text.splitlines() if line.startswith("CREATE OR REPLACE VIEW")]
 
     with duckdb.connect() as connection:
-        connection.execute(f"ATTACH '{kept.volume.history / schema.FILE}' AS told (READ_ONLY)")
+        connection.execute(f"ATTACH '{kept.volume.history / schema.FILE}' AS another (READ_ONLY)")
         for view in views:
-            connection.execute(f"SELECT * FROM told.{view}").fetchall()
+            connection.execute(f"SELECT * FROM another.{view}").fetchall()
 
     assert len(views) == 7
