@@ -13,7 +13,7 @@ from dbtpod.warehouse.facts import Generation
 from dbtpod.warehouse.warehouse import DuckDBFile
 from own_projects import Files, write
 
-# Breaks out of a script where it is not escaped, and shows it in the page's title.
+# Ends a script where it is not escaped, and then changes the title.
 NASTY = "</script><script>document.title = 'broken out'</script><!-- <script> & \\u2028 \" ' ` ${x}"
 
 FILES: Files = {
@@ -153,7 +153,7 @@ def build(folder: Path) -> Documented:
 
 def check_out(shop: Documented) -> None:
     """Make a working copy of what is published, of no run."""
-    warehouse.check_out(shop.kept, "nobody's")
+    warehouse.check_out(shop.kept, "no run")
 
 
 def publish(kept: DuckDBFile, project: Path, run_id: str, *args: str) -> Generation:

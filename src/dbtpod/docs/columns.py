@@ -195,7 +195,7 @@ class _Project:
         return result
 
     def _parents(self, node: Mapping[str, Any], root: Node) -> tuple[list[tuple[str, str]], list[str], set[str]]:
-        """Return the parents' columns, the names of columns that are nobody's, and the relations that are no node's."""
+        """Return the parents' columns, the names of columns that no table has, and the relations that are no node's."""
         parents = set[tuple[str, str]]()
         known, lost, strangers = set(), [], set[str]()
         for leaf in root.walk():

@@ -71,6 +71,7 @@ def _meaning(code: int, said: str, errors: str, bounds: Bounds) -> str:
     if code == make.OUT_OF_MEMORY or "MemoryError" in errors or "std::bad_alloc" in errors:
         return f"It needs more than {bounds.memory >> 20} MiB of memory."
     if code < 0:
-        return f"It was ended by {signal.Signals(-code).name}, which is how the kernel ends a process for memory."
+        name = signal.Signals(-code).name
+        return f"It was ended by {name}, as when memory runs out; it may use {bounds.memory >> 20} MiB."
     last = errors.strip().splitlines()[-1:] or ["nothing"]
     return f"It ended with exit code {code}, and said: {last[0]}"
