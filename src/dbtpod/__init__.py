@@ -41,6 +41,7 @@ the packages behind them; each may import those above it and the errors and sett
     dbt              running dbt, and reading what it says
     warehouse        the DuckDB file and its generations
     history          what became of runs, nodes, tests and tables over time, as data
+    docs             dbt's documentation and the column lineage of a generation
     ui               what people see of it in Prefect
     pod              what a flow run needs because it is a pod
     faststart        a pod's first process (boot), where it starts fast: all private API of Prefect and dbt
