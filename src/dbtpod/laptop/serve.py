@@ -195,7 +195,7 @@ class Service:
         try:
             self._mourn(reader)
         except CannotContinue as error:
-            _say(f"{error} It is not started again; the runs go on.")
+            _say(f"{error} It is not started again; runs continue.")
             self._reader = None
         else:
             self._start_reader()
