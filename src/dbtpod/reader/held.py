@@ -78,12 +78,11 @@ class Held:
         WarehouseUnusable where it is damaged.
         """
         with self._lock:
-            found = self._on_volume(number, name)
-            held = self._open.get((number, name))
-            if found is None and held is None:
+            file = self._on_volume(number, name)
+            if file is None and (number, name) in self._open:
+                file = self._open[number, name].file
+            if file is None:
                 return None
-            file = found or (held.file if held else None)
-            assert file is not None  # noqa: S101
             self._open[number, name] = _Holding(file, self.now())
             self._let_go()
         return file
