@@ -76,9 +76,7 @@ def _all(
         name = node.name if node else str(row["name"]) if row else node_id
         place = ".".join(node.place) if node and node.place[1] else ""
         description = node.description if node else ""
-        listed.append(
-            Listed(node_id, kind, name, description, place, row, failing.get(node_id), flaky.get(node_id))
-        )
+        listed.append(Listed(node_id, kind, name, description, place, row, failing.get(node_id), flaky.get(node_id)))
     return listed
 
 

@@ -41,5 +41,8 @@ def chart(drawn: Sequence[Row]) -> dict[str, Any]:
     times = [one["started"].timestamp() for one in drawn]
     good = [one["seconds"] if one["state"] == "completed" else None for one in drawn]
     bad = [None if one["state"] == "completed" else one["seconds"] for one in drawn]
-    lines = [{"label": "Completed", "tone": "accent", "values": good}, {"label": "Failed", "tone": "bad", "values": bad}]
+    lines = [
+        {"label": "Completed", "tone": "accent", "values": good},
+        {"label": "Failed", "tone": "bad", "values": bad},
+    ]
     return {"times": times, "unit": "seconds", "lines": lines, "links": [one["run_id"] for one in drawn]}
