@@ -164,10 +164,7 @@ def _tell(story: Story, back: int, chance: random.Random, rows: Rows) -> None:
     state = "crashed" if back in story.crashed else "failed" if bad else "completed"
     completed = _completed(story)
     generation = completed.index(back) + 1 if back in completed else len([one for one in completed if one > back]) + 1
-    words = (
-        "silver amber quiet brisk mellow clever humble lucid".split(),
-        "otter falcon lynx heron badger crane".split(),
-    )
+    words = (["silver", "amber", "quiet", "brisk", "mellow", "lucid"], ["otter", "falcon", "lynx", "heron", "crane"])
     rows["runs"].append(
         {
             "run_id": identity,
@@ -312,7 +309,13 @@ def manifest(steps: Sequence[Step]) -> dict[str, Any]:
         "original_file_path": "models/_sources.yml",
         "config": {},
     }
-    return {"nodes": nodes, "sources": {"source.shop.crm.customers": source}, "unit_tests": {}, "exposures": {}}
+    return {
+        "metadata": {"adapter_type": "duckdb", "project_name": "shop"},
+        "nodes": nodes,
+        "sources": {"source.shop.crm.customers": source},
+        "unit_tests": {},
+        "exposures": {},
+    }
 
 
 def _in_manifest(step: Step) -> dict[str, Any]:
