@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,11 +14,12 @@ import duckdb
 
 import warehouse
 from dbtpod.history import schema
+from dbtpod.warehouse.database import quoted
 from dbtpod.warehouse.warehouse import DuckDBFile
 
 # Breaks out of an element, an attribute, a script, where it is not escaped.
 NASTY = "</script><script>document.title='broken out'</script><img src=x onerror=\"document.title='broken out'\">'&amp;"
-NASTY_ID = "model.shop.a <b>/\"'&?#%2F;ü"
+NASTY_ID = "model.shop.a <b>/\"'&?#%;ü"
 END = datetime(2026, 11, 27, 2, 0, tzinfo=UTC)
 Rows = dict[str, list[dict[str, Any]]]
 
@@ -94,9 +96,9 @@ def volume(folder: Path, story: Story | None = None, history: bool = True) -> Du
         with duckdb.connect(kept.volume.database) as connection:
             for step in chosen.steps:
                 rows = (step.rows or 10) // 50 - 7 * back
-                columns = ", ".join(f'range * {n + 1} AS "{name}"' for n, name in enumerate(step.columns))
-                name = step.name.replace('"', '""')
-                connection.execute(f'CREATE OR REPLACE TABLE "{name}" AS SELECT {columns} FROM range({max(1, rows)})')
+                columns = ", ".join(f"range * {n + 1} AS {quoted(one)}" for n, one in enumerate(step.columns))
+                table = quoted(step.name)
+                connection.execute(f"CREATE OR REPLACE TABLE {table} AS SELECT {columns} FROM range({max(1, rows)})")
         artifact.write_text(json.dumps(manifest(chosen.steps)))
         made = warehouse.publish_as(kept, run_id(back), (artifact,))
         facts = made.database.with_name("generation.json")
@@ -112,6 +114,7 @@ def volume(folder: Path, story: Story | None = None, history: bool = True) -> Du
 def write_history(kept: DuckDBFile, story: Story) -> None:
     """Write the history file of the volume."""
     path = kept.volume.root / "history" / schema.FILE
+    newest = kept.builds()[-1].database.with_name(schema.FILE)
     path.parent.mkdir(exist_ok=True)
     path.unlink(missing_ok=True)
     rows = rows_of(story)
@@ -127,11 +130,12 @@ def write_history(kept: DuckDBFile, story: Story) -> None:
                 f"columns={{{kinds}}})"
             )
             lines.unlink()
+    shutil.copy(path, newest)
 
 
 def rows_of(story: Story) -> Rows:
     """Return the rows of every table."""
-    chance = random.Random(7)
+    chance = random.Random(7)  # noqa: S311
     rows: Rows = {table: [] for table in schema.TABLES}
     for back in reversed(range(story.runs)):
         _tell(story, back, chance, rows)
@@ -160,10 +164,7 @@ def _tell(story: Story, back: int, chance: random.Random, rows: Rows) -> None:
     state = "crashed" if back in story.crashed else "failed" if bad else "completed"
     completed = _completed(story)
     generation = completed.index(back) + 1 if back in completed else len([one for one in completed if one > back]) + 1
-    words = (
-        "silver amber quiet brisk mellow clever humble lucid".split(),
-        "otter falcon lynx heron badger crane".split(),
-    )
+    words = (["silver", "amber", "quiet", "brisk", "mellow", "lucid"], ["otter", "falcon", "lynx", "heron", "crane"])
     rows["runs"].append(
         {
             "run_id": identity,
@@ -308,7 +309,13 @@ def manifest(steps: Sequence[Step]) -> dict[str, Any]:
         "original_file_path": "models/_sources.yml",
         "config": {},
     }
-    return {"nodes": nodes, "sources": {"source.shop.crm.customers": source}, "unit_tests": {}, "exposures": {}}
+    return {
+        "metadata": {"adapter_type": "duckdb", "project_name": "shop"},
+        "nodes": nodes,
+        "sources": {"source.shop.crm.customers": source},
+        "unit_tests": {},
+        "exposures": {},
+    }
 
 
 def _in_manifest(step: Step) -> dict[str, Any]:
@@ -319,6 +326,7 @@ def _in_manifest(step: Step) -> dict[str, Any]:
         "language": "sql",
         "name": step.name,
         "alias": step.name,
+        "database": "warehouse",
         "schema": "main",
         "description": f"{step.name.replace('_', ' ').capitalize()}; one row for each {step.columns[0]}.",
         "columns": {step.columns[0]: {"name": step.columns[0], "description": "The key.", "data_type": None}},

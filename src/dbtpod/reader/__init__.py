@@ -9,6 +9,7 @@ held        files that stay open while somebody reads them
 sending     an open file as an answer, whole or in ranges (ranges: which bytes are asked for)
 limits      how many are served at a time
 connections clients that send or read nothing
+pages       what a person sees, rendered on the server
 access      who may ask: HTTP Basic
 answers     errors as short text or a small page, and the headers that every answer has
 """

@@ -5,8 +5,8 @@ from starlette.responses import FileResponse, Response
 
 from dbtpod.reader.pages.site import Site
 
-# dbt's page has its scripts and styles inside, and shows what users wrote as HTML: it gets an origin of its own, so that
-# nothing in it can read other pages.
+# dbt's page has its scripts and styles inside, and shows what users wrote as HTML: it gets an origin of its own, so
+# that nothing in it can read other pages.
 _POLICY = (
     "sandbox allow-scripts allow-popups allow-downloads; default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; "
     "style-src 'unsafe-inline'; img-src data:; font-src data:; connect-src 'none'; base-uri 'none'; form-action 'none'"

@@ -6,9 +6,9 @@ from starlette.responses import Response
 from dbtpod.errors import WarehouseUnusable
 from dbtpod.reader.pages import questions
 from dbtpod.reader.pages.recorded import Row
-from dbtpod.reader.pages.site import HISTORY, Site
+from dbtpod.reader.pages.site import Site
 from dbtpod.warehouse import comparison
-from dbtpod.warehouse.builds import Builds
+from dbtpod.warehouse.builds import HISTORY, Builds, fault
 from dbtpod.warehouse.facts import Generation
 
 
@@ -41,13 +41,14 @@ def one(site: Site, request: Request) -> Response:
     with site.history() as history:
         run = history.row(questions.RUN, generation.run)
         measured = history.rows(questions.RELATIONS, generation.number)
+    problem = _problem(generation)
     with site.opened(generation.database) as opened:
         relations = measured or opened.rows(questions.IN_FILE)
     manifest = site.manifests.of(generation)
     by_place = {node.place: node.id for node in manifest.nodes.values() if node.place[1]}
     values = {
         "generation": generation,
-        "problem": opened.problem,
+        "problem": problem,
         "is_current": site.reader.kept.generations.is_current(generation.number),
         "numbers": list(there),
         "before": before,
@@ -71,6 +72,15 @@ def _listed(builds: Builds, problems: list[str]) -> list[Generation]:
         return []
     problems += [f"{one.database.parent.name}/generation.json {damage}." for one, damage in found if damage]
     return [one for one, _ in reversed(found)]
+
+
+def _problem(generation: Generation) -> str:
+    """Say why its file is not whole, or cannot be read here; "" where it is."""
+    try:
+        found = fault(generation)
+    except WarehouseUnusable as error:
+        return str(error)
+    return f"{generation.database.name} {found}." if found else ""
 
 
 def _before(there: dict[int, Generation], generation: Generation) -> Generation | None:

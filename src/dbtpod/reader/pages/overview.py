@@ -3,11 +3,12 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
+from dbtpod.reader import files
 from dbtpod.reader.pages import questions
 from dbtpod.reader.pages.site import Site
+from dbtpod.warehouse.builds import HISTORY
 
 _DRAWN = 60
-_WHOLE_BYTES = 256 * 2**20
 
 
 def page(site: Site, request: Request) -> Response:
@@ -27,7 +28,7 @@ def page(site: Site, request: Request) -> Response:
     current = site.current()
     base = request.scope.get("root_path", "").rstrip("/")
     # DuckDB reads `current` as a whole, and a generation in pieces.
-    small = current is not None and current.size <= _WHOLE_BYTES
+    small = current is not None and current.size <= files.WHOLE_BYTES
     number = "current" if small or current is None else current.number
     return site.page(
         request,
@@ -38,6 +39,7 @@ def page(site: Site, request: Request) -> Response:
             "name": next((run["name"] for run in last if current and run["run_id"] == current.run), None),
             "pointer": pointer,
             "plan": site.server.plan() if site.server.is_known else None,
+            "has_history": current is not None and current.database.with_name(HISTORY).is_file(),
             "has_login": bool(site.reader.login),
             "data": f"{request.url.scheme}://{request.url.netloc}{base}/data/{number}",
             "is_small": small,

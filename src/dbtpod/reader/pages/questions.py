@@ -5,7 +5,7 @@ _RUN = f"run_id, name, flow, deployment, started, ended, state, message, generat
 _NEWEST_FIRST = "ORDER BY started DESC NULLS LAST, run_id"
 
 # The overview
-LAST_RUNS = f"SELECT {_RUN} FROM runs {_NEWEST_FIRST} LIMIT $1"
+LAST_RUNS = f"SELECT {_RUN} FROM runs {_NEWEST_FIRST} LIMIT $1"  # noqa: S608
 # Of the last seven days in the file.
 WEEK = """
     SELECT count(*) AS runs, count(*) FILTER (state = 'completed') AS completed,
@@ -32,14 +32,14 @@ RUNS = f"""
         SELECT run_id, count(*) AS nodes, count(*) FILTER (status = 'skipped') AS skipped,
             count(*) FILTER (status IN ('error', 'fail', 'partial success', 'runtime error')) AS failures
         FROM ended GROUP BY run_id)
-    SELECT shown.*, nodes, skipped, failures FROM shown LEFT JOIN counted USING (run_id) {_NEWEST_FIRST}"""
+    SELECT shown.*, nodes, skipped, failures FROM shown LEFT JOIN counted USING (run_id) {_NEWEST_FIRST}"""  # noqa: S608
 RUNS_DRAWN = f"""
     SELECT run_id, state, started, {_SECONDS} FROM runs
     WHERE started IS NOT NULL AND ended IS NOT NULL AND ($1 = '' OR state = $1)
-    ORDER BY started DESC LIMIT 500"""
+    ORDER BY started DESC LIMIT 500"""  # noqa: S608
 
 # One run
-RUN = f"SELECT {_RUN}, pod_seconds, starts, dbtpod, dbt FROM runs WHERE run_id = $1"
+RUN = f"SELECT {_RUN}, pod_seconds, starts, dbtpod, dbt FROM runs WHERE run_id = $1"  # noqa: S608
 COMMANDS = "SELECT * FROM commands WHERE run_id = $1 ORDER BY number, attempt"
 RUN_NODES = """
     SELECT node_id, kind, name, status, command, attempt, started, seconds, thread, rows, NULL AS failures, message

@@ -65,11 +65,13 @@ class Opened:
             self.problem = f"{path.name} cannot be read: {error.strerror}."
 
     def __enter__(self) -> Self:
+        """Connect only when the first question needs it."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Close the connection."""
         if self._connection:
             self._connection.close()
             _AT_A_TIME.release()

@@ -17,10 +17,10 @@ from dbtpod.reader.pages.parents import Lineages
 from dbtpod.reader.pages.recorded import Answers, Opened
 from dbtpod.reader.pages.server import Server
 from dbtpod.reader.settings import Reader
+from dbtpod.warehouse.builds import HISTORY
 from dbtpod.warehouse.facts import Generation
 
 CURRENT = "current"
-HISTORY = "history.duckdb"
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Site:
 
     def history(self) -> Opened:
         """Open the newest history; where there is none, or it is damaged, it has no rows and says why."""
-        return Opened(self.reader.kept.volume.root / "history" / HISTORY, self.answers)
+        return Opened(self.reader.kept.volume.history / HISTORY, self.answers)
 
     def opened(self, path: Path) -> Opened:
         """Open the DuckDB file of a generation."""
