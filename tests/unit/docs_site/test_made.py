@@ -200,9 +200,9 @@ def test_a_process_that_is_killed_is_a_reason_until_it_is_tried_again(kept: Duck
 
 
 def test_one_that_needs_too_much_memory_is_a_reason(kept: DuckDBFile, start: Start) -> None:
-    made, generation = start(bounds=Bounds(memory=350 << 20)), build(kept, slow())
+    made, generation = start(bounds=Bounds(memory=250 << 20)), build(kept, slow())
 
-    assert end(lambda: made.docs(generation)).problem == "It needs more than 350 MiB of memory."
+    assert end(lambda: made.docs(generation)).problem == "It needs more than 250 MiB of memory."
 
 
 def test_one_that_takes_too_long_is_a_reason(kept: DuckDBFile, start: Start) -> None:
