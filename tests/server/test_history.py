@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from prefect import State, flow
 from prefect.client.orchestration import get_client
+from prefect.flow_engine import run_flow
 
 import messages
 from dbtpod import run_dbt
@@ -113,7 +114,6 @@ def test_a_run_completes_whatever_becomes_of_its_history(project: Path, publishe
 
 
 def test_what_a_run_says_of_itself_is_there_while_it_runs(project: Path, tmp_path: Path) -> None:
-    seen: list[dict[str, Any]] = []
     folder = tmp_path / "volume" / "runs"
     (project / "models" / "orders.py").write_text(
         "import pathlib\n\ndef model(dbt, session):\n"
@@ -126,8 +126,18 @@ def test_what_a_run_says_of_itself_is_there_while_it_runs(project: Path, tmp_pat
     state = run(building)
 
     assert state.is_completed(), state.message
-    seen.append(json.loads((tmp_path / "seen").read_text()))
-    assert [(one["state"], one["run_id"], one["starts"][0]["pod"]) for one in seen] == [
-        ("running", run_id(state), socket.gethostname())
-    ]
-    assert seen[0]["starts"][0]["ended"] is None
+    seen = json.loads((tmp_path / "seen").read_text())
+    [start] = seen["starts"]
+    assert (seen["state"], seen["run_id"]) == ("running", run_id(state))
+    assert (start["pod"], start["ended"]) == (socket.gethostname(), None)
+
+
+def test_a_run_of_a_deployment_has_its_name(project: Path, ask: Ask) -> None:
+    with get_client(sync_client=True) as client:
+        made = client.create_deployment(client.create_flow(building), "dbt-build")
+        flow_run = client.create_flow_run_from_deployment(made)
+
+    state = run_flow(building, flow_run=flow_run, parameters={"args": ()}, return_type="state")
+
+    assert isinstance(state, State) and state.is_completed()
+    assert ask("SELECT run_id, deployment FROM runs") == [(str(flow_run.id), "dbt-build")]
