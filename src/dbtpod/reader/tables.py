@@ -97,6 +97,8 @@ class _Tables:
         self._numbers = Numbers(reader, held)
         self._made = Places(AT_A_TIME, _PATIENCE_SECONDS)
         self._names: dict[str, list[Place]] = {}
+        # One at a time: many may ask at once for tables of a new generation.
+        self._listing = asyncio.Lock()
 
     async def table(self, request: Request) -> Response:
         asked = parse(request.path_params["table"])
@@ -149,14 +151,15 @@ class _Tables:
         raise HTTPException(404, f"{text} All: {self._reader.path}/data/{number}/tables.json")
 
     async def _list(self, number: int, database: File) -> list[Place]:
-        if database.etag not in self._names:
-            answer = await _run(self._reader, self._path(number), _LISTING_SECONDS)
-            if problem := answer.get("problem"):
-                raise WarehouseUnusable(f"Generation {number} cannot be read: {problem}")
-            while len(self._names) >= _MOST_LISTED:
-                del self._names[next(iter(self._names))]
-            self._names[database.etag] = [(schema, name) for schema, name in answer["names"]]
-        return self._names[database.etag]
+        async with self._listing:
+            if database.etag not in self._names:
+                answer = await _run(self._reader, self._path(number), _LISTING_SECONDS)
+                if problem := answer.get("problem"):
+                    raise WarehouseUnusable(f"Generation {number} cannot be read: {problem}")
+                while len(self._names) >= _MOST_LISTED:
+                    del self._names[next(iter(self._names))]
+                self._names[database.etag] = [(schema, name) for schema, name in answer["names"]]
+            return self._names[database.etag]
 
 
 class _Made(Response):
