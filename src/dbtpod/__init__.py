@@ -12,6 +12,7 @@ what a flow calls
     selection        what a command selects: a name that the project does not have is an error before the lock
     run              `run_dbt`: lock -> working copy -> dbt -> report -> publish
     ending           the build published, kept aside or discarded, and what the state says of it
+    recording        what a run keeps of itself for the history, when it begins and when it ends
     command          one dbt command, with its retries
     attempts         its attempts: the whole command, or the same command for what is left
     plan             the nodes that it is to run, all of them
@@ -34,10 +35,13 @@ what the command `dbtpod` does (cli)
     watchdog         beside the worker: compares what Prefect says of runs with what Kubernetes has of them
     transfer         a generation taken out as one file, checked, and brought in
     generations      what was published or kept aside, what changed, the way back; the volume checked and repaired
+    reader           what is published, over HTTP
     laptop           on one machine, without a cluster: one run, or the schedules of prefect.yaml
 the packages behind them; each may import those above it and the errors and settings, none below, and nothing from here
     dbt              running dbt, and reading what it says
     warehouse        the DuckDB file and its generations
+    history          what became of runs, nodes, tests and tables over time, as data
+    docs             dbt's documentation and the column lineage of a generation
     ui               what people see of it in Prefect
     pod              what a flow run needs because it is a pod
     faststart        a pod's first process (boot), where it starts fast: all private API of Prefect and dbt

@@ -73,15 +73,29 @@ def run(project_dir: Path | None, what: tuple[str, ...]) -> int:
 @dbtpod.command()
 @_FOLDER
 @click.option("--port", type=int, default=4200, show_default=True, help="Of the Prefect UI, on this machine only.")
-def serve(project_dir: Path | None, port: int) -> int:
+@click.option("--reader-port", type=int, default=4300, show_default=True, help="Of the reader's pages, likewise.")
+def serve(project_dir: Path | None, port: int, reader_port: int) -> int:
     """Run the schedules on this machine.
 
-    It starts Prefect's server, its UI and a worker for the deployments of prefect.yaml, until Ctrl-C. The data is in
-    .dbtpod/data of the dbt project, or where DBTPOD_VOLUME says.
+    It starts Prefect's server, its UI, the reader and a worker for the deployments of prefect.yaml, until Ctrl-C. The
+    data is in .dbtpod/data of the dbt project, or where DBTPOD_VOLUME says.
     """
     from dbtpod.laptop import serve
 
-    return serve.serve(project_dir, port)
+    return serve.serve(project_dir, port, reader_port)
+
+
+@dbtpod.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where it listens; elsewhere it needs a login.")
+@click.option("--port", type=int, default=4300, show_default=True)
+def reader(host: str, port: int) -> int:
+    """Show what is published over HTTP.
+
+    The data of each generation, for DuckDB and for downloads. It only reads the volume, until Ctrl-C.
+    """
+    from dbtpod.reader import serve
+
+    return serve.serve(host, port)
 
 
 @dbtpod.command()
@@ -187,14 +201,17 @@ def dry_run(file: Path, pool: str | None, base_job_template: Path, out: Path) ->
 @dbtpod.command()
 @click.option("--pool", required=True, help="The work pool whose deployment runs.")
 @click.option("--seconds", type=float, default=300, show_default=True, help="How long its run may take.")
-def prove(pool: str, seconds: float) -> int:
+@click.option("--reader", help="The reader that has to be healthy, such as http://dbtpod-reader:4300/reader.")
+def prove(pool: str, seconds: float, reader: str | None) -> int:
     """Run what proves an install.
 
-    That is the deployment with the tag helm-test in prefect.yaml. The exit code is 0 where it Completed.
+    That is the deployment with the tag helm-test in prefect.yaml. The exit code is 0 where it Completed, and the
+    reader, if there is one, is healthy.
     """
     from dbtpod import proof
 
-    return proof.prove(pool, seconds, click.echo)
+    code = proof.prove(pool, seconds, click.echo)
+    return max(code, proof.prove_reader(reader, click.echo)) if reader else code
 
 
 @dbtpod.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})

@@ -17,6 +17,7 @@ from dbtpod.dbt.results import RunReport
 from dbtpod.errors import DbtFailed, DbtPodError
 from dbtpod.ui import report
 from dbtpod.ui.node_runs import NodeRuns
+from dbtpod.ui.reader_links import ReaderLinks
 from dbtpod.ui.text import truncate
 from dbtpod.warehouse.certificate import Certificate
 from dbtpod.warehouse.working_copy import BuiltFile
@@ -56,6 +57,8 @@ class Dbt:
         self.target_dir = run_dir
         # Whether `source freshness` has ended well where all that failed is that sources are stale.
         self.may_be_stale = False
+        # Where its report leads.
+        self.reader = ReaderLinks()
         # Why there is this run at all: in its report, before all else.
         self.reason = ""
         # What a generation gets beside dbt's own artifacts.

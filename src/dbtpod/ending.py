@@ -36,6 +36,13 @@ class Ending:
             raise SettingsError(f"run_dbt(result={result!r}): it must be one of {known}.")
         self._result = result
         self._note = ""
+        # What readers see of it; None where nothing was published.
+        self.published: int | None = None
+
+    @property
+    def publishes(self) -> bool:
+        """Whether readers are to see the build."""
+        return self._result == "publish"
 
     def check_reading(self) -> None:
         """SettingsError where commands that only read are to keep their build aside."""
@@ -72,6 +79,7 @@ class Ending:
             if preview := file.keep_aside(certificate, made):
                 self._note = _note(preview)
         elif generation := file.publish(certificate, made):
+            self.published = generation.number
             mark.published(generation.run, generation.number)
             log.info("Published generation %d: %s", generation.number, file.volume.current / file.path.name)
         return preview
@@ -111,4 +119,4 @@ def compare(
         found = f"How it differs is not known: {error}"
         get_run_logger().warning("%s was kept aside. %s", name, found)
     part = kept_aside.markdown(name, preview.base, found)
-    sender.amend(report.markdown(dbt.report, read_parents(dbt.target_dir), dbt.reason, part))
+    sender.amend(report.markdown(dbt.report, read_parents(dbt.target_dir), dbt.reason, part, dbt.reader))

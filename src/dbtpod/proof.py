@@ -1,8 +1,9 @@
-"""What `dbtpod prove` does, which `helm test` runs: the deployment that proves an install is run to its end."""
+"""What `dbtpod prove` does, which `helm test` runs: a deployment is run to its end; the reader has to be healthy."""
 
 from collections.abc import Callable
 from uuid import UUID
 
+import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
     DeploymentFilter,
@@ -19,6 +20,8 @@ from dbtpod.timeout import Timeout
 # Of the deployment in prefect.yaml whose run proves that all works together.
 TAG = "helm-test"
 _PAUSE_SECONDS = 2.0
+# Its pod is Ready when helm test begins; a pod that is replaced meanwhile, or a new network policy, takes seconds.
+_READER_SECONDS = 30.0
 
 
 def prove(pool: str, seconds: float, say: Callable[[str], None]) -> int:
@@ -34,6 +37,23 @@ def prove(pool: str, seconds: float, say: Callable[[str], None]) -> int:
     for name, state in states.items():
         say(f"{name}: {state.name} {state.message or ''}".rstrip())
     return 0 if all(state.is_completed() for state in states.values()) else 1
+
+
+def prove_reader(address: str, say: Callable[[str], None], seconds: float = _READER_SECONDS) -> int:
+    """Ask the reader whether it is healthy; the exit code is 0 where it is."""
+    wait = Timeout(seconds)
+    while (problem := _unhealthy(address)) and not wait.is_over:
+        wait.pause(_PAUSE_SECONDS)
+    say(f"reader: {problem or 'healthy'}")
+    return 1 if problem else 0
+
+
+def _unhealthy(address: str) -> str:
+    try:
+        answer = httpx.get(f"{address}/health", timeout=10)
+    except httpx.HTTPError as error:
+        return f"{address} does not answer: {type(error).__name__} {error}".strip()
+    return "" if answer.is_success else f"{address}/health answers {answer.status_code} {answer.text[:200]}".strip()
 
 
 def _chosen(client: SyncPrefectClient, pool: str) -> list[DeploymentResponse]:

@@ -2,26 +2,30 @@
 
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from prefect import State, get_run_logger
 from prefect.runtime import flow_run
 
-from dbtpod import ending, resume, settings
+from dbtpod import ending, recording, resume, settings
 from dbtpod.command import NO_RETRIES, Dbt, Retries
 from dbtpod.dbt import arguments, effective_profile
 from dbtpod.dbt.project import find
 from dbtpod.ending import Ending
 from dbtpod.ending import Result as Result
-from dbtpod.errors import SettingsError
+from dbtpod.errors import DbtPodError, SettingsError
+from dbtpod.history.update import History
+from dbtpod.recording import Recording
 from dbtpod.settings import Settings
-from dbtpod.ui import mark, report, stale
+from dbtpod.ui import mark, reader_links, report, stale
 from dbtpod.ui.artifacts import ReportSender
 from dbtpod.ui.lineage import read_parents
 from dbtpod.ui.links import OfFailure
 from dbtpod.ui.node_runs import NodeRuns
+from dbtpod.ui.reader_links import ReaderLinks
 from dbtpod.warehouse import lock, warehouse
 from dbtpod.warehouse.warehouse import Run
 from dbtpod.warehouse.working_copy import BuiltFile
@@ -89,19 +93,24 @@ def writing(
         ExitStack() as unlocked,
         NodeRuns() as nodes,
         kept.write(Run(run_id, _holder()), LOCK_SECONDS, log) as file,
+        recording.of(run_id, kept.volume.runs / run_id, History(kept.publisher.generations, given.history_days)) as of,
     ):
         mark.amend(kept.builds)
         run_dir = resume.begin(file, project, run_id, log, continues)
+        of.begin(recording.base(kept.volume))
         if commands:
             resume.note_commands(run_dir, commands)
         dbt = Dbt(project, run_dir, file, retries, nodes)
+        dbt.reader = _reader(run_id, publishes=file.publishes and end.publishes)
         try:
             with _reported(dbt, sender, file):
                 yield dbt
         finally:
             resume.ended(run_dir)
         # The server takes the report meanwhile.
-        if preview := end.apply(file, dbt, run_id):
+        preview = end.apply(file, dbt, run_id)
+        _complete(of, end, dbt)
+        if preview:
             unlocked.callback(ending.compare, preview, kept, given.memory_limit, dbt, sender)
 
 
@@ -115,10 +124,12 @@ def reading(retries: Retries = NO_RETRIES, suffix: str = "") -> Iterator[Dbt]:
     kept = warehouse.of(given)
     project = warehouse.project(given, kept.read(get_run_logger()))
     run_dir = kept.volume.reader_runs() / f"{run_id}{suffix}"
-    with ReportSender() as sender, NodeRuns() as nodes:
+    with ReportSender() as sender, NodeRuns() as nodes, recording.of(run_id, run_dir) as of:
         dbt = Dbt(project, run_dir, None, retries, nodes)
+        dbt.reader = _reader(run_id, publishes=False)
         with _reported(dbt, sender):
             yield dbt
+        _complete(of, Ending(), dbt)
 
 
 def current_settings() -> Settings:
@@ -140,8 +151,20 @@ def _reported(dbt: Dbt, sender: ReportSender, file: BuiltFile | None = None) -> 
     finally:
         stale.send(dbt.report, dbt.target_dir)
         parents = read_parents(dbt.target_dir)
+        reader = replace(dbt.reader, publishes=dbt.reader.publishes and not has_failed)
+        markdown = report.markdown(dbt.report, parents, dbt.reason, reader=reader)
         links = OfFailure(dbt.report, parents, dbt.target_dir, file.publishes) if file and has_failed else None
-        sender.send(report.table(dbt.report, parents), report.markdown(dbt.report, parents, dbt.reason), links)
+        sender.send(report.table(dbt.report, parents), markdown, links)
+
+
+def _reader(run_id: str, *, publishes: bool) -> ReaderLinks:
+    return ReaderLinks(settings.environment().get(reader_links.ADDRESS, ""), run_id, publishes)
+
+
+def _complete(of: Recording, end: Ending, dbt: Dbt) -> None:
+    # A flow that continues after a failed command has a state of its own.
+    with suppress(DbtPodError):
+        of.complete(end.state(dbt.state).message, end.published)
 
 
 def _flow_run_id() -> str:

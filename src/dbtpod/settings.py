@@ -27,6 +27,8 @@ class Settings:
     publish: bool = True
     # How many published builds are kept, the current one included.
     keep_generations: int = 3
+    # How long rows of the history of runs are kept.
+    history_days: int = 400
     # NFS and SMB keep no locks that two nodes can trust; True is the user's word that theirs does.
     allow_network_filesystem: bool = False
     # What DuckDB may use, as it writes it ("1400MB"); None leaves it to DuckDB, which sees the whole node.
@@ -51,6 +53,7 @@ def from_environment(given: Mapping[str, str] | None = None) -> Settings:
         project_dir=folder or Path(),
         publish=_boolean(values, "DBTPOD_PUBLISH", True, problems),
         keep_generations=_positive(values, "DBTPOD_KEEP_GENERATIONS", 3, problems),
+        history_days=_positive(values, "DBTPOD_HISTORY_DAYS", 400, problems),
         allow_network_filesystem=_boolean(values, "DBTPOD_ALLOW_NETWORK_FILESYSTEM", False, problems),
         memory_limit=_memory_limit(values, problems),
     )

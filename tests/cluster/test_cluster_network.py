@@ -16,14 +16,18 @@ from waiting import until
 pytestmark = pytest.mark.cluster
 
 HERE, ELSEWHERE = "network", "network-elsewhere"
-COMPONENTS = ("server", "worker", "register", "flow-run", "warehouse", "test", "auth")
+COMPONENTS = ("server", "worker", "register", "flow-run", "warehouse", "test", "auth", "reader")
 STRANGERS = ("stranger", "neighbour")
 API, DNS = "kubernetes.default.svc:443", "kube-dns.kube-system.svc:53"
-# Prefect's, one of any program, and the one on which OpenShift's DNS listens.
-PORTS = (4200, 8000, 5353)
+# Prefect's, the reader's, one of any program, and the one on which OpenShift's DNS listens.
+PORTS = (4200, 4300, 8000, 5353)
 
 # More that is opened by values: each to one pod, on one port.
 VALUES = {
+    "reader": {
+        "enabled": True,
+        "from": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": ELSEWHERE}}}],
+    },
     "networkPolicy": {
         "serverEgress": [
             {"to": [{"podSelector": {"matchLabels": {"app": "stranger"}}}], "ports": [{"port": 8000}]},
@@ -37,7 +41,7 @@ VALUES = {
                 "ports": [{"port": 8000}],
             },
         ],
-    }
+    },
 }
 # The whole table: what each may open beside the cluster's DNS. All else is shut.
 ARROWS = {
@@ -46,10 +50,12 @@ ARROWS = {
     "register": {"server:4200", API, "stranger:4200"},
     "flow-run": {"server:4200", "neighbour:8000"},
     "warehouse": set(),
-    "test": {"server:4200", "stranger:4200"},
+    "test": {"server:4200", "stranger:4200", "reader:4300"},
     "auth": {API},
+    "reader": {"server:4200"},
     **{one: {API} | {f"{two}:{port}" for two in STRANGERS for port in PORTS if one != two} for one in STRANGERS},
 }
+ARROWS["neighbour"].add("reader:4300")
 
 LISTEN = """
 import http.server, sys, threading

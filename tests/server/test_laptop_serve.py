@@ -1,6 +1,7 @@
 """`dbtpod serve` in a user's repository: real processes, killed and stopped in every way."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -124,7 +125,7 @@ def command_of(pid: int) -> str:
 def serving(shop: Repository, port: int) -> Iterator[Serving]:
     log = shop.folder.parent / "serve.log"
     log.write_text("")
-    with shop.running("serve", "--port", str(port), log=log) as process:
+    with shop.running("serve", "--port", str(port), "--reader-port", str(free_port()), log=log) as process:
 
         def is_ready() -> bool:
             assert process.poll() is None, log.read_text()
@@ -175,6 +176,11 @@ def test_it_registers_the_file_runs_what_is_due_and_is_seen_by_dbtpod_run(served
     flows = {each["name"] for each in served.call("flows/filter")}
     assert {"build", "waits", "dbt"} <= flows
 
+    [reader] = re.findall("the reader +(.+)/", served.log.read_text())
+    assert "2 nodes: 2 success" in httpx.get(f"{reader}/runs/{run['id']}", timeout=60).text
+    published = httpx.get(f"{reader}/runs/{run['id']}/generation", timeout=60, follow_redirects=True)
+    assert published.is_success
+    assert str(published.url) == f"{reader}/generations/1"
     second = shop.run("serve", "--port", str(free_port()))
     assert second.returncode == 1
     assert (

@@ -7,7 +7,7 @@ import grimp
 
 DOC = Path(__file__).parents[2] / "docs" / "architecture.md"
 # One box for the modules that are the story of a run.
-STORY = {"run", "ending", "command", "attempts", "plan", "complete", "continuing", "outcome", "resume"}
+STORY = {"run", "ending", "recording", "command", "attempts", "plan", "complete", "continuing", "outcome", "resume"}
 # And for those that bake an image.
 BAKE = {"bake", "baked_target", "parse_process"}
 # What everything imports says nothing.

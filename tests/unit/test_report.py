@@ -180,9 +180,7 @@ def test_the_page_leads_to_the_reader_where_its_address_is_known(failed_model: R
     page = report.markdown(failed_model, PARENTS, reader=reader)
 
     run = "https://shop.example/reader/runs/4f0c"
-    assert (
-        f"In the reader: [this run]({run}) · [what it published]({run}/generation) · [its docs]({run}/docs)" in page
-    )
+    assert f"In the reader: [this run]({run}) · [what it published]({run}/generation) · [its docs]({run}/docs)" in page
     assert "[its history](https://shop.example/reader/generations/current/nodes/model.shop.fct_orders)" in page
     assert "eader" not in report.markdown(failed_model, PARENTS)
 

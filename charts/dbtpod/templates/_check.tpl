@@ -4,7 +4,7 @@ below gives its problems as lines.
 */}}
 {{- define "dbtpod.check" -}}
 {{- $lines := "" }}
-{{- range $part := list "image" "server" "database" "route" "alerts" "metrics" "withoutEffect" "times" "labels" "pods" }}
+{{- range $part := list "image" "server" "database" "route" "alerts" "metrics" "reader" "withoutEffect" "times" "labels" "pods" }}
 {{- $lines = printf "%s\n%s" $lines (include (printf "dbtpod.check.%s" $part) $) }}
 {{- end }}
 {{- $problems := list }}
@@ -74,7 +74,7 @@ register.waitSeconds has no effect from register.deadlineSeconds on, which ends 
 {{- $ours := list "helm.sh/chart" }}
 {{- range list "name" "instance" "component" "version" "managed-by" }}{{ $ours = append $ours (printf "app.kubernetes.io/%s" .) }}{{ end }}
 {{- $given := dict "commonLabels" .Values.commonLabels }}
-{{- range $key := list "server" "worker" "register" "jobs" }}{{ $_ := set $given (printf "%s.labels" $key) (index $.Values $key).labels }}{{ end }}
+{{- range $key := list "server" "worker" "register" "jobs" "reader" }}{{ $_ := set $given (printf "%s.labels" $key) (index $.Values $key).labels }}{{ end }}
 {{- range $key, $labels := $given }}
 {{- range $name, $_ := $labels }}
 {{- if or (has $name $ours) (hasPrefix "prefect.io/" $name) }}
@@ -113,7 +113,11 @@ register.waitSeconds has no effect from register.deadlineSeconds on, which ends 
 {{- end }}
 {{- end }}
 {{- if $values.warehouse.existingClaim }}
-{{- include "dbtpod.unused" (dict "root" . "paths" (list "warehouse.size" "warehouse.storageClass" "warehouse.accessMode") "why" "with warehouse.existingClaim") }}
+{{- include "dbtpod.unused" (dict "root" . "paths" (list "warehouse.size" "warehouse.storageClass") "why" "with warehouse.existingClaim") }}
+{{- /* The reader's pod follows from it. */}}
+{{- if not $values.reader.enabled }}
+{{- include "dbtpod.unused" (dict "root" . "paths" (list "warehouse.accessMode") "why" "with warehouse.existingClaim") }}
+{{- end }}
 {{- end }}
 {{- if not $values.networkPolicy.enabled }}
 {{- include "dbtpod.unused" (dict "root" . "paths" (list "networkPolicy") "but" "networkPolicy.enabled" "why" "while networkPolicy.enabled is false") }}
@@ -124,7 +128,7 @@ register.waitSeconds has no effect from register.deadlineSeconds on, which ends 
 {{- if not $values.proxy.url }}
 {{- include "dbtpod.unused" (dict "root" . "paths" (list "proxy.noProxy") "why" "without proxy.url") }}
 {{- end }}
-{{- range $key := list "server" "worker" "register" "jobs" }}
+{{- range $key := list "server" "worker" "register" "jobs" "reader" }}
 {{- if (index $values $key).serviceAccount.name }}
 {{- include "dbtpod.unused" (dict "root" $ "paths" (list (printf "%s.serviceAccount.annotations" $key)) "why" (printf "with %s.serviceAccount.name: annotate that account" $key)) }}
 {{- end }}

@@ -9,6 +9,9 @@ rendered, so that whatever the chart puts into a pod is known here. The user's o
 {{- include "dbtpod.check.pod" (dict "key" "worker" "values" .Values.worker "pod" (include "dbtpod.worker.deployment" . | fromYaml).spec.template.spec) }}
 {{- include "dbtpod.check.resources" (dict "key" "worker.watchdog" "resources" .Values.worker.watchdog.resources) }}
 {{- include "dbtpod.check.pod" (dict "key" "register" "values" .Values.register "pod" (include "dbtpod.registerPod" (dict "root" . "digest" "") | fromYaml).spec) }}
+{{- if .Values.reader.enabled }}
+{{- include "dbtpod.check.pod" (dict "key" "reader" "values" .Values.reader "pod" (include "dbtpod.reader.deployment" . | fromYaml).spec.template.spec) }}
+{{- end }}
 {{- /* Prefect brings the environment without valueFrom, and how to reach its API. */}}
 {{- $brought := include "dbtpod.apiEnv" . | fromYamlArray }}
 {{- $pod := (include "dbtpod.baseJobTemplate" . | fromYaml).job_configuration.job_manifest.spec.template.spec }}

@@ -111,17 +111,21 @@ http://{{ include "dbtpod.fullname" . }}-server.{{ .Release.Namespace }}.svc:420
 {{- end }}
 {{- end }}
 
-{{- /* How every client of ours finds Prefect's API. */}}
+{{- /* How every client of ours finds Prefect's API, and proves itself there. */}}
 {{- define "dbtpod.apiEnv" -}}
+{{ include "dbtpod.addressEnv" . }}
+{{- with include "dbtpod.client.secrets" . }}
+{{- include "dbtpod.secretEnv" . }}
+{{- end }}
+{{- end }}
+
+{{- define "dbtpod.addressEnv" -}}
 - name: PREFECT_API_URL
   value: {{ include "dbtpod.apiUrl" . | quote }}
 {{- if .Values.server.enabled }}
 # For the links that Prefect prints.
 - name: PREFECT_UI_URL
   value: {{ include "dbtpod.uiUrl" . | quote }}
-{{- end }}
-{{- with include "dbtpod.client.secrets" . }}
-{{- include "dbtpod.secretEnv" . }}
 {{- end }}
 {{- end }}
 

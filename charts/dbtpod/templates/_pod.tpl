@@ -4,12 +4,19 @@ of a component are those of one key; `worker` and `watchdog` are two containers 
 */}}
 
 {{- define "dbtpod.componentValues" -}}
-{{- $keys := dict "server" "server" "worker" "worker" "register" "register" "test" "register" "auth" "register" "flow-run" "jobs" "warehouse" "jobs" -}}
+{{- $keys := dict "server" "server" "worker" "worker" "register" "register" "test" "register" "auth" "register" "flow-run" "jobs" "warehouse" "jobs" "reader" "reader" -}}
 {{- $values := index .root.Values (get $keys .component) -}}
 {{- /* A person's pod runs where flow runs do, and the password's Job where the registration does, but without their
 credentials and containers: that Job comes before all other objects, and has rights of its own. */}}
 {{- if has .component (list "warehouse" "auth") }}{{ $values = omit $values "env" "envFrom" "volumes" "volumeMounts" "initContainers" }}{{ end }}
 {{- if eq .component "auth" }}{{ $values = set $values "serviceAccount" (dict "name" "") }}{{ end }}
+{{- if eq .component "reader" }}{{ $values = merge (pick .root.Values.jobs "securityContext") $values }}{{ end }}
+{{- if and (has .component (list "reader" "flow-run" "warehouse")) (include "dbtpod.onOneNode" .root) }}
+{{- /* The volume is on the node of the first of them, so all go where flow runs may. */}}
+{{- if eq .component "reader" }}{{ $values = merge (pick .root.Values.jobs "nodeSelector" "tolerations" "affinity") (omit $values "nodeSelector" "tolerations" "affinity") }}{{ end }}
+{{- $affinity := include "dbtpod.togetherAffinity" (dict "root" .root "affinity" $values.affinity) | fromYaml }}
+{{- $values = merge (dict "affinity" $affinity) (omit $values "affinity") }}
+{{- end }}
 {{ $values | toYaml }}
 {{- end }}
 

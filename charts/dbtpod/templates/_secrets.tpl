@@ -17,11 +17,15 @@ Secrets that a long-lived pod uses: in its environment, and the same as files, b
 
 {{- /* What every client of Prefect's API proves itself with; empty where it asks for nothing. */}}
 {{- define "dbtpod.client.secrets" -}}
-{{- with include "dbtpod.authSecretRef" . | fromYaml }}
-- {variable: PREFECT_API_AUTH_STRING, name: {{ .name | quote }}, key: {{ .key | quote }}, path: login}
-{{- end }}
+{{ include "dbtpod.client.login" . }}
 {{- with include "dbtpod.apiKeySecretRef" . | fromYaml }}
 - {variable: PREFECT_API_KEY, name: {{ .name | quote }}, key: {{ .key | quote }}, path: api-key}
+{{- end }}
+{{- end }}
+
+{{- define "dbtpod.client.login" -}}
+{{- with include "dbtpod.authSecretRef" . | fromYaml }}
+- {variable: PREFECT_API_AUTH_STRING, name: {{ .name | quote }}, key: {{ .key | quote }}, path: login}
 {{- end }}
 {{- end }}
 

@@ -1,4 +1,4 @@
-"""What `dbtpod serve` does: Prefect's server, a worker and the schedules of prefect.yaml, until it is stopped.
+"""What `dbtpod serve` does: Prefect's server, a worker, the reader and the schedules, until it is stopped.
 
 Each of them is a process of its own, tied to this one, and a run's process is tied to the worker. What dies is started
 again; what cannot be started ends everything with the reason, and systemd begins anew.
@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from dbtpod import settings
 from dbtpod.errors import SettingsError
@@ -20,21 +21,24 @@ from dbtpod.laptop.child import Child
 from dbtpod.laptop.place import Place
 from dbtpod.laptop.rounds import Rounds
 from dbtpod.timeout import Timeout
+from dbtpod.ui import reader_links
 from dbtpod.warehouse import warehouse
 
 ROUND_SECONDS = 5.0
 # What dies so often in that time does so for a reason that a new start does not change.
 MOST_DEATHS, DEATHS_SECONDS = 3, 600.0
 # The worker waits for its runs' processes (worker.STOP_SECONDS).
-WORKER_STOP_SECONDS, SERVER_STOP_SECONDS = 60.0, 15.0
+WORKER_STOP_SECONDS, SERVER_STOP_SECONDS, READER_STOP_SECONDS = 60.0, 15.0, 5.0
 _PAUSE_SECONDS = 0.2
+# As the chart has it.
+_READER_PATH = "/reader"
 
 
 class CannotContinue(Exception):
     """Why everything is to end."""
 
 
-def serve(folder: Path | None, port: int) -> int:
+def serve(folder: Path | None, port: int, reader_port: int) -> int:
     """Serve the project of the folder until SIGTERM or Ctrl-C; the exit code is 1 where it could not continue."""
     here = place.enter(folder)
     if not here.prefect_yaml.is_file():
@@ -44,13 +48,17 @@ def serve(folder: Path | None, port: int) -> int:
     kept.volume.check(writes=True)
     url = f"http://127.0.0.1:{port}"
     with served.hold(here, url):
-        _check_port(port)
+        _check_port(port, "--port")
+        # What is built in place has no generations to read.
+        reader_url = f"http://127.0.0.1:{reader_port}{_READER_PATH}" if given.publish else ""
+        if reader_url:
+            _check_port(reader_port, "--reader-port")
         place.prepare(warehouse.project(given))
-        settings.add_to_environment(_environment(here, port, url))
-        return Service(here, url, kept.readable).run()
+        settings.add_to_environment(_environment(here, port, url) | {reader_links.ADDRESS: reader_url})
+        return Service(here, url, kept.readable, reader_url).run()
 
 
-def _check_port(port: int) -> None:
+def _check_port(port: int, option: str) -> None:
     try:
         with socket.socket() as free:
             # As the server does: connections of one that has just ended are no obstacle.
@@ -59,7 +67,7 @@ def _check_port(port: int) -> None:
     except OSError as error:
         raise SettingsError(
             f"Port {port} of this machine cannot be used ({error.strerror}): end the program that has it, or give "
-            "another port with --port."
+            f"another port with {option}."
         ) from error
 
 
@@ -87,8 +95,8 @@ def _environment(here: Place, port: int, url: str) -> dict[str, str]:
 class Service:
     """The processes of one `dbtpod serve`."""
 
-    def __init__(self, here: Place, url: str, readable: Path) -> None:
-        self._here, self._url, self._readable = here, url, readable
+    def __init__(self, here: Place, url: str, readable: Path, reader_url: str) -> None:
+        self._here, self._url, self._readable, self._reader_url = here, url, readable, reader_url
         self._stop = threading.Event()
         self._deaths: dict[str, list[float]] = {}
         self._server: Child | None = None
@@ -99,12 +107,15 @@ class Service:
         self._worker: Child | None = None
         self._worker_since = 0.0
         self._rounds: Rounds | None = None
+        self._reader: Child | None = None
 
     def run(self) -> int:
         """Keep everything going until a signal; the exit code."""
         with _signals(self._stop), self._ending():
             self._start_server()
             self._register()
+            if self._reader_url:
+                self._start_reader()
             next_round = Timeout(0)
             while not self._stop.wait(_PAUSE_SECONDS):
                 try:
@@ -124,6 +135,8 @@ class Service:
         if self._worker and self._worker.code is not None:
             self._mourn(self._worker)
             self._start_worker()
+        if self._reader and self._reader.code is not None:
+            self._restart_reader(self._reader)
         if self._registration and self._registration.code is not None:
             self._end_registration(self._registration.code)
 
@@ -170,6 +183,23 @@ class Service:
         command = [sys.executable, "-P", "-m", "dbtpod.laptop.worker", self._pool]
         self._worker = Child("The worker", command, settings.environment())
 
+    def _start_reader(self) -> None:
+        address = urlsplit(self._reader_url)
+        program = str(Path(sys.executable).with_name("dbtpod"))
+        command = [program, "reader", "--host", str(address.hostname), "--port", str(address.port)]
+        environment = settings.environment() | {"DBTPOD_READER_PATH": address.path, "PREFECT_UI_URL": self._url}
+        self._reader = Child("The reader", command, environment)
+
+    def _restart_reader(self, reader: Child) -> None:
+        """Start it again, or do without: the runs need it not."""
+        try:
+            self._mourn(reader)
+        except CannotContinue as error:
+            _say(f"{error} It is not started again; runs continue.")
+            self._reader = None
+        else:
+            self._start_reader()
+
     def _mourn(self, child: Child, *, is_first: bool = False) -> None:
         """Say that what died is started again; CannotContinue where that does not help."""
         if is_first:
@@ -184,6 +214,8 @@ class Service:
     def _greet(self) -> None:
         _say(f"The schedules of {self._here.prefect_yaml} run on this machine now.")
         _say(f"  Prefect UI     {self._url}")
+        if self._reader_url:
+            _say(f"  the reader     {self._reader_url}/")
         _say(f"  the warehouse  {self._readable}")
         _say("Ctrl-C ends it; a run that is under way then continues when it is started again.")
         _notify(f"READY=1\nSTATUS=Prefect UI at {self._url}")
@@ -197,6 +229,8 @@ class Service:
             _notify("STOPPING=1")
             if self._registration:
                 self._registration.kill()
+            if self._reader:
+                self._reader.stop(READER_STOP_SECONDS)
             if self._worker:
                 self._worker.stop(WORKER_STOP_SECONDS)
             if self._server:

@@ -27,9 +27,12 @@ class ReaderLinks:
             return ""
         run = f"{self.url}/runs/{quote(self.run_id, safe='')}"
         published = [f"[what it published]({run}/generation)", f"[its docs]({run}/docs)"] if self.publishes else []
-        return " · ".join(["In the reader: [this run](" + run + ")", *published])
+        return " · ".join([f"In the reader: [this run]({run})", *published])
 
     def node(self, node_id: str) -> str:
         """Return the link to a node as it was last published, with its runs since then."""
         where = f"{self.url}/generations/current/nodes/{quote(node_id, safe='')}"
         return f"[its history]({where})" if self.url else ""
+
+
+NO_READER = ReaderLinks()

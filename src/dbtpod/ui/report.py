@@ -8,7 +8,7 @@ from dbtpod.dbt.node import NodeResult, NodeStatus, names
 from dbtpod.dbt.results import RunReport
 from dbtpod.ui import failure_graph
 from dbtpod.ui.lineage import Parents
-from dbtpod.ui.reader_links import ReaderLinks
+from dbtpod.ui.reader_links import NO_READER, ReaderLinks
 from dbtpod.ui.text import (
     code_block,
     count_text,
@@ -92,7 +92,7 @@ def failure_text(
 
 
 def markdown(
-    report: RunReport, parents: Parents, reason: str = "", kept_aside: str = "", reader: ReaderLinks = ReaderLinks()
+    report: RunReport, parents: Parents, reason: str = "", kept_aside: str = "", reader: ReaderLinks = NO_READER
 ) -> str:
     """Write the report: counts, a preview, freshness, failures with their SQL, what they skipped, warnings, slow nodes.
 

@@ -16,6 +16,8 @@ from dbtpod.warehouse.facts import Generation
 from dbtpod.warehouse.volume import Volume
 
 FACTS = "generation.json"
+# The history of runs as of that build: see the package `history`.
+HISTORY = "history.duckdb"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dbtpod.errors import DbtPodError, WarehouseBusy, WarehouseUnusable
 from dbtpod.warehouse import database, durable, facts
-from dbtpod.warehouse.builds import FACTS, Builds, fault, size_fault
+from dbtpod.warehouse.builds import FACTS, HISTORY, Builds, fault, size_fault
 from dbtpod.warehouse.damage import Damage, kind_of
 from dbtpod.warehouse.facts import Generation
 from dbtpod.warehouse.generations import Generations
@@ -78,7 +78,7 @@ def _fault(builds: Builds, number: int, folder: Path, thorough: bool) -> _Fault 
     if problem := builds.unreadable(number):
         return _Fault(folder, "may not be read", problem)
     if not durable.is_file(path):
-        others = sorted(one.name for one in folder.glob("*.duckdb"))
+        others = sorted(one.name for one in folder.glob("*.duckdb") if one.name != HISTORY)
         hint = f", but {', '.join(others)}: DUCKDB_PATH has another name" if others else ""
         return _Fault(folder, f"holds no {path.name}{hint}")
     found = builds.read(number)

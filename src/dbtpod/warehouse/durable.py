@@ -20,6 +20,8 @@ COPY_BYTES = 64 << 20
 # What people enter to look at the volume, and to have it put right.
 CHECK = "dbtpod generations check"
 REPAIR = "dbtpod generations repair"
+# What a filesystem answers that gives a file no second name.
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 # EFBIG: a process or quota limit on the size of files, which is the same to the user.
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -137,6 +139,17 @@ def write_json(path: Path, values: Mapping[str, object]) -> None:
         fresh.unlink(missing_ok=True)
         raise
     sync(path.parent)
+
+
+def link(source: Path, target: Path) -> bool:
+    """Give the file a second name; False where the filesystem gives it none."""
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        return False
+    return True
 
 
 def clone(source: Path, target: Path) -> bool:

@@ -31,7 +31,7 @@ def clean(publisher: Publisher, run_id: str, keep_days: float = KEEP_DAYS, keep_
 
 
 def _remove_orphans(volume: Volume) -> None:
-    for folder in (volume.published, volume.previews, volume.work, volume.failed):
+    for folder in (volume.published, volume.previews, volume.work, volume.failed, volume.history):
         for orphan in folder.glob(".*.tmp") if folder.is_dir() else ():
             if not intake.is_alive(orphan):
                 durable.remove(orphan)

@@ -5,8 +5,6 @@ published/.000008.tmp/   its files under a second name each, until one rename ma
 The preview stays until readers see the generation: whatever fails or dies on the way loses neither.
 """
 
-import errno
-import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -21,9 +19,6 @@ from dbtpod.warehouse.facts import Generation
 from dbtpod.warehouse.generations import Generations
 from dbtpod.warehouse.making import Making
 from dbtpod.warehouse.publish import READER_SECONDS, Publisher, remove, switch, unfinished_link
-
-# What a filesystem answers that gives a file no second name.
-_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 
 
 def publish(publisher: Publisher, number: int, timeout: float = 30) -> Generation:
@@ -122,15 +117,11 @@ def _own(chosen: Generation) -> set[str]:
 
 def _second_name(source: Path, target: Path) -> None:
     """Give the file a second name; where it can have none, share or copy its blocks."""
-    try:
-        os.link(source, target)
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
+    if not durable.link(source, target):
         size, purpose = source.stat().st_size, f"a copy of {source}"
         if not durable.clone(source, target):
             if durable.free(target.parent) < size:
-                raise durable.volume_full(target.parent, size, purpose) from error
+                raise durable.volume_full(target.parent, size, purpose)
             with durable.volume_errors(target.parent, size, purpose):
                 durable.copy(source, target)
     durable.sync(target)

@@ -34,6 +34,21 @@ def take(file: Path) -> int | None:
         os.close(descriptor)  # its last holder removed it between our open and our lock
 
 
+def is_held(file: Path) -> bool:
+    """Say whether a process holds it, and change nothing; no where there is no file."""
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def drop(file: Path, descriptor: int) -> None:
     """Remove the file and give the lock back."""
     file.unlink(missing_ok=True)

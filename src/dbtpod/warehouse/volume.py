@@ -8,6 +8,7 @@ volume/                          e.g. /data, the claim
 ├── published/current            link to the generation that readers see
 ├── previews/<n>/                likewise, of a build that was kept aside: no link leads there
 ├── runs/<flow run id>/          dbt's artifacts of each attempt
+├── history/history.duckdb       what became of runs, nodes, tests and tables over time
 ├── failed/<flow run id>/        the working copy of a run that failed, and owner.json, while others build
 └── set-aside/                   what was damaged or in the way; never removed by us
 """
@@ -78,6 +79,11 @@ class Volume:
     def runs(self) -> Path:
         """One folder for each flow run, with dbt's artifacts of each attempt."""
         return self.root / "runs"
+
+    @property
+    def history(self) -> Path:
+        """The folder of the file that has what became of runs, nodes, tests and tables."""
+        return self.root / "history"
 
     @property
     def failed(self) -> Path:

@@ -1,11 +1,15 @@
 """`dbtpod prove`: which deployment proves an install, and what is said of its run."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dbtpod import cli
+from dbtpod import cli, proof
 from dbtpod.proof import TAG
 from registering import ask, daily, run, write
 
@@ -37,3 +41,47 @@ def test_a_run_that_does_not_end_in_its_time_proves_nothing(
     assert cli.main(["prove", "--pool", "shop", "--seconds", "1"]) == 1
     assert "Scheduled" in capsys.readouterr().out
     assert len(ask(lambda client: client.read_flow_runs())) >= 1
+
+
+@contextmanager
+def answering(*statuses: int) -> Iterator[str]:
+    """A server that answers so, one after the other, the last one always; its address."""
+    left = list(statuses)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            here = self.path == "/reader/health"
+            self.send_response(left.pop(0) if here and left[1:] else left[0] if here else 404)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/reader"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_reader_that_is_healthy_after_a_moment_is_proven() -> None:
+    said: list[str] = []
+
+    with answering(503, 200) as address:
+        assert proof.prove_reader(address, said.append, seconds=20) == 0
+
+    assert said == ["reader: healthy"]
+
+
+def test_a_reader_that_stays_ill_or_away_is_named_with_what_it_says() -> None:
+    said: list[str] = []
+
+    with answering(503) as address:
+        assert proof.prove_reader(address, said.append, seconds=0) == 1
+    assert proof.prove_reader(address, said.append, seconds=0) == 1
+
+    assert said[0] == f"reader: {address}/health answers 503"
+    assert said[1].startswith(f"reader: {address} does not answer: ConnectError")

@@ -139,7 +139,7 @@ def object_of(manifests: list[Manifest], where: str) -> Any:
             return flow_run_job(manifests)["spec"]
         case "run metadata":
             return flow_run_job(manifests)["spec"]["template"]["metadata"]
-        case "server" | "worker" | "register":
+        case "server" | "worker" | "register" | "reader":
             kind = "Job" if where == "register" else "Deployment"
             return next(found(manifests, kind, where))["spec"]["template"]["spec"]
         case _:

@@ -1,4 +1,4 @@
-"""What the values say of a pod reaches the pods of server, worker, registration and flow runs alike."""
+"""What the values say of a pod reaches the pods of server, worker, registration, flow runs and reader alike."""
 
 import json
 from typing import Any
@@ -10,7 +10,7 @@ from rendering import Manifest, Render
 
 pytestmark = pytest.mark.xdist_group("chart")
 
-COMPONENTS = ("server", "worker", "register", "jobs")
+COMPONENTS = ("server", "worker", "register", "jobs", "reader")
 POD: dict[str, Any] = {
     "env": [
         {"name": "PREFECT_LOGGING_LEVEL", "value": "DEBUG"},
@@ -33,6 +33,15 @@ POD: dict[str, Any] = {
 SERVER = "dbtpod-server.dbtpod.svc"
 
 
+# A reader that may be anywhere: on a volume of one node it is where the flow runs are (test_reader.py).
+READER: dict[str, Any] = {"reader": {"enabled": True}, "warehouse": {"accessMode": "ReadWriteMany"}}
+
+
+def with_reader(component: str, values: dict[str, Any]) -> dict[str, Any]:
+    """These values of a component, and whatever makes it one of the release's."""
+    return {**READER, component: {**READER.get(component, {}), **values}}
+
+
 def pod(manifests: list[Manifest], component: str) -> Manifest:
     """The pod template of a component."""
     if component == "jobs":
@@ -52,7 +61,7 @@ def account(manifests: list[Manifest], name: str) -> list[Manifest]:
 
 @pytest.mark.parametrize("component", COMPONENTS)
 def test_what_the_values_say_of_a_pod_is_in_it(render: Render, component: str) -> None:
-    template = pod(render({component: POD}), component)
+    template = pod(render(with_reader(component, POD)), component)
 
     spec = template["spec"]
     assert template["metadata"]["annotations"]["prometheus.io/scrape"] == "true"
@@ -76,8 +85,8 @@ def test_what_the_values_say_of_a_pod_is_in_it(render: Render, component: str) -
 
 @pytest.mark.parametrize("component", COMPONENTS)
 def test_a_pods_service_account_is_annotated_or_the_users_own(render: Render, component: str) -> None:
-    ours = render({component: POD})
-    own = render({component: {"serviceAccount": {"name": "mine"}}})
+    ours = render(with_reader(component, POD))
+    own = render(with_reader(component, {"serviceAccount": {"name": "mine"}}))
 
     name = pod(ours, component)["spec"]["serviceAccountName"]
     [made] = account(ours, name)
@@ -140,9 +149,9 @@ def all_containers(manifests: list[Manifest]) -> dict[str, Manifest]:
 
 @pytest.mark.parametrize("kind", ["configMap", "secret"])
 def test_every_container_trusts_the_authorities_of_the_values(render: Render, kind: str) -> None:
-    containers = all_containers(render({"certificateAuthorities": {kind: "company", "key": "bundle.pem"}}))
+    containers = all_containers(render(READER | {"certificateAuthorities": {kind: "company", "key": "bundle.pem"}}))
 
-    assert len(containers) >= 8
+    assert len(containers) >= 9
     for name, each in containers.items():
         variables = environment(each | {"env": each.get("env", [])})
         file = "/etc/dbtpod-certificates/bundle.pem"
@@ -155,7 +164,7 @@ def test_every_container_trusts_the_authorities_of_the_values(render: Render, ki
 
 
 def test_every_client_goes_through_the_proxy_but_not_to_the_server_or_the_cluster(render: Render) -> None:
-    values = {"proxy": {"url": "http://proxy.example.com:3128", "noProxy": [".corp"]}}
+    values = {**READER, "proxy": {"url": "http://proxy.example.com:3128", "noProxy": [".corp"]}}
     containers = all_containers(render(values))
 
     for name in [each for each in containers if not each.endswith(" warehouse")]:
