@@ -27,6 +27,7 @@ def test_retried_with_the_fixed_project_it_builds_what_is_left_and_publishes_the
     assert warehouse.rows(CONTENT) == rows
 
 
+@pytest.mark.soak  # tests/dbt/test_continuing.py does it without a cluster
 def test_retried_after_another_build_was_published_it_restarts_and_says_why(warehouse: Release) -> None:
     run = failed(warehouse)
     warehouse.prefect.completed(SMOKE)

@@ -40,9 +40,9 @@ def month_end(tmp_path: Path, condition: str) -> Project:
     ("condition", "args"),
     [
         ("var('month_end', false)", ("build", "--vars", "month_end: true")),
-        ("var('month_end', false)", ("build", "--vars={month_end: true}")),
+        pytest.param("var('month_end', false)", ("build", "--vars={month_end: true}"), marks=pytest.mark.soak),
         ("(target.name == 'prod')", ("build", "--target", "prod")),
-        ("(target.name == 'prod')", ("build", "-tprod")),
+        pytest.param("(target.name == 'prod')", ("build", "-tprod"), marks=pytest.mark.soak),
     ],
 )
 def test_a_resumed_run_has_what_a_variable_or_a_target_enables(

@@ -209,6 +209,7 @@ shop:
     assert "files changed" in named["NUMBER"]
 
 
+@pytest.mark.soak
 def test_a_project_without_partial_parsing_is_told_what_it_costs(clone: Clone) -> None:
     clone.write(CLONED)
     clone.write({"dbt_project.yml": CLONED["dbt_project.yml"] + "flags: {partial_parse: false}\n"})
@@ -236,7 +237,7 @@ def _no_name(clone: Clone) -> None:
     (clone.folder / "dbt_project.yml").write_text("name: shop\n")
 
 
-@pytest.mark.parametrize("change", [_no_profile, _no_name])
+@pytest.mark.parametrize("change", [_no_profile, pytest.param(_no_name, marks=pytest.mark.soak)])
 def test_a_project_without_a_profile_or_its_name_builds_all_the_same(
     clone: Clone, change: Callable[[Clone], None]
 ) -> None:
@@ -249,6 +250,7 @@ def test_a_project_without_a_profile_or_its_name_builds_all_the_same(
     assert parsed(built) == []
 
 
+@pytest.mark.soak
 def test_a_state_of_a_target_that_is_gone_goes_too(clone: Clone) -> None:
     clone.write(CLONED)
     gone = clone.folder / project.MADE / "reader" / "gone"

@@ -20,7 +20,9 @@ from warehouse import LOG
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("has_links", [True, False], ids=["a second name", "a copy"])
+@pytest.mark.parametrize(
+    "has_links", [True, pytest.param(False, marks=pytest.mark.soak)], ids=["a second name", "a copy"]
+)
 def test_whatever_step_a_process_dies_at_the_history_is_the_old_or_the_new_one_whole(
     kept: DuckDBFile, update: Update, memory: Path, monkeypatch: pytest.MonkeyPatch, has_links: bool
 ) -> None:
