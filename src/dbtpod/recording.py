@@ -20,6 +20,7 @@ from dbtpod import settings
 from dbtpod.history import record
 from dbtpod.history.record import COMPLETED, CRASHED, FAILED, Record, Start
 from dbtpod.history.update import History
+from dbtpod.ui.artifacts import DEPLOYMENT
 from dbtpod.ui.event_sender import background, no_retry_client
 from dbtpod.warehouse import facts
 from dbtpod.warehouse.volume import Volume
@@ -127,10 +128,16 @@ def _flow() -> str | None:
 
 
 def _ask_for_deployment(name: Callable[[str], None]) -> threading.Thread | None:
-    """Have the API say what the run's deployment is called; the run waits for that at its end only, and not long."""
+    """Have the API say what the run's deployment is called, where the engine does not know it already.
+
+    The run waits for that at its end only, and not long.
+    """
     context, log = FlowRunContext.get(), get_run_logger()
     deployment = context.flow_run.deployment_id if context and context.flow_run else None
     if deployment is None:
+        return None
+    if known := settings.environment().get(DEPLOYMENT):
+        name(known)
         return None
 
     def ask() -> None:
