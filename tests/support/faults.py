@@ -131,4 +131,8 @@ def api_cut(release: Release) -> Iterator[None]:
     try:
         yield
     finally:
-        admit(before)
+        # In Helm's name: an upgrade refuses to change what another has changed.
+        metadata = {key: policy["metadata"][key] for key in ("name", "namespace", "labels", "annotations")}
+        restored = json.dumps({**policy, "metadata": metadata})
+        in_its_name = ("--server-side", "--force-conflicts", "--field-manager=helm")
+        release.kubectl("apply", *in_its_name, "--filename=-", stdin=restored)
