@@ -13,7 +13,7 @@ from dbtpod import plan
 from dbtpod.dbt import arguments, changes, listing, process, record
 from dbtpod.dbt.changes import NotContinued
 from dbtpod.dbt.project import Project
-from dbtpod.dbt.record import GOOD, Change, History
+from dbtpod.dbt.record import GOOD, Attempt, Change, History
 from dbtpod.errors import DbtUnusable
 from dbtpod.ui.text import first_of
 from dbtpod.warehouse import durable
@@ -77,11 +77,11 @@ def _change(project: Project, folder: Path, history: History, args: tuple[str, .
     target.mkdir()
     modified = frozenset(_modified(project, args, newest.target_dir, target))
     now = changes.read(target)
-    planned = _known_plan(project, args, history, now)
+    planned = _known_plan(project, args, history, (newest, before), now)
     if planned is None:
         planned = _listed(project, args, target)
         _check_plan(text, history, before, now, planned, modified)
-    # Both lists are of what is there now: the rest of the folder was for dbt.
+    # The lists are of what is there now: the rest of the folder was for dbt.
     shutil.rmtree(target, ignore_errors=True)
     ended = history.settled()
     good = {node_id for node_id, status in ended.items() if status in GOOD}
@@ -92,16 +92,26 @@ def _change(project: Project, folder: Path, history: History, args: tuple[str, .
 
 
 def _known_plan(
-    project: Project, args: tuple[str, ...], history: History, now: changes.Manifest
+    project: Project,
+    args: tuple[str, ...],
+    history: History,
+    newest: tuple[Attempt, changes.Manifest],
+    now: changes.Manifest,
 ) -> frozenset[str] | None:
-    """Return the plan of the attempt that ran the command from its beginning, if it is that of the project now."""
+    """Return the plan of the attempt that ran the command from its beginning, if it is that of the project now.
+
+    `newest` is the newest attempt that has begun, with its manifest: mostly that one.
+    """
     whole = history.counted[0]
     environment = process.environment(project, whole.target_dir)
     looks_elsewhere = arguments.parse(args).last("--state") or arguments.variable(environment, "STATE")
     if history.change or looks_elsewhere or not whole.has_begun:
         return None
     known = plan.by_results(whole)
-    return known if known is not None and changes.selects_alike(changes.read(whole.target_dir), now) else None
+    if known is None:
+        return None
+    before = newest[1] if newest[0] is whole else changes.read(whole.target_dir)
+    return known if changes.selects_alike(before, now) else None
 
 
 def _listed(project: Project, args: tuple[str, ...], target: Path) -> frozenset[str]:

@@ -9,6 +9,7 @@ from dbtpod.dbt import project
 # What it is read from, for whoever reads settings.
 from dbtpod.environment import add_to_environment as add_to_environment
 from dbtpod.environment import environment as environment
+from dbtpod.environment import of_helper as of_helper
 from dbtpod.errors import SettingsError
 
 # The resident memory of Prefect's and dbt's processes in a pod, measured at 120 and 190 MiB, with some room.

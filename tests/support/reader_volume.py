@@ -261,7 +261,7 @@ def _executed(story: Story, back: int, begin: datetime, chance: random.Random) -
             broken = test == story.flaky and _is_flaky(back)
             said = "Got 3 results, configured to warn if != 0" if broken else None
             word = "fail" if broken else "pass"
-            one = _node(test_id(test), "test", test, word, at, took, thread, None, said)
+            one = _node(id_of_test(test), "test", test, word, at, took, thread, None, said)
             yield one | {"failures": 3 if broken else 0}
             free[thread] = at + timedelta(seconds=took)
 
@@ -271,7 +271,7 @@ def _node(node_id: str, kind: str, name: str, status: str, *rest: object) -> dic
     return {"node_id": node_id, "kind": kind, "name": name, "status": status} | dict(zip(names, rest, strict=True))
 
 
-def test_id(name: str) -> str:
+def id_of_test(name: str) -> str:
     """Return the id of a test, with its hash."""
     return f"test.shop.{name}.{uuid.uuid5(uuid.NAMESPACE_OID, name).hex[:10]}"
 
@@ -283,7 +283,7 @@ def manifest(steps: Sequence[Step]) -> dict[str, Any]:
         if step.kind == "model":
             for kind in ("not_null", "unique"):
                 name = f"{kind}_{step.name}_id"
-                nodes[test_id(name)] = {
+                nodes[id_of_test(name)] = {
                     "resource_type": "test",
                     "name": name,
                     "alias": name,

@@ -21,6 +21,11 @@ def die_with_parent(parent: int) -> None:
             sys.exit(f"process {parent}, which started this one, is gone")
 
 
+def tied(*program: str) -> list[str]:
+    """Return the command that becomes the program, and that the kernel kills when this process dies."""
+    return [sys.executable, "-I", "-S", __file__, str(os.getpid()), *program]
+
+
 if __name__ == "__main__":
     die_with_parent(int(sys.argv[1]))
     os.execv(sys.argv[2], sys.argv[2:])  # noqa: S606

@@ -58,7 +58,7 @@ class Program:
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], folder: Path) -> None:
         self._popen = subprocess.Popen(
-            [sys.executable, "-I", "-S", parent_death.__file__, str(os.getpid()), *command],
+            parent_death.tied(*command),
             cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,

@@ -1,6 +1,5 @@
 """The process that makes one file: started with bounds of its time and its memory, and what its end means."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -10,9 +9,6 @@ from pathlib import Path
 from dbtpod import settings
 from dbtpod.dbt import parent_death
 from dbtpod.docs import make
-
-# What the process needs of the environment: none of the secrets that others read there.
-_ENVIRONMENT = ("HOME", "LANG", "PATH", "TMPDIR")
 
 
 @dataclass(frozen=True)
@@ -34,13 +30,11 @@ class Making:
 
     def __init__(self, kind: str, database: Path, target: Path, bounds: Bounds) -> None:
         self._bounds = bounds
-        command = [sys.executable, "-P", "-m", make.__name__, kind, str(database), str(target)]
+        program = (sys.executable, "-P", "-m", make.__name__)
+        arguments = (kind, database, target, bounds.memory, bounds.size)
         self._process = subprocess.Popen(
-            [
-                *(sys.executable, "-S", parent_death.__file__, str(os.getpid())),
-                *(*command, str(bounds.memory), str(bounds.size)),
-            ],
-            env={name: value for name, value in settings.environment().items() if name in _ENVIRONMENT},
+            parent_death.tied(*program, *map(str, arguments)),
+            env=settings.of_helper(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

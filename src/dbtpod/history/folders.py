@@ -7,6 +7,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from dbtpod.history import record
@@ -29,7 +30,7 @@ class Folder:
     # The one for what it built is the last.
     paths: tuple[Path, ...]
 
-    @property
+    @cached_property
     def record(self) -> Record | None:
         """What the run says of itself; not what another one did, which it continues."""
         found = [record.read(path / record.FILE) for path in self.paths]

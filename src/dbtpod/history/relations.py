@@ -7,7 +7,7 @@ from pathlib import Path
 import duckdb
 
 from dbtpod.history.attempt import Row
-from dbtpod.warehouse.database import quoted
+from dbtpod.warehouse.database import literal, quoted
 
 # For the bytes of all tables together. What is left then has none.
 SECONDS = 2.0
@@ -88,8 +88,7 @@ def _batches(tables: list[tuple[int, int, str]]) -> Iterator[list[tuple[int, str
 
 
 def _segments(table: tuple[int, str]) -> str:
-    place = table[1].replace("'", "''")
     return (
         f"SELECT {table[0]}, block_id, block_offset, len(additional_block_ids) "  # noqa: S608
-        f"FROM pragma_storage_info('{place}') WHERE persistent AND block_id >= 0"
+        f"FROM pragma_storage_info({literal(table[1])}) WHERE persistent AND block_id >= 0"
     )

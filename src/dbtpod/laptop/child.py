@@ -1,18 +1,11 @@
 """A process that ends with the one that started it, however that ends (on Linux: `parent_death`)."""
 
-import os
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from dbtpod.dbt import parent_death
-
-
-def tied(program: Sequence[str]) -> list[str]:
-    """Return the command that becomes the program, and that the kernel kills when this process dies."""
-    return [sys.executable, "-I", "-S", parent_death.__file__, str(os.getpid()), *program]
 
 
 class Child:
@@ -22,7 +15,7 @@ class Child:
         self.name = name
         output = subprocess.DEVNULL if silent else None
         self._popen = subprocess.Popen(
-            tied(program), env=dict(environment), stdin=subprocess.DEVNULL, stdout=output, process_group=0
+            parent_death.tied(*program), env=dict(environment), stdin=subprocess.DEVNULL, stdout=output, process_group=0
         )
 
     @property

@@ -17,9 +17,9 @@ from anyio.abc import Process, TaskStatus
 from prefect.client.schemas.objects import FlowRun
 from prefect.workers.base import BaseJobConfiguration, BaseVariables, BaseWorker, BaseWorkerResult
 
+from dbtpod.dbt import parent_death
 from dbtpod.faststart import boot
 from dbtpod.laptop import pool
-from dbtpod.laptop.child import tied
 from dbtpod.settings import environment
 
 # More than a run's process takes to send the run back and to stop dbt (faststart.supervisor).
@@ -48,7 +48,7 @@ class Worker(BaseWorker[Configuration, BaseVariables, Result]):
     ) -> Result:
         """Start the run's process and wait for its end."""
         process = await anyio.open_process(
-            tied(_command()),
+            parent_death.tied(*_command()),
             env=_environment(configuration),
             stdin=subprocess.DEVNULL,
             stdout=None,

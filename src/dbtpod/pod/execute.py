@@ -50,8 +50,9 @@ def _execute(client: SyncPrefectClient, flow_run: FlowRun) -> int:
     began = flow_run.state.timestamp.timestamp() if flow_run.state else time.time()
     given = environment()
     of_pod = limits.Limits(limits.deadline(given, began), limits.scratch(given))
-    command = [sys.executable, "-I", "-S", parent_death.__file__, str(os.getpid()), *_COMMAND]
-    child = subprocess.Popen(command, env=given | limits.for_duckdb(of_pod.scratch), process_group=0)
+    child = subprocess.Popen(
+        parent_death.tied(*_COMMAND), env=given | limits.for_duckdb(of_pod.scratch), process_group=0
+    )
     is_forwarded, next_look = False, time.monotonic() + LOOK_SECONDS
     while (code := child.poll()) is None:
         found = None

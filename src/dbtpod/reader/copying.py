@@ -16,6 +16,8 @@ from pathlib import Path
 
 import duckdb
 
+from dbtpod.warehouse.database import literal, quoted
+
 # The writer of Parquet keeps a row group; what a view sorts or joins goes to the temporary folder.
 MEMORY = "256MB"
 
@@ -52,8 +54,8 @@ def _do(
         config |= {"temp_directory": spill, "max_temp_directory_size": f"{most}B"}
     with duckdb.connect(config=config) as connection:
         # By the name that views hold.
-        connection.execute(f"ATTACH {_text(database)} AS {_name(catalog)} (READ_ONLY)")
-        connection.execute(f"USE {_name(catalog)}")
+        connection.execute(f"ATTACH {literal(database)} AS {quoted(catalog)} (READ_ONLY)")
+        connection.execute(f"USE {quoted(catalog)}")
         if not place:
             found = connection.execute(
                 "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = $1 AND NOT internal "
@@ -63,21 +65,13 @@ def _do(
             )
             return {"names": found.fetchall()}
         # A view may name any file, and any address: nothing but this one is touched.
-        connection.execute(f"SET allowed_paths = [{_text(target)}]")
+        connection.execute(f"SET allowed_paths = [{literal(target)}]")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
-        relation = ".".join(map(_name, (catalog, *place)))
+        relation = ".".join(map(quoted, (catalog, *place)))
         form = Path(target).suffix[1:]
-        connection.execute(f"COPY (FROM {relation}) TO {_text(target)} (FORMAT {form})")
+        connection.execute(f"COPY (FROM {relation}) TO {literal(target)} (FORMAT {form})")
     return {}
-
-
-def _name(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _text(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 if __name__ == "__main__":

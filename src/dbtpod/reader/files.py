@@ -26,6 +26,7 @@ from dbtpod.reader.settings import Reader
 CURRENT = "current"
 # httpfs keeps a whole file in memory, three to four times while it arrives (measured with DuckDB 1.5.5).
 WHOLE_BYTES = 256 * 2**20
+_NUMBER = re.compile("[1-9][0-9]{0,17}", re.ASCII)
 NO_STORE = {"Cache-Control": "no-store"}
 T = TypeVar("T")
 
@@ -56,7 +57,7 @@ class Numbers:
     def missing(self, number: str) -> HTTPException:
         """Say that this is no generation, and which there are."""
         there = self._held.numbers()
-        if not re.fullmatch("[1-9][0-9]{0,17}", number, re.ASCII):
+        if not _NUMBER.fullmatch(number):
             return HTTPException(404, f"{number[:50]!r} is neither a generation's number nor `{CURRENT}`.")
         was = "is not kept any more" if there and int(number) < there[-1] else "is not there"
         names = ", ".join(map(str, there)) or "none"
@@ -66,7 +67,7 @@ class Numbers:
 
     def parse(self, number: str) -> int:
         """Return the number; 404 for what is none."""
-        if not re.fullmatch("[1-9][0-9]{0,17}", number, re.ASCII):
+        if not _NUMBER.fullmatch(number):
             raise self.missing(number)
         return int(number)
 

@@ -20,7 +20,6 @@ from dbtpod.warehouse.warehouse import DuckDBFile
 SECONDS = 3600
 # Of generations that were removed, as each takes its room on the volume.
 REMOVED = 2
-HISTORY = "history.duckdb"
 
 
 class Descriptor:
@@ -70,7 +69,7 @@ class Held:
     @property
     def names(self) -> tuple[str, str]:
         """What there is of a generation: the warehouse, and the history of its runs."""
-        return self.kept.volume.database.name, HISTORY
+        return self.kept.volume.database.name, builds.HISTORY
 
     def file(self, number: int, name: str) -> File | None:
         """Return a file of a generation that is there, or was there while somebody read it; None else.

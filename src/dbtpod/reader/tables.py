@@ -44,8 +44,6 @@ _NAME = '"(?:[^"]|"")+"|[^".]+'
 _ADDRESS = re.compile(f"({_NAME})\\.({_NAME})\\.({'|'.join(_TYPES)})", re.DOTALL)
 # Names of so many generations are kept; a generation's never change.
 _MOST_LISTED = 8
-# Not for a process that has no use for them.
-_SECRETS = ("DBTPOD_READER_AUTH", "PREFECT_API_AUTH_STRING")
 Place = tuple[str, str]
 T = TypeVar("T")
 
@@ -211,11 +209,10 @@ class _Made(Response):
 async def _run(reader: Reader, database: Path, seconds: int, **more: object) -> dict[str, Any]:
     """Have the process do it; it ends with us, and when we are cancelled."""
     request = {"database": str(database), "catalog": database.stem, "seconds": seconds, **more}
-    command = [sys.executable, "-P", copying.__file__, json.dumps(request)]
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-I", "-S", parent_death.__file__, str(os.getpid()), *command),
+        *parent_death.tied(sys.executable, "-P", copying.__file__, json.dumps(request)),
         stdout=asyncio.subprocess.PIPE,
-        env={name: value for name, value in settings.environment().items() if name not in _SECRETS},
+        env=settings.of_helper(),
         cwd=reader.cache,
     )
     try:

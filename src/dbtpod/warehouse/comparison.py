@@ -5,7 +5,6 @@ the time that there is, is left out and said.
 """
 
 import math
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,12 +17,11 @@ from dbtpod.dbt.keys import Keys
 from dbtpod.errors import WarehouseUnusable
 from dbtpod.timeout import Timeout
 from dbtpod.warehouse import database
-from dbtpod.warehouse.database import Relation, quoted
+from dbtpod.warehouse.database import Relation, literal, quoted
 
 NO_KEYS: Keys = MappingProxyType({})
 # The names under which both are attached.
 _BEFORE, _AFTER = "before", "after"
-_INTERRUPT_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,7 @@ def _count(rows: int | None) -> str:
 
 @contextmanager
 def _attached(files: Mapping[str, Path | None], bounds: Bounds) -> Iterator[duckdb.DuckDBPyConnection]:
-    with duckdb.connect() as connection, _interrupted_after(bounds.seconds, connection):
+    with duckdb.connect() as connection, database.interrupted_after(bounds.seconds, connection):
         try:
             connection.execute("SET temp_directory = ''")
             if bounds.memory:
@@ -99,36 +97,12 @@ def _attached(files: Mapping[str, Path | None], bounds: Bounds) -> Iterator[duck
             for name, path in files.items():
                 if path:
                     database.check_database(path)
-                    text = str(path).replace("'", "''")
-                    connection.execute(f"ATTACH '{text}' AS {name} (READ_ONLY)")
+                    connection.execute(f"ATTACH {literal(str(path))} AS {name} (READ_ONLY)")
             yield connection
         except duckdb.InterruptException as error:
             raise _too_long(bounds) from error
         except duckdb.Error as error:
             raise WarehouseUnusable(f"The builds cannot be compared: {str(error).splitlines()[0]}") from error
-
-
-@contextmanager
-def _interrupted_after(seconds: float | None, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """Interrupt each statement that runs in the block once the time is over."""
-    done = threading.Event()
-
-    def interrupt() -> None:
-        # Again and again: DuckDB forgets an interruption that comes between two statements.
-        late = not done.wait(seconds)
-        while late:
-            connection.interrupt()
-            late = not done.wait(_INTERRUPT_SECONDS)
-
-    thread = threading.Thread(target=interrupt, daemon=True)
-    if seconds:
-        thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        if seconds:
-            thread.join()
 
 
 def _too_long(bounds: Bounds) -> WarehouseUnusable:

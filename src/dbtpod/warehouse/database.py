@@ -5,6 +5,7 @@ import fcntl
 import os
 import struct
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import duckdb
 from dbtpod.errors import WarehouseBusy, WarehouseUnusable
 from dbtpod.warehouse import durable
 
+_INTERRUPT_SECONDS = 0.05
 # struct flock; macOS orders it otherwise.
 FLOCK, FLOCK_FIELDS = (
     ("qqihh", "start length pid kind whence")
@@ -194,3 +196,36 @@ def _is_full(error: duckdb.Error) -> bool:
 def quoted(name: str) -> str:
     """Write a name as SQL has it, whatever is in it."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """Write a text as SQL has it.
+
+    >>> literal("it's")
+    "'it''s'"
+    """
+    return "'" + text.replace("'", "''") + "'"
+
+
+@contextmanager
+def interrupted_after(seconds: float | None, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Interrupt each statement that runs in the block once the time is over; None: never."""
+    if seconds is None:
+        yield
+        return
+    done = threading.Event()
+
+    def interrupt() -> None:
+        # Again and again: DuckDB forgets an interruption that comes between two statements.
+        late = not done.wait(seconds)
+        while late:
+            connection.interrupt()
+            late = not done.wait(_INTERRUPT_SECONDS)
+
+    thread = threading.Thread(target=interrupt, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

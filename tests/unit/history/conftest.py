@@ -12,7 +12,7 @@ from dbtpod.history.update import History
 from dbtpod.warehouse.warehouse import DuckDBFile
 from run_folders import Ask, Update
 
-# For ever: the times of the recorded runs are what they are.
+# Nothing is pruned: the times of the recorded runs are what they are.
 DAYS = 100_000
 
 

@@ -10,10 +10,10 @@ from types import MappingProxyType
 from typing import Any
 
 from dbtpod.dbt.artifact import UNREADABLE
+from dbtpod.dbt.node import TESTS
 from dbtpod.warehouse.facts import Generation
 
 MANIFEST, RUN_RESULTS = "manifest.json", "run_results.json"
-TESTS = ("test", "unit_test")
 # What a page of its own is made of.
 _KINDS = ("model", "seed", "snapshot", "source", "exposure", *TESTS)
 # A manifest of 1,000 models takes about 20 MB.

@@ -8,8 +8,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from dbtpod.dbt.node import TESTS
 from dbtpod.reader.pages import questions
-from dbtpod.reader.pages.manifest import TESTS, Manifest, Node
+from dbtpod.reader.pages.manifest import Manifest, Node
 from dbtpod.reader.pages.parents import Lineage, Place
 from dbtpod.reader.pages.recorded import Row
 from dbtpod.reader.pages.site import Site

@@ -10,8 +10,6 @@ from dbtpod.reader.pages import gantt, questions
 from dbtpod.reader.pages.recorded import Row
 from dbtpod.reader.pages.site import Site
 
-# dbt's own words, and ours (dbtpod.dbt.node).
-BAD = ("error", "fail", "partial success", "runtime error")
 _MOST_SLOW = 10
 
 
@@ -39,7 +37,7 @@ def page(site: Site, request: Request) -> Response:
     values |= {
         "nodes": last,
         "gantt": gantt.draw(nodes),
-        "failures": [one for one in last if one["status"] in BAD],
+        "failures": [one for one in last if one["status"] in questions.BAD],
         "warnings": [one for one in last if one["status"] == "warn"],
         "skipped": [one for one in last if one["status"] == "skipped"],
         "slow": slow,

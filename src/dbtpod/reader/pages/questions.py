@@ -1,5 +1,7 @@
 """What the pages ask the history (docs/history.md), in SQL."""
 
+# How a node or a test ended that failed: as views.sql counts them.
+BAD = ("error", "fail", "partial success", "runtime error")
 _SECONDS = "(epoch_us(ended) - epoch_us(started)) / 1e6 AS seconds"
 _RUN = f"run_id, name, flow, deployment, started, ended, state, message, generation, base, only_reads, {_SECONDS}"
 _NEWEST_FIRST = "ORDER BY started DESC NULLS LAST, run_id"
@@ -30,7 +32,7 @@ RUNS = f"""
         GROUP BY run_id, node_id),
     counted AS (
         SELECT run_id, count(*) AS nodes, count(*) FILTER (status = 'skipped') AS skipped,
-            count(*) FILTER (status IN ('error', 'fail', 'partial success', 'runtime error')) AS failures
+            count(*) FILTER (status IN {BAD}) AS failures
         FROM ended GROUP BY run_id)
     SELECT shown.*, nodes, skipped, failures FROM shown LEFT JOIN counted USING (run_id) {_NEWEST_FIRST}"""  # noqa: S608
 RUNS_DRAWN = f"""

@@ -14,6 +14,7 @@ from typing import Any, Self
 import duckdb
 
 from dbtpod.timeout import Timeout
+from dbtpod.warehouse import database
 
 Row = dict[str, Any]
 _SECONDS = 15.0
@@ -109,8 +110,7 @@ class Opened:
         # that was replaced meanwhile.
         self._connection = duckdb.connect()
         self._connection.execute(_SETTINGS)
-        text = str(self._path).replace("'", "''")
-        self._connection.execute(f"ATTACH '{text}' AS opened (READ_ONLY)")
+        self._connection.execute(f"ATTACH {database.literal(str(self._path))} AS opened (READ_ONLY)")
         self._connection.execute("USE opened")
         self._connection.execute("SET enable_external_access = false")
         return True
@@ -120,11 +120,7 @@ class Opened:
         if self._left.is_over:
             self.problem = _TOO_LONG
             return None
-        timer = threading.Timer(self._left.left, self._connection.interrupt)
-        timer.start()
-        try:
+        with database.interrupted_after(self._left.left, self._connection):
             found = self._connection.execute(sql, list(parameters))
             names = [column[0] for column in found.description]
             return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
-        finally:
-            timer.cancel()

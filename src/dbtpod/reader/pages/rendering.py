@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from dbtpod.dbt.node import name_of
+from dbtpod.reader.pages.questions import BAD
 from dbtpod.ui.text import duration
 from dbtpod.warehouse.durable import size_text
 
@@ -20,7 +21,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 # Statuses and states, and how a page marks them: by a word and a sign, not by colour alone.
 _TONES = {
     "good": ("success", "completed", "reused", "pass"),
-    "bad": ("error", "fail", "failed", "crashed", "partial success", "runtime error"),
+    "bad": (*BAD, "failed", "crashed"),
     "warn": ("warn", "cancelled", "cancelling"),
     "busy": ("running", "pending", "late"),
 }

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from dbtpod.docs.made import Made
+from dbtpod.reader.files import CURRENT
 from dbtpod.reader.pages import rendering
 from dbtpod.reader.pages.differences import Differences
 from dbtpod.reader.pages.manifest import Manifests
@@ -19,8 +20,6 @@ from dbtpod.reader.pages.server import Server
 from dbtpod.reader.settings import Reader
 from dbtpod.warehouse.builds import HISTORY
 from dbtpod.warehouse.facts import Generation
-
-CURRENT = "current"
 
 
 @dataclass(frozen=True)
