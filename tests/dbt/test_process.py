@@ -5,7 +5,9 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,14 +85,19 @@ def test_the_exit_code_is_dbts_own(project: Project, target: Path, args: list[st
         assert dbt.wait() == code
 
 
+@pytest.mark.parametrize("parent", [signal.default_int_handler, signal.SIG_IGN], ids=["a terminal's", "started with &"])
 def test_leaving_early_interrupts_dbt_which_then_writes_its_results(
-    project: Project, target: Path, monkeypatch: pytest.MonkeyPatch
+    project: Project, target: Path, monkeypatch: pytest.MonkeyPatch, parent: Callable[..., Any] | signal.Handlers
 ) -> None:
     # A loaded machine takes longer than a pod may; one that had to be killed has another exit code.
     monkeypatch.setattr(process, "STOP_SECONDS", 60.0)
 
-    with process.start(ENDLESS, project, target) as dbt:
-        small.read_until_a_query_runs(dbt.lines())
+    before = signal.signal(signal.SIGINT, parent)
+    try:
+        with process.start(ENDLESS, project, target) as dbt:
+            small.read_until_a_query_runs(dbt.lines())
+    finally:
+        signal.signal(signal.SIGINT, before)
 
     assert dbt.wait() == 2
     assert (target / "run_results.json").is_file()

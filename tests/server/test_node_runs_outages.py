@@ -116,7 +116,8 @@ def test_a_build_does_not_wait_for_an_api_that_is(
 
 
 @pytest.mark.soak
-def test_what_a_server_lost_when_it_was_killed_is_told_again(target: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_back", ["before the next event", "after the next event"])
+def test_what_a_server_lost_when_it_was_killed_is_told_again(target: Path, tmp_path: Path, is_back: str) -> None:
     before = [event for number in range(100) for event in node(f"model.shop.m{number}")]
 
     @flow(name="dbt-build")
@@ -127,9 +128,12 @@ def test_what_a_server_lost_when_it_was_killed_is_told_again(target: Path, tmp_p
             until(lambda: nodes._shown.sender._sent == nodes._shown.sender._put)
             first.process.kill()
             assert first.process.wait(10) == -signal.SIGKILL
+            if is_back == "before the next event":
+                second.enter_context(running(tmp_path, first.port))
             for event in node(STG):
                 shown.observe(event)
-            second.enter_context(running(tmp_path, first.port))
+            if is_back == "after the next event":
+                second.enter_context(running(tmp_path, first.port))
             until(lambda: nodes._shown.sender._sent == nodes._shown.sender._put)
         return str(flow_run.id)
 

@@ -28,4 +28,6 @@ def tied(*program: str) -> list[str]:
 
 if __name__ == "__main__":
     die_with_parent(int(sys.argv[1]))
+    # A shell that starts a program with `&` has it ignore SIGINT, which survives execve: dbt could not be interrupted.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.execv(sys.argv[2], sys.argv[2:])  # noqa: S606

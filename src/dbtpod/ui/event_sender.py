@@ -1,6 +1,7 @@
 """Events to Prefect's API from a thread of its own: in order, in batches, and never in the way of who puts them."""
 
 import contextvars
+import math
 import threading
 import time
 from collections import deque
@@ -23,10 +24,11 @@ BATCH_EVENTS = 250
 _ANSWER_SECONDS = 20.0
 RETRY_SECONDS = 5.0
 # A server that is killed loses what it has taken and not yet written, so the newest events are sent again after a
-# failure, and after a pause in which a server could have been replaced. It recognizes an event that it has by its id.
-REMEMBERED_SECONDS, QUIET_SECONDS = 60.0, 10.0
-# For the events still on their way at the end of a flow.
-LAST_SECONDS = 6.0
+# failure, and after a pause in which a server could have been replaced: one imports Prefect for longer than that.
+# It recognizes an event that it has by its id.
+REMEMBERED_SECONDS, QUIET_SECONDS = 60.0, 2.0
+# For the events still on their way at the end of a flow, and between two attempts then.
+LAST_SECONDS, LAST_RETRY_SECONDS = 6.0, 1.0
 
 Maker = Callable[[], Sequence[Event]]
 
@@ -62,7 +64,7 @@ class EventSender:
         self._queue: SimpleQueue[Maker | None] = SimpleQueue()
         self._put = self._sent = 0
         self._wake, self._closing = threading.Event(), threading.Event()
-        self._failing = self._warned = False
+        self._warned = False
         self._remembered: deque[tuple[float, Any]] = deque()  # when an event was taken, and its JSON
         self._thread = background(self._run, "dbtpod-event-sender")
 
@@ -78,7 +80,7 @@ class EventSender:
         self._queue.put(None)
         self._closing.set()
         self._wake.set()
-        self._thread.join(LAST_SECONDS if not self._failing else 0)
+        self._thread.join(LAST_SECONDS)
         if self._thread.is_alive():
             self._warn(
                 f"Prefect's API has not taken {self._put - self._sent} of {self._put} changes of dbt's nodes in time: "
@@ -126,7 +128,7 @@ class EventSender:
         """Send until it is taken."""
         news = [event.model_dump(mode="json") for event in events]
         again = self._remembered_after(QUIET_SECONDS)
-        is_last = False
+        until = math.inf
         while news:
             try:
                 _send(client, [*again, *news])
@@ -135,14 +137,16 @@ class EventSender:
                     _send(client, self._remembered_after(QUIET_SECONDS))
                 break
             except HTTPError as error:
-                if is_last or (isinstance(error, HTTPStatusError) and not _is_transient(error)):
+                if time.monotonic() > until or (isinstance(error, HTTPStatusError) and not _is_transient(error)):
                     raise
                 self._complain(error)
-            # Once more at the end too: the server may have closed a connection that lay idle.
-            is_last = self._closing.is_set()
-            self._closing.wait(RETRY_SECONDS)
+            if self._closing.is_set():
+                # At the end too: the server may have closed a connection that lay idle, or be about to come back.
+                until = min(until, time.monotonic() + LAST_SECONDS)
+                time.sleep(LAST_RETRY_SECONDS)
+            else:
+                self._closing.wait(RETRY_SECONDS)
             again = self._remembered_after(0)
-        self._failing = False
         self._remember(news)
 
     def _remembered_after(self, quiet: float) -> list[Any]:
@@ -158,7 +162,6 @@ class EventSender:
         self._remembered.extend((now, event) for event in events)
 
     def _complain(self, error: Exception) -> None:
-        self._failing = True
         if not self._warned:
             self._warned = True
             self._warn(
