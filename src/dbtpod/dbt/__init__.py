@@ -8,7 +8,9 @@ changes          what is another in a project than in the attempt before, and wh
 listing          what `dbt ls` lists
 inspection       what dbt says of commands and of a project that it does not run (inspector: the process that is asked)
 names            the project's names that a command may give, read from dbt's manifest.json
+reachable        a bounded wait for a database server that is away
 process          the one seam to dbt: start, lines, stop (parent_death: it never outlives us)
+kinds            where its data is kept, and which targets fit that
 project          where the project is, and what was made of its profile
 profile_source   the user's own profile (profile_targets: which of its targets can be used)
 effective_profile  the profile that runs use, made of that one (run_target: one target; rendering: one value)

@@ -50,7 +50,7 @@ def serve(folder: Path | None, port: int, reader_port: int) -> int:
     with served.hold(here, url):
         _check_port(port, "--port")
         # What is built in place has no generations to read.
-        reader_url = f"http://127.0.0.1:{reader_port}{_READER_PATH}" if given.publish else ""
+        reader_url = f"http://127.0.0.1:{reader_port}{_READER_PATH}" if kept.publishes else ""
         if reader_url:
             _check_port(reader_port, "--reader-port")
         place.prepare(warehouse.project(given))

@@ -72,7 +72,7 @@ class _Fault:
 
 
 def _fault(builds: Builds, number: int, folder: Path, thorough: bool) -> _Fault | None:
-    path = folder / builds.volume.database.name
+    path = builds.database(number)
     if not durable.is_folder(folder):
         return _Fault(folder, f"is {kind_of(folder)} where the folder of {builds.name(number)} belongs")
     if problem := builds.unreadable(number):
@@ -123,7 +123,8 @@ def _facts(builds: Builds, number: int) -> Iterator[Damage]:
 
     def rewrite() -> str:
         try:
-            database.check_database(generation.database)
+            if not generation.is_remote:
+                database.check_database(generation.database)
         except DbtPodError as error:
             # The size of a damaged file must not become the size that it had.
             return f"{path} {damage}: left as it is. {error}"
