@@ -61,7 +61,7 @@ there; and one that would wait on another node for a volume that the reader keep
 {{- /* How its pod would run is no error: one file of values may be below several environments. */}}
 {{- include "dbtpod.unused" (dict "root" $ "paths" $paths "why" "while reader.enabled is false") }}
 {{- else }}
-{{- if not $values.warehouse.publish }}
+{{- if and (not $values.warehouse.publish) (eq $values.warehouse.kind "file") }}
 reader.enabled is true, but warehouse.publish is false: runs build in place, so there is nothing published to read.
 {{- end }}
 {{- if eq $values.warehouse.accessMode "ReadWriteOncePod" }}
