@@ -253,9 +253,8 @@ def test_a_default_target_that_does_not_fit_the_kind_is_a_problem_with_its_place
 
 
 def test_another_target_may_be_for_an_environment_of_another_kind(folder: Path, environment: dict[str, str]) -> None:
-    text = one("{type: duckdb, path: shop.duckdb}").replace(
-        "outputs:", "outputs:\n    prod: {type: postgres, host: db}"
-    )
+    other = "outputs:\n    prod: {type: postgres, host: db}"
+    text = one("{type: duckdb, path: shop.duckdb}").replace("outputs:", other)
 
     found = made(folder, environment | {"DBTPOD_WAREHOUSE_KIND": "file"}, text)
 

@@ -81,7 +81,7 @@ DEADLOCK = "Process 28 waits for ShareLock on transaction 757; blocked by proces
         (of_dbt(f'{AT} FATAL:  password authentication failed for user "postgres"'), Kind.LASTING),
         (of_dbt(f'{AT} FATAL:  database "nope" does not exist'), Kind.LASTING),
         (
-            of_model('column "no_such" does not exist\n  LINE 12:     select no_such from "postgres"."main"'),
+            of_model('column "no_such" does not exist\n  LINE 12:     select no_such from "main"."a"'),
             Kind.LASTING,
         ),
         (of_model("relation \"t\" does not exist\n  LINE 12: select 'connection refused' from t"), Kind.LASTING),
@@ -119,7 +119,7 @@ def of_trino(name: str, kind: str = "INTERNAL_ERROR") -> str:
         (of_trino("TABLE_NOT_FOUND", "USER_ERROR"), Kind.LASTING),
         (of_trino("GENERIC_INTERNAL_ERROR"), Kind.LASTING),
         (
-            "HTTPConnectionPool: NewConnectionError: Failed to establish a new connection: [Errno 111] Connection refused",
+            "NewConnectionError: Failed to establish a new connection: [Errno 111] Connection refused",
             Kind.UNDONE,
         ),
         ("('Connection aborted.', ConnectionResetError(104, 'Connection reset by peer'))", Kind.BROKEN),

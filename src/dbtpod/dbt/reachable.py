@@ -1,4 +1,4 @@
-"""A bounded wait for a database server that is away: a restart takes a minute, and a wrong address for ever.
+"""A bounded wait for a database server that is away: a restart takes a minute, and a wrong address never answers.
 
 Only its port is tried. A server that answers there and is not ready says so to dbt (`failures`).
 """
@@ -16,7 +16,7 @@ _TRY_SECONDS, _PAUSE_SECONDS = 5.0, 1.0
 def wait(host: str, port: int, log: Callable[[str], None]) -> None:
     """Return once something listens at that port; ConnectionLost names it where nothing does for SECONDS."""
     waiting = Timeout(SECONDS)
-    is_told = False
+    is_logged = False
     while problem := _problem(host, port):
         if waiting.is_over:
             raise ConnectionLost(
@@ -24,9 +24,9 @@ def wait(host: str, port: int, log: Callable[[str], None]) -> None:
                 "that it runs, its host and port in the profile, and that the network policies let runs out to it "
                 "(warehouse.egress)."
             )
-        if not is_told:
+        if not is_logged:
             log(f"Waiting for the database at {host}:{port}, {waiting.seconds:.0f} s at most: {problem}.")
-            is_told = True
+            is_logged = True
         waiting.pause(_PAUSE_SECONDS)
 
 

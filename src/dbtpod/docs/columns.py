@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from sqlglot import Dialect, exp, parse_one
+from sqlglot import exp, parse_one
 from sqlglot.lineage import Node, lineage
 from sqlglot.optimizer.qualify_tables import qualify_tables
 from sqlglot.schema import MappingSchema
@@ -61,9 +61,6 @@ class _Project:
 
     def __init__(self, manifest: Mapping[str, Any], compiled: Mapping[str, str], tables: Iterable[Table]) -> None:
         self._nodes: Mapping[str, Mapping[str, Any]] = manifest["nodes"]
-        adapter = (manifest.get("metadata") or {}).get("adapter_type")
-        # Most adapters have the name that sqlglot gives to their SQL.
-        self._dialect = adapter if adapter in Dialect.classes else _DIALECT
         self._compiled = compiled
         self._found: dict[str, Found | None] = {}
         # The columns of each relation, in its order: as they are compared, and as they are written.
@@ -120,13 +117,13 @@ class _Project:
             return Found(problem=f"sqlglot cannot analyse its SQL: {_first_line(error)}")
 
     def _of_sql(self, node: Mapping[str, Any], sql: str) -> Found:
-        parsed = parse_one(sql, dialect=self._dialect)
+        parsed = parse_one(sql, dialect=_DIALECT)
         if any(union.args.get("by_name") for union in parsed.find_all(exp.SetOperation)):
             return Found(problem="It has UNION BY NAME, which sqlglot's lineage matches by position.")
         spelled = {one.name.lower(): one.name for one in parsed.find_all(exp.Identifier)}
         schema = self._schema(parsed, self._with_ephemeral(parsed))
         database = str(node.get("database")).lower()
-        found = lineage(None, parsed, schema, dialect=self._dialect, copy=False, db=_DEFAULT_SCHEMA, catalog=database)
+        found = lineage(None, parsed, schema, dialect=_DIALECT, copy=False, db=_DEFAULT_SCHEMA, catalog=database)
         name = str(node.get("alias") or node["name"])
         return self._described(node, found, self._spelled.get(_place(node, str(node["schema"]), name)), spelled)
 
@@ -161,7 +158,7 @@ class _Project:
                 add(place, self._spelled[place])
         for name in ephemeral:
             add((_EPHEMERAL, _EPHEMERAL, name), self._ephemeral_columns(name))
-        return MappingSchema(dict(mapping), dialect=self._dialect, normalize=False)
+        return MappingSchema(dict(mapping), dialect=_DIALECT, normalize=False)
 
     def _ephemeral_columns(self, name: str) -> list[str]:
         found = self.lineage(self._ephemeral[name])

@@ -30,7 +30,7 @@ class Built(ABC):
 
     # Whether what is built becomes a generation.
     publishes: ClassVar[bool]
-    # What it is, in the log of a run that goes on with it.
+    # What it is, in the log of a run that resumes with it.
     name: str
 
     def __init__(self, publisher: Publisher, run_id: str, log: Log) -> None:
