@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import psycopg2
+import psycopg2  # type: ignore[import-untyped]
 import pytest
 
 from waiting import until
@@ -37,7 +37,7 @@ FILES = {
     "profiles.yml": PROFILE,
     "selectors.yml": "selectors: [{name: smoke, definition: {method: fqn, value: stg_orders}}]\n",
     "seeds/orders.csv": "id,amount,loaded_at\n1,10,2026-01-01\n2,20,2026-01-02\n",
-    "models/stg_orders.sql": "select id, amount from {{ ref('orders') }}",
+    "models/stg_orders.sql": "select id, amount from {{ source('raw', 'orders') }} -- depends on {{ ref('orders') }}",
     "models/totals.sql": "select count(*) as n, sum(amount) as amount from {{ ref('stg_orders') }}",
     "models/facts.sql": """
 {{ config(materialized='incremental', unique_key='id') }}
@@ -80,7 +80,8 @@ class Postgres:
         try:
             with connection.cursor() as cursor:
                 cursor.execute(sql)
-                return cursor.fetchall()
+                found: list[tuple[Any, ...]] = cursor.fetchall()
+                return found
         finally:
             connection.close()
 

@@ -80,6 +80,8 @@ def _fault(builds: Builds, number: int, folder: Path, thorough: bool) -> _Fault 
     if not durable.is_file(path):
         others = sorted(one.name for one in folder.glob("*.duckdb") if one.name != HISTORY)
         hint = f", but {', '.join(others)}: DUCKDB_PATH has another name" if others else ""
+        if not others and durable.is_file(folder / facts.MANIFEST):
+            hint = ", as one that was built in a database server (warehouse.kind: remote)"
         return _Fault(folder, f"holds no {path.name}{hint}")
     found = builds.read(number)
     return _file_fault(found[0], thorough) if found else None
