@@ -15,7 +15,6 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from dbtpod import settings
-from dbtpod.dbt import kinds
 from dbtpod.errors import SettingsError
 from dbtpod.registration import alerts, deployments, heartbeat, registered, schedules, wanted, work_pool
 from dbtpod.registration.alerts import Alerts
@@ -42,7 +41,7 @@ def from_file(
     asked = alerts.read(alerts_file) if alerts_file else None
     environment = settings.environment()
     folder = path.absolute().parent
-    writers = settings.writers(environment | kinds.of_values(folder, environment), folder)
+    writers = settings.writers(environment, folder)
     run(deployments.read(path, variant, template), template, wait_seconds, mark, asked=asked, writers=writers)
 
 

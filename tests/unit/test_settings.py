@@ -145,7 +145,10 @@ def test_a_registration_without_a_project_has_the_writers_that_are_given(tmp_pat
 
 def test_values_yaml_says_the_kind_where_the_environment_does_not(tmp_path: Path) -> None:
     (tmp_path / "values.yaml").write_text("warehouse: {kind: remote}\n")
-
     assert kinds.of_values(tmp_path, {}) == {"DBTPOD_WAREHOUSE_KIND": "remote"}
+
+    (tmp_path / "values.yaml").write_text("warehouse: {kind: remote}\nenvironment: {target: prod}\n")
+
+    assert kinds.of_values(tmp_path, {}) == {"DBTPOD_WAREHOUSE_KIND": "remote", "DBT_TARGET": "prod"}
     assert kinds.of_values(tmp_path, {"DBTPOD_WAREHOUSE_KIND": "file"}) == {}
     assert kinds.of_values(tmp_path / "absent", {}) == {}

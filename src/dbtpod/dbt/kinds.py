@@ -1,11 +1,13 @@
 """Where a project's data is kept: in a DuckDB file on the volume, or in the database of its adapter.
 
-One value says it: the chart's warehouse.kind, which pods have as DBTPOD_WAREHOUSE_KIND. Where an image is built, and on
-a laptop, the values.yaml beside prefect.yaml is read for it; without one, the profile's default target decides.
+One value says it: the chart's warehouse.kind, which pods have as DBTPOD_WAREHOUSE_KIND. Where an image is built, and by
+`dbtpod check`, the values.yaml beside prefect.yaml is read for it. Where nothing says it, as on a laptop, the profile's
+default target decides.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from dbtpod.dbt import yaml_file
 from dbtpod.dbt.project import DUCKDB, Facts, Target
@@ -21,14 +23,21 @@ def declared(environment: Mapping[str, str]) -> str | None:
 
 
 def of_values(folder: Path, environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variable as values.yaml in the folder has it, where the environment has none and values.yaml has one.
+    """Return the variables of a kind that values.yaml in the folder names, with the target that it is for, if any.
 
-    What is wrong with that file, `dbtpod check` and the chart say.
+    Nothing where the environment names a kind. What is wrong with that file, `dbtpod check` and the chart say.
     """
     content = yaml_file.load(folder / "values.yaml")
-    warehouse = content.get("warehouse") if isinstance(content, dict) else None
-    kind = warehouse.get("kind") if isinstance(warehouse, dict) else None
-    return {VARIABLE: kind} if isinstance(kind, str) and kind and not declared(environment) else {}
+    kind, target = _text(content, "warehouse", "kind"), _text(content, "environment", "target")
+    if not kind or declared(environment):
+        return {}
+    return {VARIABLE: kind} | ({"DBT_TARGET": target} if target else {})
+
+
+def _text(content: Any, part: str, key: str) -> str:
+    of_part = content.get(part) if isinstance(content, dict) else None
+    found = of_part.get(key) if isinstance(of_part, dict) else None
+    return found if isinstance(found, str) else ""
 
 
 def needed(adapter: str) -> str:

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from dbtpod import settings
-from dbtpod.dbt import effective_profile, kept_state, kinds, packages, project
+from dbtpod.dbt import effective_profile, kept_state, packages, project
 from dbtpod.dbt.project import Project
 from dbtpod.errors import SettingsError
 from dbtpod.warehouse.volume import Volume
@@ -61,7 +61,6 @@ def enter(folder: Path | None) -> Place:
     if not repository.is_dir():
         raise SettingsError(f"There is no folder {repository}: give the folder of your repository.")
     os.chdir(repository)
-    settings.add_to_environment(kinds.of_values(repository, settings.environment()))
     given = settings.environment()
     dbt_project = project.find(given, repository)
     if made := effective_profile.refresh(dbt_project, given):
