@@ -77,7 +77,10 @@ DEADLOCK = "Process 28 waits for ShareLock on transaction 757; blocked by proces
         (of_model("terminating connection due to administrator command\n  SSL connection has been"), Kind.BROKEN),
         (of_model("SSL SYSCALL error: EOF detected"), Kind.BROKEN),
         (of_model("could not receive data from server: Connection reset by peer"), Kind.BROKEN),
+        (of_model("terminating connection because of crash of another server process"), Kind.BROKEN),
         ("connection already closed", Kind.BROKEN),
+        (f"PARTIAL SUCCESS (3/4)\nbatch 2026-01-02: {of_model('deadlock detected')}", Kind.UNDONE),
+        (f"PARTIAL SUCCESS (3/4)\nbatch 2026-01-02: {of_model('permission denied for table t')}", Kind.LASTING),
         (of_dbt(f'{AT} FATAL:  password authentication failed for user "postgres"'), Kind.LASTING),
         (of_dbt(f'{AT} FATAL:  database "nope" does not exist'), Kind.LASTING),
         (

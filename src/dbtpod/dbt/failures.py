@@ -41,7 +41,11 @@ _LASTING = re.compile(
 
 
 # Of a server, all that it says begins in the line after dbt's own; further down it quotes SQL, which may say anything.
-_HEAD = re.compile(r"^\s*((\[ERROR\]: )?Encountered an error:|\w+ Error(\ in\ .*)?|Error)?\s*$")
+_HEAD = re.compile(
+    r"^\s*((\[ERROR\]: )?Encountered an error:|\w+ Error(\ in\ .*)?|Error|(PARTIAL SUCCESS|ERROR) \(.*\))?\s*$"
+)
+# Of a microbatch model's batch.
+_BATCH = re.compile(r"^\s*batch [\d :T-]+: ")
 _PREFIX = re.compile(r"^\s*(\[ERROR\]: |(Database|Runtime) Error: )?(FATAL:\s+)?")
 # The texts of psycopg2 and PostgreSQL 17, taken from a server. Nothing was done: no connection was made, or the server
 # has undone the transaction (serialization_failure 40001, deadlock_detected 40P01).
@@ -57,8 +61,9 @@ _POSTGRES_UNDONE = re.compile(
 )
 # Or the connection broke while the server worked: it may have committed before.
 _POSTGRES_BROKEN = re.compile(
-    r"""server\ closed\ the\ connection | terminating\ connection\ due\ to | ssl\ (syscall\ error|connection\ has\ been)
-    | connection\ (already\ closed|not\ open|is\ closed|reset) | could\ not\ (receive|send)\ (data|ssl)
+    r"""server\ closed\ the\ connection | terminating\ connection\ (due\ to|because\ of)
+    | ssl\ (syscall\ error|connection\ has\ been)
+    | (connection|cursor)\ (already\ closed|not\ open|is\ closed|reset) | could\ not\ (receive|send)\ (data|ssl)
     | no\ connection\ to\ the\ server | broken\ pipe""",
     re.IGNORECASE | re.VERBOSE,
 )
@@ -107,7 +112,7 @@ def _postgres(line: str) -> Kind:
 
 def _first_line(message: str) -> str:
     """Return what the server said, without dbt's own words before it."""
-    lines = (line for line in message.splitlines() if not _HEAD.match(line))
+    lines = (line for each in message.splitlines() if not _HEAD.match(line := _BATCH.sub("", each)))
     return _PREFIX.sub("", next(lines, ""))
 
 
