@@ -30,8 +30,9 @@ _LAST_SECONDS = 20.0
 # Until the server has written down the last of them, and the pause between two looks.
 _RECORDED_SECONDS, _PAUSE_SECONDS = 10.0, 0.25
 _REQUEST_SECONDS = 30.0
-# What Prefect's server does on each start, and has to do only where it is new: it makes the database, and writes into it
-# the types of all blocks, for which it imports each installed package with some. A block that is saved brings its type.
+# What Prefect's server does on each start, and has to do only where it is new: it makes the database, and writes the
+# types of all blocks into it, for which it imports each installed package with some. A block that is saved brings its
+# type.
 _FIRST_START = (
     "PREFECT_SERVER_DATABASE_MIGRATE_ON_START",
     "PREFECT_SERVER_REGISTER_BLOCKS_ON_START",
@@ -112,6 +113,8 @@ def _own_server(here: Place) -> dict[str, str]:
         # The server is of the same installation and asks for no token; each client would ask it for both.
         "PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": "false",
         "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "false",
+        # A package that the server's background tasks use would have each of its functions check its arguments.
+        "PY_KEY_VALUE_DISABLE_BEARTYPE": "true",
     }
 
 
