@@ -22,7 +22,7 @@ from dbtpod.dbt.rendering import Renderer, VariableMissing, variable
 from dbtpod.faststart import precompiled
 from dbtpod.warehouse import warehouse
 
-# The cache mount of a Dockerfile. What dbt compiles lies there for the next bake, which then compiles only what changed:
+# The cache mount of a Dockerfile. What dbt compiles lies there for the next bake, which compiles only what has changed:
 # by its text alone, so that gives what compiling all anew does.
 CACHE = Path("/var/cache/dbtpod")
 

@@ -141,7 +141,7 @@ def test_a_bake_takes_what_the_one_before_has_compiled(clone: Clone, tmp_path: P
         precompiled.path(clone.folder).unlink()
     [kept] = cache.iterdir()
     assert precompiled.is_current(kept)
-    first, second = (marshal.loads(content.partition(b"\n")[2]) for content in made)
+    first, second = (marshal.loads(content.partition(b"\n")[2]) for content in made)  # noqa: S302
     assert second["schemas"] == first["schemas"]
     assert second["templates"].keys() == first["templates"].keys()
 
