@@ -67,11 +67,10 @@ def owner(request: pytest.FixtureRequest, base: Cluster, tmp_path: Path) -> Owne
 
 @pytest.fixture
 def namespaces(base: Cluster) -> Iterator[list[str]]:
-    """The namespaces that a test makes, which are removed after it."""
+    """The namespaces that a test makes, which are gone after it: the next repository may have the same name."""
     made: list[str] = []
     yield made
-    for name in made:
-        base.kubectl("delete", "namespace", name, "--wait=false")
+    base.kubectl("delete", "namespace", "--ignore-not-found", *made, seconds=180)
 
 
 def test_a_repository_as_cloned_is_scheduled_by_the_commands_that_init_prints(
