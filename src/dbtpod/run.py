@@ -15,10 +15,10 @@ from dbtpod.command import NO_RETRIES, Dbt, Retries
 from dbtpod.dbt import arguments, effective_profile
 from dbtpod.dbt.project import find
 from dbtpod.ending import Ending
-from dbtpod.ending import Result as Result
 from dbtpod.errors import DbtPodError, SettingsError
 from dbtpod.history.update import History
 from dbtpod.recording import Recording
+from dbtpod.request import Result as Result
 from dbtpod.settings import Settings
 from dbtpod.ui import mark, reader_links, report, stale
 from dbtpod.ui.artifacts import ReportSender
