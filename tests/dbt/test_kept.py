@@ -1,6 +1,7 @@
 """A dbt that lists nodes and then runs the next command, without another import: without the fast start, real dbt."""
 
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,6 +58,20 @@ def test_the_command_after_a_listing_runs_in_the_same_process_which_ends_with_it
     assert programs().keys() == before
 
 
+def test_the_variables_of_a_file_dotenv_are_there_for_both(project: Project, tmp_path: Path) -> None:
+    query = ["show", "--inline", "select '{{ env_var('OF_A_FILE') }}' as found", "--output", "json"]
+    (file := project.folder / ".env").write_text("OF_A_FILE=there\n")
+    try:
+        listed(project, tmp_path / "listed")
+        with process.start(query, project, tmp_path / "target") as dbt:
+            lines = list(dbt.lines())
+    finally:
+        file.unlink()
+
+    assert dbt.wait() == 0, lines
+    assert any("there" in line for line in lines)
+
+
 @pytest.mark.parametrize(
     ("command", "code"), [(["run", "--select", "failing"], 1), (["run", "--selecter", "x"], 2)], ids=["node", "usage"]
 )
@@ -91,6 +106,18 @@ def test_one_that_is_gone_is_replaced(project: Project, tmp_path: Path) -> None:
         assert dbt.wait() == 0, lines
 
 
+def test_that_of_another_thread_is_not_taken_as_it_dies_with_it(project: Project, tmp_path: Path) -> None:
+    thread = threading.Thread(target=listed, args=(project, tmp_path / "listed"))
+    thread.start()
+    thread.join()
+
+    with process.start(["run", "--select", "plain"], project, tmp_path / "target") as dbt:
+        assert "one_by_one" not in " ".join(programs().values())
+        lines = list(dbt.lines())
+
+        assert dbt.wait() == 0, lines
+
+
 def test_a_listing_that_is_left_early_leaves_no_process(project: Project, tmp_path: Path) -> None:
     before = programs().keys()
 
@@ -112,6 +139,15 @@ def test_leaving_the_next_command_early_interrupts_dbt_which_then_writes_its_res
 
     assert dbt.wait() == 2
     assert (target / "run_results.json").is_file()
+
+
+def test_for_a_bug_report_each_command_is_the_plain_dbt(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DBTPOD_PLAIN_DBT", "1")
+
+    assert listed(project, tmp_path / "listed") == ["model.small.plain"]
+    assert not kept._waiting
 
 
 def test_a_dbt_that_is_no_python_package_lists_by_itself(

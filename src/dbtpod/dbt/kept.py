@@ -5,13 +5,14 @@ running = kept.first(executable, ["ls", ...], environment, folder)
 running = kept.following(["build"], environment, folder)    # None where no dbt is kept
 
 The process is that of `one_by_one`. The second command ends it, as if it had been the only one. One that is not asked
-again ends with this process.
+again ends with this process. One of another thread is not taken: the kernel kills it when the thread that made it ends.
 """
 
 import json
 import secrets
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -42,7 +43,8 @@ def following(args: Sequence[str], environment: Mapping[str, str], folder: Path)
 def _started(args: Sequence[str], environment: Mapping[str, str], folder: Path, token: str) -> "_Process | None":
     while _waiting:
         process = _waiting.pop()
-        if process.wait(0) is None and process.take(args, environment, folder, token):
+        is_ours = process.thread == threading.get_ident()
+        if is_ours and process.wait(0) is None and process.take(args, environment, folder, token):
             return process
         process.discard()
     return None
@@ -55,6 +57,7 @@ class _Process(Program):
         # -P: or the folder of that file comes first on the path, where modules such as `profile` would hide others.
         command = [sys.executable, "-P", str(_ONE_BY_ONE), executable]
         super().__init__(command, environment, folder, subprocess.PIPE)
+        self.thread = threading.get_ident()
 
     def take(self, args: Sequence[str], environment: Mapping[str, str], folder: Path, token: str) -> bool:
         """Have it run a command, after which it prints the token; without one it ends. False where it is gone."""

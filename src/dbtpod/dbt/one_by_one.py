@@ -10,6 +10,9 @@ import json
 import os
 import sys
 
+# What dbt's import adds to the environment: the variables of a file `.env` beside the project.
+_added: dict[str, str] = {}
+
 
 def main(executable: str) -> None:
     """Run what comes; nothing more, and the process ends."""
@@ -24,7 +27,7 @@ def main(executable: str) -> None:
 
 def _run(executable: str, args: list[str], environment: dict[str, str], folder: str, token: str) -> None:
     os.environ.clear()
-    os.environ.update(environment)
+    os.environ.update(_added | environment)
     os.chdir(folder)
     # As of the executable, whose words dbt notes in its artifacts.
     sys.argv = [executable, *args]
@@ -32,6 +35,7 @@ def _run(executable: str, args: list[str], environment: dict[str, str], folder: 
         from dbt.cli.main import cli
     except ImportError:  # of a dbt that is no Python
         os.execv(executable, sys.argv)  # noqa: S606
+    _added.update({name: value for name, value in os.environ.items() if name not in environment})
     if not token:
         sys.exit(cli.main(args, prog_name="dbt"))
     try:

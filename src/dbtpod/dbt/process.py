@@ -26,6 +26,8 @@ from dbtpod.errors import SettingsError
 from dbtpod.timeout import Timeout
 
 STOP_SECONDS = 10.0
+# For a bug report about dbt: each command is then the plain executable.
+_PLAIN_DBT = "DBTPOD_PLAIN_DBT"
 
 
 # Arguments, environment, working folder; None where it cannot start this one, and the executable is used.
@@ -87,6 +89,8 @@ def launch_by(launch: Launch | None) -> None:
 
 def _program(args: Sequence[str], environment: Mapping[str, str], folder: Path, *, is_first: bool) -> Running:
     file = executable()
+    if environment.get(_PLAIN_DBT) == "1":
+        return Program([file, *args], environment, folder)
     # Only that one is of this Python.
     if is_first and Path(file) == _beside():
         return kept.first(file, args, environment, folder)
