@@ -52,6 +52,7 @@ def test_what_comes_back_into_the_file_comes_back_to_the_server(upgraded: Releas
     assert [each["schedule"]["cron"] for each in deployments[SMOKE]["schedules"]] == ["0 * * * *"]
 
 
+@pytest.mark.soak
 def test_uninstalled_it_leaves_the_volumes_and_nothing_that_runs_and_installed_again_it_goes_on(
     warehouse: Release,
 ) -> None:
