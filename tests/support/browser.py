@@ -1,33 +1,27 @@
-"""A person at a browser: one page of a headless Chromium, driven over its DevTools protocol.
+"""A person at a browser: one tab of a headless Chromium.
 
     with browser.opened() as page:
         page.go("http://127.0.0.1:4300/reader/")
         page.click("a", "Generations")
-        assert "current" in page.text
+        page.shows("current")
     page.problems  # what its console and its network had to say against it
 
 `chromium.dom` is enough for a page that is only looked at once.
 """
 
 import base64
-import itertools
 import json
-import subprocess
-import tempfile
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import httpx
-from websockets.sync.client import ClientConnection, connect
-
-import chromium
+import devtools
+from devtools import Tab
 from waiting import until
 
-# Where a page is on its way to another one, no script can run in it.
-_BETWEEN = ("context", "navigat", "Inspected target")
+T = TypeVar("T")
+
 _CONTROL = 2
 # The visible elements that a selector finds, without those that hold another one; with a text, those that show it.
 _FIND = """
@@ -38,55 +32,69 @@ _FIND = """
 })(%s, %s)
 """
 _PLACE = """
-(() => {
-  const found = %s;
+((found) => {
   if (!found) return null;
   found.scrollIntoView({block: "center"});
   const box = found.getBoundingClientRect();
   return [box.x + box.width / 2, box.y + box.height / 2];
-})()
+})(%s)
 """
 
 
 class Page:
-    """One tab."""
+    """What a person does with a page, and sees of it."""
 
-    def __init__(self, socket: ClientConnection) -> None:
-        self._socket = socket
-        self._numbers = itertools.count(1)
-        self._open: dict[str, str] = {}
-        self._loads = 0
-        # Errors of scripts and of the console, and requests that failed, each with its address.
-        self.problems: list[str] = []
-        self.requests: list[tuple[str, str, int]] = []
+    def __init__(self, tab: Tab) -> None:
+        self._tab = tab
+
+    @property
+    def problems(self) -> list[str]:
+        """Errors of scripts and of the console, and requests that failed."""
+        return self._tab.problems
+
+    @property
+    def answers(self) -> list[tuple[str, str, int]]:
+        """Type, address and status of each answer."""
+        return self._tab.answers
 
     # ---- what a person does
 
+    def log_in(self, user: str, password: str) -> None:
+        """Answer the browser's own question for a login, whatever asks for one."""
+        self._tab.login = {"response": "ProvideCredentials", "username": user, "password": password}
+        self._tab.call("Fetch.enable", handleAuthRequests=True)
+
     def go(self, url: str, seconds: float = 60) -> None:
         """Open an address, and wait until everything that it asks for has come."""
-        before = self._loads
+        before = self._tab.loads
         # Where only the part after # is another one, nothing is loaded.
-        if "loaderId" in self._call("Page.navigate", url=url):
-            self.until(lambda: self._loads > before, seconds, f"the load of {url}")
-        self.settled(seconds)
+        if "loaderId" in self._tab.call("Page.navigate", url=url):
+            self.until(lambda: self._tab.loads > before, seconds, f"the load of {url}")
+        self.until(lambda: not self._tab.open, seconds, f"all answers for {url}")
 
     def click(self, selector: str, text: str = "", number: int = 0, seconds: float = 30) -> None:
         """Click on an element in the middle, once it is there; `number` is which of several."""
         x, y = self._place(selector, text, number, seconds)
         for kind, buttons in (("mouseMoved", 0), ("mousePressed", 1), ("mouseReleased", 0)):
-            self._call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=buttons, clickCount=1)
+            at = {"x": x, "y": y, "button": "left", "buttons": buttons, "clickCount": 1}
+            self._tab.call("Input.dispatchMouseEvent", type=kind, **at)
 
     def write(self, selector: str, words: str, number: int = 0) -> None:
         """Click into a field, and write in place of what it holds."""
         self.click(selector, number=number)
-        everything = {"key": "a", "code": "KeyA", "windowsVirtualKeyCode": 65, "modifiers": _CONTROL}
-        self._call("Input.dispatchKeyEvent", type="keyDown", commands=["selectAll"], **everything)
-        self._call("Input.dispatchKeyEvent", type="keyUp", **everything)
-        self._call("Input.insertText", text=words)
+        self.press("a", 65, modifiers=_CONTROL, commands=["selectAll"])
+        self._tab.call("Input.insertText", text=words)
 
-    def press(self, key: str, code: int) -> None:
+    def press(self, key: str, code: int, **more: Any) -> None:
         for kind in ("keyDown", "keyUp"):
-            self._call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code)
+            self._tab.call("Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=code, **more)
+
+    def look(self, *, width: int, dark: bool = False) -> None:
+        """See it in a window of that width, by day or by night."""
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+        self._tab.call("Emulation.setDeviceMetricsOverride", **size)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self._tab.call("Emulation.setEmulatedMedia", features=[scheme])
 
     # ---- what a person sees
 
@@ -104,7 +112,8 @@ class Page:
         try:
             self.until(lambda: all(each in self.text for each in texts), seconds)
         except AssertionError as error:
-            raise AssertionError(f"{texts} not in {self.url}: {self.text}\n{self.problems[-5:]}") from error
+            missing = [each for each in texts if each not in self.text]
+            raise AssertionError(f"{missing} not in {self.url}: {self.text}\n{self.problems[-5:]}") from error
         return self.text
 
     def count(self, selector: str, text: str = "") -> int:
@@ -113,44 +122,32 @@ class Page:
     def there(self, selector: str, text: str = "") -> bool:
         return self.count(selector, text) > 0
 
+    def picture(self, path: Path) -> None:
+        """Write it as PNG, in its whole height."""
+        data = self._tab.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)["data"]
+        path.write_bytes(base64.b64decode(data))
+
+    # ---- for tests
+
     def run(self, script: str) -> None:
         """Run statements in the page."""
         self.ask(f"(() => {{ {script} }})()")
 
     def ask(self, script: str) -> Any:
         """What an expression gives in the page; None while it is on its way to another one."""
-        answer = self._call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
+        answer = self._tab.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
         if "exceptionDetails" in answer:
             raise AssertionError(f"{script}: {answer['exceptionDetails']}")
         return answer.get("result", {}).get("value")
 
-    def picture(self, path: Path) -> None:
-        """Write it as PNG, in its whole height."""
-        data = self._call("Page.captureScreenshot", format="png", captureBeyondViewport=True)["data"]
-        path.write_bytes(base64.b64decode(data))
-
-    def look(self, *, width: int, dark: bool = False, height: int = 900) -> None:
-        """See it in a window of that width, by day or by night."""
-        self._call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
-        )
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self._call("Emulation.setEmulatedMedia", features=[scheme])
-
-    # ---- waiting
-
-    def until(self, condition: Any, seconds: float = 30, what: str = "") -> Any:
+    def until(self, condition: Callable[[], T | None], seconds: float = 30, what: str = "") -> T:
         """Wait for a condition, and listen to the browser meanwhile."""
 
-        def looked() -> Any:
-            self._listen(0.01)
+        def looked() -> T | None:
+            self._tab.listen(0.01)
             return condition()
 
         return until(looked, seconds, what)
-
-    def settled(self, seconds: float = 30) -> None:
-        """Wait until no request is open any more; those that stay open by design are none."""
-        self.until(lambda: not self._open, seconds, f"the end of {list(self._open.values())}")
 
     def _place(self, selector: str, text: str, number: int, seconds: float) -> tuple[float, float]:
         """Where an element is, once it stays there."""
@@ -163,56 +160,6 @@ class Page:
         x, y = self.until(stays, seconds, f"{selector} {text!r} in {self.url}")
         return x, y
 
-    # ---- the protocol
-
-    def _call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        number = next(self._numbers)
-        self._socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
-        while (said := json.loads(self._socket.recv(60))).get("id") != number:
-            self._hear(said)
-        if error := said.get("error"):
-            if any(word in error["message"] for word in _BETWEEN):
-                return {}
-            raise AssertionError(f"{method}: {error['message']}")
-        answer: dict[str, Any] = said["result"]
-        return answer
-
-    def _listen(self, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0:
-            try:
-                self._hear(json.loads(self._socket.recv(left)))
-            except TimeoutError:
-                return
-
-    def _hear(self, said: Mapping[str, Any]) -> None:
-        event, given = said.get("method"), said.get("params", {})
-        if event == "Page.loadEventFired":
-            self._loads += 1
-        elif event == "Runtime.exceptionThrown":
-            details = given["exceptionDetails"]
-            self.problems.append(str(details.get("exception", {}).get("description") or details["text"]))
-        elif event == "Runtime.consoleAPICalled" and given["type"] in ("error", "assert"):
-            self.problems.append(f"console: {' '.join(str(each.get('value')) for each in given['args'])}")
-        elif event == "Log.entryAdded" and given["entry"]["level"] == "error":
-            self.problems.append(f"{given['entry']['text']} {given['entry'].get('url', '')}")
-        elif event is not None and event.startswith("Network."):
-            self._hear_network(event.removeprefix("Network."), given)
-
-    def _hear_network(self, event: str, given: Mapping[str, Any]) -> None:
-        if event == "requestWillBeSent":
-            self._open[given["requestId"]] = given["request"]["url"]
-        elif event == "responseReceived":
-            answer = given["response"]
-            self.requests.append((given["type"], answer["url"], answer["status"]))
-            if answer["status"] >= 400:
-                self.problems.append(f"HTTP {answer['status']}: {answer['url']}")
-        elif event in ("loadingFinished", "loadingFailed", "webSocketCreated"):
-            url = self._open.pop(given["requestId"], "")
-            # A download, and a page that the person has left.
-            if event == "loadingFailed" and not given.get("canceled"):
-                self.problems.append(f"{given['errorText']}: {url}")
-
 
 def _find(selector: str, text: str) -> str:
     return _FIND.strip() % (json.dumps(selector), json.dumps(text))
@@ -221,33 +168,5 @@ def _find(selector: str, text: str) -> str:
 @contextmanager
 def opened(width: int = 1280) -> Iterator[Page]:
     """Start a browser with an empty profile; skips the test where there is no Chromium."""
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        options = [*chromium.OPTIONS, f"--window-size={width},900", f"--user-data-dir={profile}"]
-        argv = [chromium.path(), *options, "--remote-debugging-port=0", "about:blank"]
-        with (Path(profile) / "log").open("w") as log:
-            process = subprocess.Popen(argv, stdout=log, stderr=log)
-        try:
-            with connect(_address(Path(profile)), max_size=None, proxy=None) as socket:
-                page = Page(socket)
-                for domain in ("Page", "Runtime", "Network", "Log"):
-                    page._call(f"{domain}.enable")
-                yield page
-        finally:
-            process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait(10)
-
-
-def _address(profile: Path) -> str:
-    """Where the first tab listens."""
-    file = profile / "DevToolsActivePort"
-    port = until(lambda: file.is_file() and file.read_text().split()[:1], 60, "Chromium")[0]
-
-    def tab() -> str:
-        listed = httpx.get(f"http://127.0.0.1:{port}/json/list", trust_env=False).json()
-        return next((each["webSocketDebuggerUrl"] for each in listed if each["type"] == "page"), "")
-
-    return until(tab, 30, "Chromium's first tab")
+    with devtools.opened(width) as tab:
+        yield Page(tab)
