@@ -22,13 +22,13 @@ MODELS = {
 """,
     "beside.sql": "{{ config(materialized='table') }} select * from {{ ref('growing') }}",
     "events.sql": """
-{{ config(materialized='table', event_time='at') }}
-select range as id, timestamp '2026-01-01' + to_hours(range) as at from range(90 * 24)
+{{ config(materialized='table', event_time='ts') }}
+select range as id, timestamp '2026-01-01' + to_hours(range) as ts from range(90 * 24)
 """,
     "daily.sql": """
-{{ config(materialized='incremental', incremental_strategy='microbatch', event_time='at', batch_size='day',
+{{ config(materialized='incremental', incremental_strategy='microbatch', event_time='ts', batch_size='day',
           begin='2025-12-01', concurrent_batches=false) }}
-select id, at from {{ ref('events') }}
+select id, ts from {{ ref('events') }}
 """,
     # One fails while another is built, and the third waits for that.
     "wrong.sql": "select * from no_such_table",
@@ -81,7 +81,7 @@ def test_select_exclude_vars_and_full_refresh_do_what_dbts_options_do(warehouse:
 
 
 def test_an_event_time_range_builds_its_days_alone_and_a_next_one_adds_its_own(warehouse: Release, image: str) -> None:
-    days = "select min(at)::date::varchar, max(at)::date::varchar, count(*) from daily"
+    days = "select min(ts)::date::varchar, max(ts)::date::varchar, count(*) from daily"
     january = {"event_time_start": "2026-01-30", "event_time_end": "2026-02-02"}
 
     names = completed(warehouse, image, select=["events", "daily"], full_refresh=True, pieces="whole", **january)
@@ -145,7 +145,7 @@ def test_a_person_fills_in_the_form_in_the_prefect_ui_and_that_is_what_runs(ware
         form.switch("Fail fast")
         form.write("Retries", "0")
         run = form.submit()
-        page.go(f"{ui}/runs/flow-run/{run}")
+        page.go(f"{ui}/runs/flow-run/{run}", wholly=False)
         page.shows("Completed", seconds=150)
 
     found = warehouse.prefect.ended(run)

@@ -64,13 +64,14 @@ class Page:
         self._tab.login = {"response": "ProvideCredentials", "username": user, "password": password}
         self._tab.call("Fetch.enable", handleAuthRequests=True)
 
-    def go(self, url: str, seconds: float = 60) -> None:
-        """Open an address, and wait until everything that it asks for has come."""
+    def go(self, url: str, seconds: float = 60, *, wholly: bool = True) -> None:
+        """Open an address, and wait until everything that it asks for has come; some pages never stop asking."""
         before = self._tab.loads
         # Where only the part after # is another one, nothing is loaded.
         if "loaderId" in self._tab.call("Page.navigate", url=url):
             self.until(lambda: self._tab.loads > before, seconds, f"the load of {url}")
-        self.until(lambda: not self._tab.open, seconds, f"all answers for {url}")
+        if wholly:
+            self.until(lambda: not self._tab.open, seconds, f"all answers for {url}")
 
     def click(self, selector: str, text: str = "", number: int = 0, seconds: float = 30) -> None:
         """Click on an element in the middle, once it is there; `number` is which of several."""

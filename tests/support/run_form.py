@@ -80,7 +80,7 @@ class Form:
 
 def opened(page: Page, address: str, login: str, deployment: str) -> Form:
     """Open the UI, log in, and go to the form of the deployment by what a person clicks on."""
-    page.go(address)
+    page.go(address, wholly=False)
     page.write("input", login)
     page.click("button", "Login")
     page.click("a", "Deployments")
