@@ -16,7 +16,7 @@ import many_models
 from faults import GATE, open_gate
 from kube import command, pod
 from many_models import LEFT
-from release import BUILD, SHELL, Release, on_another_claim, static_volume
+from release import BUILD, SHELL, Release, claim, on_another_claim
 from waiting import until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.soak, pytest.mark.timeout(900)]
@@ -42,13 +42,13 @@ def images_of_many(warehouse: Release, tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture(scope="module")
 def many(warehouse: Release, images_of_many: tuple[str, str]) -> Iterator[Release]:
     """The release on a volume of its own, where the fixed project is published."""
-    warehouse.cluster.apply(*static_volume("many", "/var/many", warehouse.namespace))
+    warehouse.cluster.apply(claim("many", warehouse.namespace))
     one = replace(warehouse, shell_pod="many-shell")
     one.start_pod(pod("many-shell", SHELL, {"app": "shell"}, {"/data": "many"}))
     with on_another_claim(warehouse, "many"):
         one.prefect.completed(BUILD, image=images_of_many[1])
         yield one
-    warehouse.kubectl("delete", "pod/many-shell", "pvc/many", "pv/many", "--wait=false")
+    warehouse.kubectl("delete", "pod/many-shell", "pvc/many", "--wait=false")
 
 
 @pytest.fixture(scope="module")

@@ -172,6 +172,13 @@ def _give_template(release: Release, template: dict[str, Any]) -> None:
     until(lambda: release.heartbeat() > since, 120, "the worker's next look at its pool")
 
 
+def claim(name: str, namespace: str) -> dict[str, Any]:
+    """A claim of that name, for which the cluster makes a volume."""
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    metadata = {"name": name, "namespace": namespace}
+    return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec}
+
+
 def static_volume(name: str, path: str, namespace: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """A volume in a folder of the node, which is made where it is missing, and its claim, both of that name."""
     shared = {"accessModes": ["ReadWriteOnce"], "storageClassName": name}
