@@ -43,6 +43,7 @@ def session(number):
     connection = duckdb.connect(config={"allow_unsigned_extensions": True, **config})
     connection.execute(f"LOAD '{extension}'")
     connection.execute("SET temp_directory = ''")
+    connection.execute("SET enable_progress_bar = false")
     header = "MAP {'Authorization': 'Basic ' || base64(encode('%s'))}" % ":".join(login)
     connection.execute(f"CREATE SECRET reader (TYPE http, EXTRA_HTTP_HEADERS {header})")
     connection.execute(f"ATTACH '{url}/data/{number}/warehouse.duckdb' AS warehouse (READ_ONLY)")

@@ -6,6 +6,7 @@ form.add("Select", "orders+")
 run_id = form.submit()
 """
 
+import json
 import re
 
 from browser import Page
@@ -17,6 +18,9 @@ for (const label of document.querySelectorAll("form label")) {
   if (field && field.querySelector("label") === label) field.dataset.field = label.innerText.replace(" (Optional)", "");
 }
 """
+# All that a field shows and holds.
+_HELD = """(selector) => [...document.querySelectorAll(selector)].map((field) => field.innerText + " " +
+  [...field.querySelectorAll("input, textarea")].map((each) => each.value).join(" ")).join(" ")"""
 _ESCAPE = 27
 
 
@@ -25,6 +29,7 @@ class Form:
 
     def __init__(self, page: Page) -> None:
         self._page = page
+        self._given: dict[str, tuple[str, ...]] = {}
         page.shows("Enforce Parameter Schema", "Submit")
         page.until(lambda: self.fields, what=f"the fields of {page.url}")
 
@@ -38,9 +43,11 @@ class Form:
     def write(self, field: str, words: str) -> None:
         """Write a text or a number."""
         self._page.write(f"{self._of(field)} :is(input, textarea)", words)
+        self._holds(field, words)
 
     def write_json(self, field: str, words: str) -> None:
         self._page.write(f"{self._of(field)} [role=textbox]", words)
+        self._holds(field, words)
 
     def choose(self, field: str, *options: str) -> None:
         """Choose from a list that opens."""
@@ -50,12 +57,14 @@ class Form:
         if self._page.there("[role=option]"):
             self._page.press("Escape", _ESCAPE)
         self._page.until(lambda: not self._page.there("[role=option]"), what=f"the end of the list of {field}")
+        self._holds(field, *options)
 
     def add(self, field: str, *words: str) -> None:
         """Add lines to a list."""
         for number, each in enumerate(words):
             self._page.click(f"{self._of(field)} button", "Add item")
             self._page.write(f"{self._of(field)} textarea", each, number=number)
+            self._holds(field, *words[: number + 1])
 
     def switch(self, field: str) -> None:
         """Switch it on."""
@@ -68,13 +77,22 @@ class Form:
         self._page.run(_NAME_FIELDS)
         return f'[data-field="{field}"]'
 
+    def _holds(self, field: str, *words: str) -> None:
+        """Wait until the field shows this: the page draws it again some time after it was filled in."""
+        self._given[field] = words
+        held = f"(({_HELD})({json.dumps(self._of(field))}))"
+        self._page.until(lambda: all(each in str(self._page.ask(held)) for each in words), 10, f"{words} in {field}")
+
     def submit(self) -> str:
         """Start the run that it asks for, and return its id."""
+        for field, words in dict(self._given).items():
+            self._holds(field, *words)
         self._page.click("button[type=submit]", "Submit")
         link = "document.querySelector('a[href*=\"/runs/flow-run/\"]')?.href || location.href"
-        found = self._page.until(
-            lambda: re.search(r"/runs/flow-run/([0-9a-f-]{36})", str(self._page.ask(link))), 30, "a run of the form"
-        )
+        try:
+            found = self._page.until(lambda: re.search(r"/runs/flow-run/([0-9a-f-]{36})", str(self._page.ask(link))))
+        except AssertionError as error:
+            raise AssertionError(f"no run of {self._page.url}: {self._page.text}\n{self._page.problems}") from error
         return str(found[1])
 
 
