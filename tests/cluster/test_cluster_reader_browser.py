@@ -80,7 +80,7 @@ def pages(story: Story) -> Iterator[tuple[str, tuple[str, ...]]]:
             "Failing now",
             "broken",
             "Next runs",
-            "dbt-build-daily",
+            "dbt-smoke-hourly",
             "ATTACH",
             "CREATE SECRET",
         ),
