@@ -65,6 +65,13 @@ class Prefect:
         run: str = self.call("POST", f"deployments/{key}/create_flow_run", job_variables=job_variables)["id"]
         return run
 
+    def start_with(self, deployment: str, parameters: dict[str, Any], **job_variables: Any) -> str:
+        """Trigger a run as a form does, and return its id."""
+        key = self.call("GET", f"deployments/name/{deployment}")["id"]
+        asked = {"parameters": parameters, "job_variables": job_variables}
+        run: str = self.call("POST", f"deployments/{key}/create_flow_run", **asked)["id"]
+        return run
+
     def start_at(self, deployment: str, due: datetime) -> str:
         """Schedule a run for that time, and return its id."""
         key = self.call("GET", f"deployments/name/{deployment}")["id"]
@@ -83,12 +90,16 @@ class Prefect:
 
     def retry(self, run: str, **job_variables: Any) -> dict[str, Any]:
         """Run a run that has ended again, as Retry in the Prefect UI does, and return it at its end."""
+        self.start_again(run, **job_variables)
+        return self.ended(run)
+
+    def start_again(self, run: str, **job_variables: Any) -> None:
+        """Retry a run that has ended."""
         if job_variables:
             # Those of a run that has ended cannot be changed.
             self._reschedule(run, datetime.now(UTC) + timedelta(hours=1))
             self.call("PATCH", f"flow_runs/{run}", job_variables=job_variables)
         self._reschedule(run, datetime.now(UTC))
-        return self.ended(run)
 
     def _reschedule(self, run: str, due: datetime) -> None:
         details = {"scheduled_time": due.isoformat()}
