@@ -89,8 +89,9 @@ def a_reader(release: Release) -> Iterator[dict[str, Any]]:
             yield told
         finally:
             release.shell(ENOUGH.format("touch()"))
-            told |= json.loads(reading.result(60))
+            printed = reading.result(60)
             release.shell(ENOUGH.format("unlink()"))
+            told |= json.loads(printed)
 
 
 def failed(release: Release, image: str) -> str:

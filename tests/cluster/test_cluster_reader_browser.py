@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import quote
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -16,17 +17,19 @@ from release import BUILD, RUN, Release
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
-NEWCOMER = "An order for each day on which somebody came."
+# Another one each time: a cluster that was kept has those of before.
+NAME = f"newcomer_{uuid4().hex[:8]}"
+NEWCOMER = f"An order for each day on which somebody came, by {NAME}."
 MODELS = {
-    "newcomer.sql": "{{ config(materialized='table') }} select order_id, ordered_at from {{ ref('fct_orders') }}",
-    "newcomer.yml": f"""
+    f"{NAME}.sql": "{{ config(materialized='table') }} select order_id, ordered_at from {{ ref('fct_orders') }}",
+    f"{NAME}.yml": f"""
 models:
-  - name: newcomer
+  - name: {NAME}
     description: {NEWCOMER}
     columns: [{{name: order_id, description: The key of an order.}}]
 """,
 }
-FCT_ORDERS, NEW = "model.shop.fct_orders", "model.shop.newcomer"
+FCT_ORDERS, NEW = "model.shop.fct_orders", f"model.shop.{NAME}"
 # What dbt's own page says against itself, wherever it is opened: links that its script has not yet written.
 OF_DBT = ("getIcon", "favicon.ico")
 
@@ -55,7 +58,7 @@ def story(reading: Release, image: str) -> Story:
     earlier = int(reading.generation())
     failed = reading.prefect.run(BUILD, **case("fails"))
     assert failed["state"]["name"] == "Failed"
-    part = {"request": {"command": "build", "select": ["newcomer"]}}
+    part = {"request": {"command": "build", "select": [NAME]}}
     run = reading.prefect.ended(reading.prefect.start_with(RUN, part, image=image))
     assert run["state"]["name"] == "Completed", reading.prefect.page(run["id"])
     return Story(earlier, int(reading.generation()), failed["id"], run["id"])
@@ -88,21 +91,24 @@ def pages(story: Story) -> Iterator[tuple[str, tuple[str, ...]]]:
     yield "/generations", (f"{new} current", f"{old}", "Previews", "DuckDB")
     yield (
         f"/generations/{new}",
-        (f"What changed since generation {old}", "added main.newcomer", "main.fct_orders", "CSV"),
+        (f"What changed since generation {old}", f"added main.{NAME}", "main.fct_orders", "CSV"),
     )
     yield f"/generations/{old}", ("Make it current again", f"dbtpod generations rollback {old}", "main.fct_orders")
     yield "/runs", ("Time that each run took", "failed", "completed", "dbt-build-daily", "dbt-run")
-    yield f"/runs/{story.failed}", ("Failures", "broken", "no_such_table", "Timing by thread", "Thread-1", "dbt build")
-    yield f"/runs/{story.newcomer}", (f"generation {new}", "newcomer", "Timing by thread", "--select newcomer")
-    yield "/nodes", ("fct_orders", "raw_orders", "newcomer", NEWCOMER, "success")
-    yield "/nodes?q=newcomer&kind=model", ("newcomer",)
+    yield (
+        f"/runs/{story.failed}",
+        ("Failures", "broken", "no_such_table", "Timing by thread", "Thread-2", "Exit code dbt build 1"),
+    )
+    yield f"/runs/{story.newcomer}", (f"generation {new}", NAME, "Timing by thread", f"--select {NAME}")
+    yield "/nodes", ("fct_orders", "raw_orders", NAME, NEWCOMER, "success")
+    yield f"/nodes?q={NAME}&kind=model", (NAME,)
     yield (
         f"/generations/{new}/nodes/{NEW}",
         (NEWCOMER, "Lineage", "The key of an order.", "Compiled", "nothing reads it"),
     )
     yield (
         f"/generations/{new}/nodes/{FCT_ORDERS}",
-        ("newcomer model", "Columns", "Tests", "Executions", "delete+insert"),
+        (f"{NAME} model", "Columns", "Tests", "Executions", "delete+insert"),
     )
     yield f"/generations/{old}/nodes/{FCT_ORDERS}", ("Lineage", "stg_orders", "Columns", "Executions")
     yield f"/generations/{new}/nodes/{quote('seed.shop.raw_orders', safe='')}", ("Columns", "stg_orders", "Executions")
@@ -130,7 +136,7 @@ def test_a_person_comes_from_the_overview_to_everything_by_clicks(page: Page, ad
     page.shows("What changed since")
     page.click("td a", "main.fct_orders")
     page.shows("Lineage", "Executions")
-    page.click(".lineage a", "newcomer")
+    page.click(".lineage a", NAME)
     page.shows(NEWCOMER)
     page.click("nav a", "Runs")
     page.click(".tabs a", "failed")
@@ -138,13 +144,13 @@ def test_a_person_comes_from_the_overview_to_everything_by_clicks(page: Page, ad
     page.click(f'td a[href$="{story.failed}"]')
     page.shows("no_such_table")
     page.click("nav a", "Nodes")
-    page.write("#q", "newcomer")
+    page.write("#q", NAME)
     page.click("button", "Search")
-    page.until(lambda: "q=newcomer" in page.url)
-    page.click("td a", "newcomer")
+    page.until(lambda: f"q={NAME}" in page.url)
+    page.click("td a", NAME)
     page.shows(NEWCOMER)
     page.click("a.button", "dbt docs")
-    page.shows("newcomer", "Details", NEWCOMER, seconds=90)
+    page.shows(NAME, "Details", NEWCOMER, seconds=90)
 
     assert page.url.endswith(f"/generations/{story.newest}/docs#!/model/{NEW}")
     assert not [each for each in page.problems if not any(known in each for known in OF_DBT)]
@@ -182,8 +188,8 @@ def seen(page: Page, address: str, login: tuple[str, str]) -> tuple[int, bool, b
     page.click(".hero h1 a")
     page.shows("Tables and views")
     number = int(str(page.ask("document.querySelector('h1').innerText")).split()[1])
-    listed = page.there("td a", "main.newcomer")
-    rows = httpx.get(f"{address}/data/current/tables/main.newcomer.csv", auth=login, follow_redirects=True, timeout=60)
+    listed = page.there("td a", f"main.{NAME}")
+    rows = httpx.get(f"{address}/data/current/tables/main.{NAME}.csv", auth=login, follow_redirects=True, timeout=60)
     assert listed == (rows.status_code == httpx.codes.OK), rows.text[:200]
 
     page.click("nav a", "Docs")
@@ -194,7 +200,7 @@ def seen(page: Page, address: str, login: tuple[str, str]) -> tuple[int, bool, b
     page.go(f"{address}/generations/current/nodes/{FCT_ORDERS}")
     page.shows("Lineage")
     assert f"/generations/{number}/" in page.url
-    return number, listed, docs, page.there(".lineage a", "newcomer")
+    return number, listed, docs, page.there(".lineage a", NAME)
 
 
 def test_a_rollback_moves_data_docs_and_lineage_together(
@@ -208,7 +214,7 @@ def test_a_rollback_moves_data_docs_and_lineage_together(
         assert seen(page, address, login) == (story.earlier, False, False, False)
         # It is there under its number, with the way back to it.
         page.go(f"{address}/generations/{story.newest}")
-        page.shows("Make it current again", f"dbtpod generations rollback {story.newest}", "main.newcomer")
+        page.shows("Make it current again", f"dbtpod generations rollback {story.newest}", f"main.{NAME}")
     finally:
         reading.dbtpod("generations", "rollback", str(story.newest))
 

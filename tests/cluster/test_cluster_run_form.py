@@ -3,6 +3,7 @@
 import json
 import re
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -12,6 +13,7 @@ import run_form
 from dbtpod.request import RunRequest
 from kube import Cluster
 from release import RUN, Release
+from waiting import until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -65,6 +67,12 @@ def completed(warehouse: Release, image: str, **request: Any) -> set[str]:
     # Each piece of an event-time range is a command, which counts its own.
     ended = map(int, re.findall(r"Done\. PASS=.* TOTAL=(\d+)", warehouse.pod_log(run["id"])))
     return {row["name"] for row in warehouse.prefect.ended_nodes(run["id"], sum(ended))}
+
+
+def named(warehouse: Release, name: str) -> str:
+    """The id of the run of that name; "" where there is none."""
+    found = warehouse.prefect.all("flow_runs", flow_runs={"name": {"any_": [name]}})
+    return str(found[0]["id"]) if found else ""
 
 
 def test_select_exclude_vars_and_full_refresh_do_what_dbts_options_do(warehouse: Release, image: str) -> None:
@@ -133,7 +141,7 @@ def test_with_fail_fast_what_waits_for_its_turn_is_not_built_any_more(warehouse:
 
 
 def test_a_person_fills_in_the_form_in_the_prefect_ui_and_that_is_what_runs(warehouse: Release) -> None:
-    before = warehouse.generation()
+    before, name = warehouse.generation(), f"asked-by-a-person-{uuid4()}"
     ui = warehouse.prefect.url.removesuffix("/api")
 
     with browser.opened() as page:
@@ -146,7 +154,8 @@ def test_a_person_fills_in_the_form_in_the_prefect_ui_and_that_is_what_runs(ware
         form.switch("Full refresh")
         form.switch("Fail fast")
         form.write("Retries", "0")
-        run = form.submit()
+        form.submit(name)
+        run = until(lambda: named(warehouse, name), 30, f"the run {name}")
         page.go(f"{ui}/runs/flow-run/{run}", wholly=False)
         page.shows("Completed", seconds=150)
 

@@ -36,6 +36,7 @@ each = " union all ".join(f"select min(stamp) a, max(stamp) b, count(*) n from {
 reads, seen = 0, []
 while not pathlib.Path("/data/enough").exists():
     with duckdb.connect("/data/published/current/warehouse.duckdb", read_only=True) as db:
+        db.execute("set enable_progress_bar = false")
         found = db.execute(f"select min(a), max(b), min(n), max(n), count(*) from ({each})").fetchone()
     assert found[0] == found[1] and found[2:] == (rows, rows, len(names)), found
     seen += [found[0]] if found[0] not in seen[-1:] else []
@@ -49,6 +50,7 @@ import json, sys
 import duckdb
 
 with duckdb.connect(sys.argv[1], read_only=True) as db:
+    db.execute("set enable_progress_bar = false")
     names = [name for (name,) in db.execute("select table_name from duckdb_tables() order by all").fetchall()]
     print(json.dumps({name: str(db.execute(
         f"select count(*), bit_xor(hash(each)) from (select * exclude (stamp) from {name}) each"

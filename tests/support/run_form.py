@@ -7,7 +7,6 @@ run_id = form.submit()
 """
 
 import json
-import re
 
 from browser import Page
 
@@ -83,17 +82,16 @@ class Form:
         held = f"(({_HELD})({json.dumps(self._of(field))}))"
         self._page.until(lambda: all(each in str(self._page.ask(held)) for each in words), 10, f"{words} in {field}")
 
-    def submit(self) -> str:
-        """Start the run that it asks for, and return its id."""
+    def submit(self, name: str) -> None:
+        """Start the run that it asks for, under that name."""
+        self._page.write("input[name=name]", name)
         for field, words in dict(self._given).items():
             self._holds(field, *words)
         self._page.click("button[type=submit]", "Submit")
-        link = "document.querySelector('a[href*=\"/runs/flow-run/\"]')?.href || location.href"
         try:
-            found = self._page.until(lambda: re.search(r"/runs/flow-run/([0-9a-f-]{36})", str(self._page.ask(link))))
+            self._page.until(lambda: not self._page.there("button[type=submit]", "Submit"))
         except AssertionError as error:
-            raise AssertionError(f"no run of {self._page.url}: {self._page.text}\n{self._page.problems}") from error
-        return str(found[1])
+            raise AssertionError(f"not submitted: {self._page.text}\n{self._page.problems}") from error
 
 
 def opened(page: Page, address: str, login: str, deployment: str) -> Form:
