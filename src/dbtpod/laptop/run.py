@@ -39,7 +39,7 @@ _FIRST_START = (
     # Which imports them only to see that they are the same.
     "PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION",
 )
-# Nobody looks at the server before the run has ended, so it writes down changes of task runs a second's at once, and
+# No person looks at the server before the run has ended, so it writes down changes of task runs a second's at once, and
 # events some seconds': one by one takes an eighth of a build's CPU. What is left is written when it ends.
 _WRITTEN_TOGETHER = {
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
