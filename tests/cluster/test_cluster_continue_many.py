@@ -72,7 +72,7 @@ def content(printed: str) -> dict[str, str]:
 @contextmanager
 def a_reader(release: Release) -> Iterator[dict[str, Any]]:
     """A pod reads what is published, again and again, until the block ends; then how often, and which builds."""
-    told: dict[str, Any] = {}
+    report: dict[str, Any] = {}
     argv = (
         "exec",
         release.shell_pod,
@@ -86,12 +86,12 @@ def a_reader(release: Release) -> Iterator[dict[str, Any]]:
     with ThreadPoolExecutor(1) as beside:
         reading = beside.submit(release.kubectl, *argv, seconds=600)
         try:
-            yield told
+            yield report
         finally:
             release.shell(ENOUGH.format("touch()"))
             printed = reading.result(60)
             release.shell(ENOUGH.format("unlink()"))
-            told |= json.loads(printed)
+            report |= json.loads(printed)
 
 
 def failed(release: Release, image: str) -> str:
@@ -117,7 +117,7 @@ def test_after_the_fix_only_the_failed_model_and_what_reads_it_are_built(
     many: Release, images_of_many: tuple[str, str], from_nothing: dict[str, str]
 ) -> None:
     broken, fixed = images_of_many
-    with a_reader(many) as told:
+    with a_reader(many) as report:
         run, before = failed(many, broken), many.generation()
         [first] = names(many, run)
         ended = many.prefect.retry(run, image=fixed)
@@ -130,15 +130,15 @@ def test_after_the_fix_only_the_failed_model_and_what_reads_it_are_built(
     assert after > before
     assert content(many.shell(many_models.CONTENT, PUBLISHED)) == from_nothing
     # The build before, and then this one: none in between, and none twice.
-    assert told["reads"] > 20
-    assert len(told["seen"]) == 2
+    assert report["reads"] > 20
+    assert len(report["seen"]) == 2
 
 
 def test_the_same_where_the_pod_dies_in_the_middle_of_the_continuing_attempt(
     many: Release, images_of_many: tuple[str, str], from_nothing: dict[str, str]
 ) -> None:
     broken, fixed = images_of_many
-    with a_reader(many) as told:
+    with a_reader(many) as report:
         run, before = failed(many, broken), many.generation()
         many.prefect.start_again(run, image=fixed, env={"CASE": "pauses"})
         try:
@@ -161,4 +161,4 @@ def test_the_same_where_the_pod_dies_in_the_middle_of_the_continuing_attempt(
     assert built(many, names(many, run)[-1]) == {"m170", "m180", "m190"}
     assert many.generation() > before
     assert content(many.shell(many_models.CONTENT, PUBLISHED)) == from_nothing
-    assert len(told["seen"]) == 2
+    assert len(report["seen"]) == 2

@@ -3,6 +3,7 @@
 import json
 import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
@@ -127,10 +128,10 @@ def in_client(release: Release, *argv: str, stdin: str | None = None, seconds: f
     return release.cluster.kubectl(*said, stdin=stdin, seconds=seconds)
 
 
-def is_reading(release: Release, name: str, told: Future[str]) -> bool:
+def is_reading(release: Release, name: str, report: Future[str]) -> bool:
     """Whether that client has read once; fails where it has ended."""
-    if told.done():
-        raise AssertionError(told.result())
+    if report.done():
+        raise AssertionError(report.result())
     try:
         in_client(release, "test", "-e", f"/tmp/{name}")
     except CommandFailed:
@@ -156,24 +157,24 @@ def test_sessions_of_another_pod_see_whole_builds_and_each_its_own_during_thirty
         }
         try:
             for name, client in clients.items():
-                until(lambda n=name, c=client: is_reading(reading, n, c), 90, f"a client that {name}")
+                until(partial(is_reading, reading, name, client), 90, f"a client that {name}")
             for _ in range(BUILDS):
                 build(reading, image)
                 assert not [name for name, client in clients.items() if client.done()]
         finally:
             in_client(reading, "touch", "/tmp/enough")
-        told: dict[str, dict[str, Any]] = {name: json.loads(client.result(120)) for name, client in clients.items()}
+        report: dict[str, dict[str, Any]] = {name: json.loads(client.result(120)) for name, client in clients.items()}
 
     assert int(reading.generation()) == first + BUILDS
     # Every build is another one, and none came back.
-    assert told["again"]["builds"] == told["again"]["different"] > 3
-    assert told["again"]["sessions"] >= told["again"]["builds"]
+    assert report["again"]["builds"] == report["again"]["different"] > 3
+    assert report["again"]["sessions"] >= report["again"]["builds"]
     # Long removed from the volume, and still what its session had.
-    assert told["stays"]["number"] == first
-    assert told["stays"]["times"] > BUILDS
+    assert report["stays"]["number"] == first
+    assert report["stays"]["times"] > BUILDS
     [reader] = reading.pods("reader")
     log = reading.kubectl("logs", reader["metadata"]["name"])
-    assert log.count(f"GET /reader/data/{first}/warehouse.duckdb") > told["stays"]["times"]
+    assert log.count(f"GET /reader/data/{first}/warehouse.duckdb") > report["stays"]["times"]
     assert "Traceback" not in log
 
 

@@ -18,7 +18,7 @@ from websockets.sync.client import connect
 from websockets.sync.connection import Connection
 
 import chromium
-from waiting import until
+from waiting import end, until
 
 _DOMAINS = ("Page", "Runtime", "Network", "Log")
 # Where a page is on its way to another one, nothing can be asked of it.
@@ -119,12 +119,7 @@ def opened(width: int) -> Iterator[Tab]:
             with connect(_address(Path(profile)), max_size=None, proxy=None) as socket:
                 yield Tab(socket)
         finally:
-            process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait(10)
+            end(process, 10)
 
 
 def _address(profile: Path) -> str:

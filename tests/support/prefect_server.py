@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from waiting import until
+from waiting import end, until
 
 # The first server's database, migrated and still empty: to migrate takes a third of what a server takes to start.
 _migrated = sqlite3.connect(":memory:", check_same_thread=False)
@@ -98,12 +98,7 @@ def running(home: Path, port: int = 0, **settings: str) -> Iterator[Server]:
                 file.backup(_migrated)
         yield server
     finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(10)
+        end(process, 20)
 
 
 def free_port() -> int:

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from dbtpod.warehouse.facts import Generation
 from dbtpod.warehouse.warehouse import DuckDBFile
 from prefect_server import free_port
 from rendering import ROOT
-from waiting import until
+from waiting import end, until
 
 _HTTPFS = ("duckdb==1.5.5", "duckdb-extension-httpfs==1.5.5")
 DBT_PROJECT = 'name: shop\nversion: "1"\nprofile: shop\n'
@@ -99,12 +98,7 @@ def reading(kept: DuckDBFile, folder: Path, **settings: str) -> Iterator[Reading
         until(healthy, 60, "a reader that answers")
         yield reader
     finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(10)
+        end(process, 20)
 
 
 def install_httpfs(folder: Path) -> Path:
