@@ -83,7 +83,7 @@ def pages(story: Story) -> Iterator[tuple[str, tuple[str, ...]]]:
             "Failing now",
             "broken",
             "Next runs",
-            "dbt-smoke-hourly",
+            "dbt-source-freshness",
             "ATTACH",
             "CREATE SECRET",
         ),

@@ -59,6 +59,11 @@ class Prefect:
         flows = {flow["id"]: flow["name"] for flow in self.all("flows")}
         return {f"{flows[each['flow_id']]}/{each['name']}": each for each in self.all("deployments")}
 
+    def pause(self, deployment: str, *, paused: bool = True) -> None:
+        """Pause a deployment's schedules or resume them, as the switch in the Prefect UI does."""
+        key = self.call("GET", f"deployments/name/{deployment}")["id"]
+        self.call("PATCH", f"deployments/{key}", paused=paused)
+
     def start(self, deployment: str, **job_variables: Any) -> str:
         """Trigger a run, as the button in the Prefect UI does, and return its id."""
         key = self.call("GET", f"deployments/name/{deployment}")["id"]
