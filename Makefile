@@ -82,9 +82,12 @@ lint-manifests: $(UV) ## checkov and trivy over the rendered chart and the image
 check: lint .tools/helm-docs ## lint, types, imports and the unit tests: no server, no cluster
 	$(UV) run --no-sync pytest tests/unit -m 'not soak and not slow' --numprocesses 2 --dist loadgroup
 
+# Flows and pods mostly wait, so more processes than two cores; and no coverage there, which takes half as much CPU again.
+TEST = $(UV) run --no-sync pytest --dist loadgroup
 .PHONY: test
 test: lint lint-manifests .tools/helm-docs ## every check: those, and with real dbt, a Prefect server, a cluster; TESTS=tests/cluster picks a part
-	$(UV) run --no-sync pytest $(TESTS) --numprocesses 2 --dist loadgroup $(if $(TESTS),,--cov)
+	$(if $(TESTS),,$(TEST) tests/unit --numprocesses 2 --cov)
+	$(TEST) $(or $(TESTS),tests --ignore tests/unit) --numprocesses 3
 
 # What CI has no time for. SOAK picks a part: properties, dbt-1.11, faults, long.
 SOAK ?= properties dbt-1.11 long faults

@@ -8,7 +8,6 @@
 
 what a flow calls
     flows            the ready flows: a deployment of them gives dbt commands, or a request, and needs no Python
-    request          `RunRequest`: the form of `dbt-run`, as dbt commands
     selection        what a command selects: a name that the project does not have is an error before the lock
     run              `run_dbt`: lock -> working copy -> dbt -> report -> publish
     ending           the build published, kept aside or discarded, and what the state says of it
@@ -23,6 +22,7 @@ what a flow calls
     fresher          `build_if_fresher`, the ready flow that builds what has new data, and else nothing
     settings, errors what a user sets; what can go wrong, and whether trying again can help
     environment      the only reader of the environment
+    request          `RunRequest`: the form of `dbt-run`, as dbt commands
     tables, timeout  a table of text; a bounded wait
     server_log       what Prefect's server logs of webhooks, without their addresses
     cli              the command `dbtpod`

@@ -5,11 +5,12 @@ targets, as a run that writes and as one that only reads (`baked_target`); what 
 (`dbt.parse_state`), and so does what it compiled, for the preloaded dbt (`faststart.precompiled`).
 """
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,10 +22,15 @@ from dbtpod.dbt.rendering import Renderer, VariableMissing, variable
 from dbtpod.faststart import precompiled
 from dbtpod.warehouse import warehouse
 
+# The cache mount of a Dockerfile. What dbt compiles lies there for the next bake, which compiles only what has changed:
+# by its text alone, so that gives what compiling all anew does.
+CACHE = Path("/var/cache/dbtpod")
 
-def bake(environment: Mapping[str, str], say: Callable[[str], None]) -> None:
+
+def bake(environment: Mapping[str, str], say: Callable[[str], None], cache: Path = CACHE) -> None:
     """Make the profile and parse the project; `say` gets what a user should know.
 
+    A folder `cache`, where there is one, makes the next bake faster.
     SettingsError has all problems of the profile, DbtUnusable dbt's own lines where it cannot parse.
     """
     environment = {**environment, **kinds.of_values(Path.cwd(), environment)}
@@ -36,8 +42,10 @@ def bake(environment: Mapping[str, str], say: Callable[[str], None]) -> None:
     if done := _install_packages(environment):
         say(done)
     with ThreadPoolExecutor() as side_by_side:
-        lanes = [_targets(folder, made.facts, environment, only_reads) for only_reads in (False, True)]
+        kept = cache / "compiled.marshal"
+        lanes = [_targets(folder, made.facts, environment, only_reads, kept) for only_reads in (False, True)]
         found = [line for lines in side_by_side.map(_bake, lanes) for line in lines]
+    _keep(precompiled.path(folder), kept)
     # Most are the same for both kinds of run.
     for line in dict.fromkeys(found):
         say(line)
@@ -57,13 +65,25 @@ def _bake(targets: Iterable[BakedTarget]) -> list[str]:
         return [line for target in targets for line in target.bake(parser)]
 
 
-def _targets(folder: Path, facts: Facts, environment: Mapping[str, str], only_reads: bool) -> Iterator[BakedTarget]:
+def _keep(compiled: Path, kept: Path) -> None:
+    """Have what was compiled where the next bake looks for it; a cache that cannot be written keeps nothing."""
+    if kept.parent.is_dir() and compiled.is_file():
+        with suppress(OSError):
+            # Another build may be reading it.
+            fresh = kept.with_name(f".{kept.name}.{os.getpid()}")
+            shutil.copyfile(compiled, fresh)
+            fresh.replace(kept)
+
+
+def _targets(
+    folder: Path, facts: Facts, environment: Mapping[str, str], only_reads: bool, known: Path
+) -> Iterator[BakedTarget]:
     """Yield the targets, the default one first: what is compiled has to be compiled by a new process."""
     default = facts.default(environment)
     for name in sorted(facts.targets, key=lambda name: name != default):
         keeps = precompiled.path(folder) if name == default and not only_reads else None
         project = _project(environment, name, only_reads)
-        yield BakedTarget(project, name, _of_pod(folder, facts, name, environment), keeps)
+        yield BakedTarget(project, name, _of_pod(folder, facts, name, environment), keeps, known)
 
 
 def _other_file(facts: Facts, environment: Mapping[str, str]) -> Iterator[str]:

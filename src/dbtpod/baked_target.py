@@ -82,6 +82,8 @@ class BakedTarget:
     environment: Mapping[str, str]
     # Where what dbt compiles is kept; None: nowhere.
     precompiled: Path | None = None
+    # Where an earlier bake has kept it, maybe.
+    known: Path | None = None
     _missing: set[str] = field(default_factory=set)
     _kind: int = 0
 
@@ -143,12 +145,16 @@ class BakedTarget:
         """Describe a parse with the placeholders: `others` have their other value; with `state`, as in a pod."""
         inherited = self._known() | {name: self._placeholder(name, name in others) for name in self._missing}
         environment = process.environment(self.project, target_dir, inherited)
+        compiles = self.precompiled and not state
+        # Only what is compiled is read off dbt's own artifacts.
+        environment |= (_OF_POD if state else {}) | ({} if compiles else {"DBT_WRITE_JSON": "false"})
         return {
             "args": ["parse", "--target", self.name],
-            "environment": environment | (_OF_POD if state else {}),
+            "environment": environment,
             "output": str(target_dir / "output.jsonl"),
             "state": str(state) if state else None,
-            "precompiled": str(self.precompiled) if self.precompiled and not state else None,
+            "precompiled": str(self.precompiled) if compiles else None,
+            "known": str(self.known) if self.known else None,
         }
 
     def _placeholder(self, name: str, is_other: bool) -> str:

@@ -6,6 +6,7 @@ build from nothing, the run restarts, and says why.
 """
 
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,8 +43,11 @@ class Continued:
             durable.write_json(folder / change.name, change.as_json())
 
 
-def judge(project: Project, run_dir: Path) -> Continued:
-    """Look what the project as it is now makes of the commands of a run; NotContinued where it has to restart."""
+def judge(project: Project, run_dir: Path, variables: Collection[str] = ()) -> Continued:
+    """Look what the project as it is now makes of the commands of a run; NotContinued where it has to restart.
+
+    `variables` are the environment variables that the project reads and that have other values than before.
+    """
     found: dict[Path, Change] = {}
     modified: set[str] = set()
     for folder in sorted(path for path in run_dir.glob("*-*") if path.is_dir()):
@@ -52,7 +56,7 @@ def judge(project: Project, run_dir: Path) -> Continued:
             args = _args(history)
             if arguments.parse(args).verb in arguments.READING:
                 continue
-            found[folder], others = _change(project, folder, history, args)
+            found[folder], others = _change(project, folder, history, args, variables)
             modified |= others
     return Continued(found, frozenset(modified))
 
@@ -67,7 +71,9 @@ def _args(history: History) -> tuple[str, ...]:
     return args
 
 
-def _change(project: Project, folder: Path, history: History, args: tuple[str, ...]) -> tuple[Change, frozenset[str]]:
+def _change(
+    project: Project, folder: Path, history: History, args: tuple[str, ...], variables: Collection[str]
+) -> tuple[Change, frozenset[str]]:
     text = arguments.text(args)
     newest = [attempt for attempt in history.counted if attempt.has_begun][-1]
     before = changes.read(newest.target_dir)
@@ -77,6 +83,7 @@ def _change(project: Project, folder: Path, history: History, args: tuple[str, .
     target.mkdir()
     modified = frozenset(_modified(project, args, newest.target_dir, target))
     now = changes.read(target)
+    modified |= changes.by_variables(before, now, variables)
     planned = _known_plan(project, args, history, (newest, before), now)
     if planned is None:
         planned = _listed(project, args, target)
@@ -85,7 +92,7 @@ def _change(project: Project, folder: Path, history: History, args: tuple[str, .
     shutil.rmtree(target, ignore_errors=True)
     ended = history.settled()
     good = {node_id for node_id, status in ended.items() if status in GOOD}
-    void = changes.void(before, now, modified, good, planned - good)
+    void = changes.void(before, now, modified, good, planned - good, variables)
     if history.attempts[-1].exit_code != 0 and not planned - (good - void):
         raise NotContinued(f"nothing of {text} is left to run, and yet it had not ended well")
     return Change(after, planned, void), modified

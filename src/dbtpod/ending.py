@@ -1,12 +1,13 @@
 """What becomes of a build that ended well: readers see it, a person looks at it first, or nothing is kept of it."""
 
-from typing import Literal, get_args
+from typing import get_args
 
 from prefect import State, get_run_logger
 
 from dbtpod.command import Dbt
 from dbtpod.dbt import keys
 from dbtpod.errors import SettingsError
+from dbtpod.request import Result
 from dbtpod.ui import kept_aside, mark, report
 from dbtpod.ui.artifacts import ReportSender
 from dbtpod.ui.lineage import read_parents
@@ -17,8 +18,6 @@ from dbtpod.warehouse.comparison import Bounds, Change
 from dbtpod.warehouse.facts import Generation
 from dbtpod.warehouse.previews import preview_name
 from dbtpod.warehouse.warehouse import Kept
-
-Result = Literal["publish", "keep aside", "discard"]
 
 # What is not compared by then is left out of the report; `dbtpod generations diff` takes as long as it takes.
 DIFF_SECONDS = 60.0

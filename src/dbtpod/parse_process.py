@@ -2,10 +2,11 @@
 
 Run by path. A line of JSON comes for each run, and its exit code goes back as a line:
 
-    {"args": [...], "environment": {...}, "output": "file", "state": "file or null", "precompiled": "file or null"}
+    {"args": [...], "environment": {...}, "output": "file", "state": "file or null", "precompiled": "file or null",
+     "known": "file or null"}
 
 `state` is what an earlier run parsed, put where this one looks for it. With `precompiled`, which is for the first run
-only, what dbt compiles is kept there.
+only, what dbt compiles is kept there; it takes from `known` what an earlier bake has compiled.
 """
 
 import json
@@ -24,14 +25,21 @@ def main() -> None:
             answers.flush()
 
 
-def _run(args: list[str], environment: dict[str, str], output: str, state: str | None, precompiled: str | None) -> int:
+def _run(
+    args: list[str],
+    environment: dict[str, str],
+    output: str,
+    state: str | None,
+    precompiled: str | None,
+    known: str | None,
+) -> int:
     os.environ.clear()
     os.environ.update(environment)
     if state:
         shutil.copy(state, environment["DBT_TARGET_PATH"])
     _print_to(output)
     try:
-        return _dbt(args, precompiled)
+        return _dbt(args, precompiled, known)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(bool(end.code))
     finally:
@@ -39,11 +47,15 @@ def _run(args: list[str], environment: dict[str, str], output: str, state: str |
         sys.stderr.flush()
 
 
-def _dbt(args: list[str], precompiled_file: str | None) -> int:
-    if precompiled_file:
-        from dbtpod.faststart import precompiled
+def _dbt(args: list[str], precompiled_file: str | None, known: str | None) -> int:
+    from dbtpod.faststart import precompiled
 
-        return precompiled.bake(Path(precompiled_file), args)
+    if "dbt.cli.main" not in sys.modules:
+        precompiled.import_dbt()
+        if not precompiled_file and known and precompiled.is_current(Path(known)):
+            precompiled.use(Path(known))
+    if precompiled_file:
+        return precompiled.bake(Path(precompiled_file), args, Path(known) if known else None)
     from dbt.cli.main import cli
 
     cli.main(args, prog_name="dbt")

@@ -19,9 +19,10 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from dbtpod.dbt import yaml_file
-from dbtpod.run import Result
 
 Command = Literal["build", "run", "test", "seed", "snapshot"]
+# What becomes of a build that ended well.
+Result = Literal["publish", "keep aside", "discard"]
 Pieces = Literal["whole", "day", "week", "month"]
 ResourceType = Literal["model", "seed", "snapshot", "test", "unit_test", "saved_query", "exposure", "function"]
 

@@ -11,10 +11,11 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from dbtpod import continuing
-from dbtpod.dbt import kept_state, parse_state
+from dbtpod.dbt import kept_state, parse_state, process, variables
 from dbtpod.dbt.changes import NotContinued
 from dbtpod.dbt.project import Project
 from dbtpod.errors import RunGivenUp, SettingsError
@@ -31,6 +32,9 @@ _COMMANDS = "commands.json"
 _STARTS = "starts"
 # What dbt does not see as a change of any node: variables, hooks, the connection.
 _SETTINGS = ("dbt_project.yml", "packages.yml", "dependencies.yml", "package-lock.yml")
+# What may read an environment variable for a node.
+_TEXTS = (".sql", ".py", ".yml", ".yaml")
+_NO_NODES = {*_SETTINGS, "profiles.yml"}
 
 
 def begin(file: Built, project: Project, run_id: str, log: Log, continues: str | None = None) -> Path:
@@ -117,12 +121,12 @@ def _take_over(file: Built, earlier: str, run_dir: Path) -> str:
     return ""
 
 
-def _obstacle(file: Built, project: Project, run_dir: Path, stamps: dict[str, str], log: Log) -> str:
+def _obstacle(file: Built, project: Project, run_dir: Path, stamps: dict[str, Any], log: Log) -> str:
     """Say why the run has to restart; empty where it does not, with what changed in the project noted."""
     if found := file.obstacle():
         return found
     try:
-        before: dict[str, str] = json.loads((run_dir / _PROJECT).read_text())
+        before: dict[str, Any] = json.loads((run_dir / _PROJECT).read_text())
     except (OSError, ValueError):
         return "the record of its project cannot be read"
     if before == stamps:
@@ -131,21 +135,31 @@ def _obstacle(file: Built, project: Project, run_dir: Path, stamps: dict[str, st
         return "dbtpod is of another version"
     if before.get("settings") != stamps["settings"]:
         return f"{_SETTINGS[0]}, the packages or the profile are others than before"
+    known: dict[str, str] = before.get("variables") or {}
+    others = [name for name, value in stamps["variables"].items() if known.get(name, value) != value]
     try:
-        found_changes = continuing.judge(project, run_dir)
+        found_changes = continuing.judge(project, run_dir, others)
     except NotContinued as error:
         return f"the dbt project is another than before: {error}"
     found_changes.write()
+    if others:
+        log.info("Environment variables that the project reads have other values: %s", ", ".join(others))
     log.info("%s", found_changes.text)
     return ""
 
 
-def _stamps(project: Project) -> dict[str, str]:
-    settings = hashlib.sha256()
-    for path in (*(project.folder / name for name in _SETTINGS), project.profiles_dir / "profiles.yml"):
+def _stamps(project: Project) -> dict[str, Any]:
+    settings, environment = hashlib.sha256(), process.environment(project, project.folder)
+    written = [project.folder / name for name in _SETTINGS]
+    for path in (*written, project.profiles_dir / "profiles.yml"):
         settings.update(path.read_bytes() if path.is_file() else b"\0")
+    # Not the profile's: a password may be another in each pod.
+    read = variables.digests(filter(Path.is_file, written), environment)
+    settings.update(json.dumps(read).encode())
+    texts = (path for path in kept_state.files(project) if path.suffix in _TEXTS and path.name not in _NO_NODES)
     return {
         "parsed": parse_state.fingerprint(project) + kept_state.stamp(project),
         "settings": settings.hexdigest(),
+        "variables": variables.digests(texts, environment),
         "dbtpod": importlib.metadata.version("dbtpod"),
     }

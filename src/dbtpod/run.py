@@ -15,10 +15,10 @@ from dbtpod.command import NO_RETRIES, Dbt, Retries
 from dbtpod.dbt import arguments, effective_profile
 from dbtpod.dbt.project import find
 from dbtpod.ending import Ending
-from dbtpod.ending import Result as Result
 from dbtpod.errors import DbtPodError, SettingsError
 from dbtpod.history.update import History
 from dbtpod.recording import Recording
+from dbtpod.request import Result as Result
 from dbtpod.settings import Settings
 from dbtpod.ui import mark, reader_links, report, stale
 from dbtpod.ui.artifacts import ReportSender
@@ -149,12 +149,13 @@ def _reported(dbt: Dbt, sender: ReportSender, file: Built | None = None) -> Iter
         yield
         has_failed = False
     finally:
-        stale.send(dbt.report, dbt.target_dir)
+        wait = stale.send(dbt.report, dbt.target_dir)
         parents = read_parents(dbt.target_dir)
         reader = replace(dbt.reader, publishes=dbt.reader.publishes and not has_failed)
         markdown = report.markdown(dbt.report, parents, dbt.reason, reader=reader)
         links = OfFailure(dbt.report, parents, dbt.target_dir, file.publishes) if file and has_failed else None
         sender.send(report.table(dbt.report, parents), markdown, links)
+        wait()
 
 
 def _history(kept: Kept, given: Settings) -> History:

@@ -27,24 +27,34 @@ def check(project: Project, command: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         target_dir = Path(folder)
         kept_state.give(project, words, target_dir)
-        with process.start(words, project, target_dir) as dbt:
+        with process.start(words, project, target_dir, is_first=True) as dbt:
             lines = list(dbt.lines())
             code = dbt.wait()
         # On a laptop the run then parses nothing.
         kept_state.keep(project, words, target_dir)
         known = _names(target_dir)
     events = list(_events(lines))
-    unmatched = [event["data"]["spec_raw"] for event in events if _is(event, "NoNodesForSelectionCriteria")]
+    missed = [event["data"]["spec_raw"] for event in events if _is(event, "NoNodesForSelectionCriteria")]
     if known and (wrong := unknown_selector(arguments.parse(command), known)):
         raise SettingsError(f"{text}: {wrong}")
     if code:
         said = [event["info"]["msg"] for event in events if event["info"]["level"] == "error"] or lines[-20:]
         raise DbtUnusable("\n".join([f"{text}: dbt cannot say what it selects.", *map(_plain, said)]))
-    if unmatched:
-        missing = "\n".join(f"{each!r} matches nothing{meant(each, known)}" for each in unmatched)
+    if missed:
+        missing = "\n".join(unmatched(each, known) for each in missed)
         raise SettingsError(f"{text}: {missing}")
     if not any(_is(event, "PrintEvent") for event in events):
-        raise SettingsError(f"{text}: it selects nothing that dbt {arguments.parse(command).verb} runs.")
+        raise SettingsError(f"{text}: {nothing(command)}")
+
+
+def unmatched(criterion: str, known: Names) -> str:
+    """Say that a criterion matches nothing, with the name that may have been meant."""
+    return f"{criterion!r} matches nothing{meant(criterion, known)}"
+
+
+def nothing(command: Sequence[str]) -> str:
+    """Say that a command selects nothing."""
+    return f"it selects nothing that dbt {arguments.parse(command).verb} runs."
 
 
 def unknown_selector(given: Arguments, known: Names) -> str | None:

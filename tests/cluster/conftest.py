@@ -1,5 +1,6 @@
 """One cluster for the whole session, with everything installed once; DBTPOD_KEEP_CLUSTER=1 keeps it for the next."""
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ import pytest
 import images
 import pages
 from kube import IMAGE, Cluster, CommandFailed, command
-from release import BUILD, Release
+from release import BUILD, READERS, SMOKE, Release
 
 NAME = os.environ.get("DBTPOD_TEST_CLUSTER", "dbtpod-test")
 KEEP = os.environ.get("DBTPOD_KEEP_CLUSTER") == "1"
@@ -74,9 +75,14 @@ def start(one: Cluster) -> None:
 
 @pytest.fixture(scope="session")
 def release(cluster: Cluster) -> Iterator[Release]:
-    """The chart, installed with its defaults on a small cluster's values."""
+    """The chart, installed with its defaults on a small cluster's values.
+
+    What publishes is not scheduled: at a full hour it would do so amid a test that counts the generations.
+    """
     one = Release(cluster, cluster.namespace("warehouse"))
     one.install()
+    for deployment in (BUILD, SMOKE):
+        one.prefect.pause(deployment)
     one.start_shell()
     yield one
     one.disconnect()
@@ -88,3 +94,22 @@ def warehouse(release: Release) -> Release:
     if not release.generation():
         release.prefect.completed(BUILD)
     return release
+
+
+@pytest.fixture(scope="module")
+def reading(warehouse: Release) -> Iterator[Release]:
+    """The release with a reader, which the pods of the namespace READERS may reach, and no other one."""
+    peer = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": READERS}}}
+    warehouse.cluster.namespace(READERS)
+    warehouse.install("--set-json", f"reader={json.dumps({'enabled': True, 'from': [peer]})}")
+    yield warehouse
+    warehouse.cluster.kubectl("delete", "namespace", READERS, "--timeout=90s")
+    warehouse.install()
+    assert not warehouse.cluster.objects("deployments", warehouse.namespace, "app.kubernetes.io/component=reader")
+
+
+@pytest.fixture
+def address(reading: Release) -> Iterator[str]:
+    """Where a person reaches the reader, by `kubectl port-forward`."""
+    with reading.cluster.forwarded(reading.namespace, "dbtpod-reader", 4300) as found:
+        yield f"{found}/reader"

@@ -89,6 +89,7 @@ def test_the_address_is_nowhere_but_in_its_secret(warehouse: Release, receiver: 
     assert [text for text in seen if "s3cr3t" in text] == []
 
 
+@pytest.mark.soak
 def test_a_secret_without_that_key_fails_the_release_and_is_named(warehouse: Release, receiver: str) -> None:
     with pytest.raises(CommandFailed) as failed:
         warehouse.install(*values("no-such-key"))

@@ -80,6 +80,7 @@ def test_a_volume_that_cannot_be_written_to_fails_the_run_and_says_how_to_mend_i
     assert "fsGroup" in run["state"]["message"]
 
 
+@pytest.mark.soak
 def test_an_api_that_cannot_be_reached_fails_the_release_and_names_the_address(release: Release) -> None:
     elsewhere = Release(release.cluster, release.cluster.namespace("no-server"))
     nowhere = "http://prefect.nowhere.svc:4200/api"

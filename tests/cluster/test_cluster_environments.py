@@ -106,6 +106,7 @@ def test_a_schedule_changes_without_a_new_image(both: tuple[Release, Release], t
     assert schedule["schedule"]["cron"] == "17 3 * * *"
 
 
+@pytest.mark.soak
 def test_a_wrong_schedule_fails_the_upgrade_with_its_line_and_changes_nothing(
     both: tuple[Release, Release], tmp_path: Path
 ) -> None:

@@ -71,7 +71,7 @@ def test_a_run_whose_node_is_drained_waits_for_a_node_and_goes_on(warehouse: Rel
     [
         ({}, {"Failed"}, "Out of Memory Error"),
         # The kernel chooses among the pod's processes: nearly always dbt, or else the flow run's.
-        ({"DBTPOD_MEMORY_LIMIT": "8GB"}, {"Failed", "Crashed"}, "SIGKILL"),
+        pytest.param({"DBTPOD_MEMORY_LIMIT": "8GB"}, {"Failed", "Crashed"}, "SIGKILL", marks=pytest.mark.soak),
     ],
     ids=["DuckDB's own limit", "the kernel's"],
 )
@@ -89,6 +89,7 @@ def test_a_model_that_needs_more_memory_than_there_is_fails_with_the_reason(
     is_settled(warehouse, content, unpublished=run["id"])
 
 
+@pytest.mark.soak
 def test_a_worker_that_is_killed_loses_no_run_and_comes_back(warehouse: Release, content: Content) -> None:
     with in_the_middle(warehouse) as run:
         [worker] = warehouse.pods("worker")

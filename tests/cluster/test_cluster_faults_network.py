@@ -35,6 +35,7 @@ def seconds_since_start(release: Release, run: str) -> float:
     return 0
 
 
+@pytest.mark.soak
 def test_a_pod_that_cannot_reach_the_api_when_it_starts_waits_for_it(warehouse: Release, content: Content) -> None:
     with api_cut(warehouse):
         run = warehouse.prefect.start(BUILD)

@@ -44,10 +44,14 @@ def test_the_deployments_are_there_with_their_schedules_and_queues(release: Rele
     ],
 )
 def test_a_schedule_makes_runs_at_its_hours(release: Release, deployment: str, hours: set[int]) -> None:
-    key = release.prefect.deployments()[deployment]["id"]
-    scheduled = {"deployments": {"id": {"any_": [key]}}, "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
+    prefect = release.prefect
+    found = prefect.deployments()[deployment]
+    key = found["id"]
+    prefect.pause(deployment, paused=False)
+    coming = {"deployments": {"id": {"any_": [key]}}, "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
 
-    runs = until(lambda: release.prefect.all("flow_runs", **scheduled), 60, "runs made by the schedule")
+    runs = until(lambda: prefect.all("flow_runs", **coming), 60, "runs made by the schedule")
+    prefect.pause(deployment, paused=found["paused"])
 
     times = [datetime.fromisoformat(run["expected_start_time"]) for run in runs]
     assert {time.minute for time in times} == {0}

@@ -66,7 +66,7 @@ def scratch_of(release: Release, size: str) -> Iterator[None]:
         release.prefect.call("PATCH", "work_pools/dbtpod", base_job_template=template)
 
 
-@pytest.mark.parametrize("what", ["litters", "spills"])
+@pytest.mark.parametrize("what", ["litters", pytest.param("spills", marks=pytest.mark.soak)])
 def test_a_run_that_exceeds_its_scratch_limit_fails_once_with_the_value_to_raise(
     warehouse: Release, content: Content, what: str
 ) -> None:

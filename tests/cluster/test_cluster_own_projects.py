@@ -8,11 +8,14 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from io import BytesIO
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -25,6 +28,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 DBTPOD = str(Path(sys.executable).with_name("dbtpod"))
 ALWAYS = ("SQL that names its catalog",)
 KINDS = [name if name in ALWAYS else pytest.param(name, marks=pytest.mark.soak) for name in cloned.CLONED]
+SECRET = "c4fe-not-for-the-image-51ab"
 _DONE = re.compile(r"Done\. (PASS=.*)")
 
 
@@ -67,17 +71,19 @@ def owner(request: pytest.FixtureRequest, base: Cluster, tmp_path: Path) -> Owne
 
 @pytest.fixture
 def namespaces(base: Cluster) -> Iterator[list[str]]:
-    """The namespaces that a test makes, which are removed after it."""
+    """The namespaces that a test makes, which are gone after it: the next repository may have the same name."""
     made: list[str] = []
     yield made
-    for name in made:
-        base.kubectl("delete", "namespace", name, "--wait=false")
+    base.kubectl("delete", "namespace", "--ignore-not-found", *made, seconds=180)
 
 
 def test_a_repository_as_cloned_is_scheduled_by_the_commands_that_init_prints(
     owner: Owner, namespaces: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = tree(owner.folder)
+    # What lies in the folder of many a clone.
+    (owner.folder / ".env").write_text(f"API_TOKEN={SECRET}\n")
+    cloned.git(owner.folder, "config", "remote.origin.url", f"https://ann:{SECRET}@example.org/shop.git")
     began = time.monotonic()
 
     build, install = steps(owner.dbtpod("init"))
@@ -95,6 +101,7 @@ def test_a_repository_as_cloned_is_scheduled_by_the_commands_that_init_prints(
     assert totals == bare(image, owner)
     assert totals["ERROR"] == 0 and totals["TOTAL"] >= 5
     assert "Unable to do partial parsing" not in str(run["state"]["message"])
+    assert found_in(image, "stg_orders", SECRET) == {"stg_orders"}
     # Nothing of the user's was edited.
     assert {path: text for path, text in tree(owner.folder).items() if path in before} == before
     with capsys.disabled():
@@ -159,6 +166,27 @@ def built(owner: Owner, build: str) -> str:
     image = owner.type(f"echo {tag}").strip()
     owner.cluster.load(image)
     return image
+
+
+def found_in(image: str, *texts: str) -> set[str]:
+    """Those of the texts that a file of any layer has, or the image's configuration with its history."""
+    with subprocess.Popen(["docker", "save", image], stdout=subprocess.PIPE) as saved:
+        contents = (content for file in files(saved.stdout) for content in (file, *layer(file)))
+        return {text for content in contents for text in texts if text.encode() in content}
+
+
+def layer(content: bytes) -> Iterator[bytes]:
+    """The files of a layer, compressed or not; none where it is something else."""
+    if content.startswith(b"\x1f\x8b") or content[257:262] == b"ustar":
+        yield from files(BytesIO(content))
+
+
+def files(stream: IO[bytes] | None) -> Iterator[bytes]:
+    """The content of each file in an archive."""
+    with tarfile.open(fileobj=stream, mode="r|*") as archive:
+        for member in archive:
+            if file := archive.extractfile(member) if member.isfile() else None:
+                yield file.read()
 
 
 def on_kind(install: str, product: Path) -> str:

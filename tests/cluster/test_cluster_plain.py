@@ -32,7 +32,9 @@ def apply(release: Release) -> None:
 
 
 def test_it_registers_the_deployments_and_runs_one(plain: Release) -> None:
-    assert len(plain.prefect.deployments()) == 6
+    deployments = plain.prefect.deployments()
+    assert len(deployments) == 6
+    assert not any(each["paused"] for each in deployments.values())
     plain.prefect.completed(SMOKE)
 
 

@@ -10,7 +10,7 @@ from kube import Cluster
 from release import SMOKE, Release
 from waiting import until
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.soak, pytest.mark.timeout(900)]
 
 DATA = "postgres-data"
 USER, NAME = 'the "user"@1', "runs/of?dbt #1"
@@ -116,7 +116,6 @@ def test_a_server_that_is_replaced_keeps_the_history(postgres: Release) -> None:
     assert before <= {each["id"] for each in postgres.prefect.all("flow_runs")}
 
 
-@pytest.mark.soak  # the kubelet takes its time; test_cluster_password waits for the same
 def test_a_changed_password_of_the_database_reaches_the_server(postgres: Release) -> None:
     before = restarts(postgres)
     sql(postgres.cluster, f'alter role "the ""user""@1" password {literal(NEXT)};')

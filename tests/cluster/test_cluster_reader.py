@@ -2,21 +2,16 @@
 
 import json
 import re
-from collections.abc import Iterator
-from typing import Any
 
 import httpx
 import pytest
 
 from kube import CommandFailed, pod
-from release import Release
+from release import READERS, Release
 from waiting import until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
-ADMITTED = "bi"
-PEER = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": ADMITTED}}}
-READER: dict[str, Any] = {"enabled": True, "from": [PEER]}
 # What a notebook does: it gets the file, and queries it. The login comes from stdin, and is in no list of processes.
 QUERY = """
 import json, sys, duckdb, httpx
@@ -41,30 +36,15 @@ ORDERS = "select count(*), max(order_id)::varchar from fct_orders"
 
 
 @pytest.fixture(scope="module")
-def reading(warehouse: Release) -> Iterator[Release]:
-    """The release of the suite with a reader, and a pod in the namespace that may reach it."""
-    cluster = warehouse.cluster
-    notebook = pod("notebook", ("sleep", "infinity"), {"app": "notebook"}, {})
-    notebook["metadata"]["namespace"] = cluster.namespace(ADMITTED)
-    cluster.apply(notebook)
-    warehouse.install("--set-json", f"reader={json.dumps(READER)}")
-    cluster.kubectl("wait", "pod", "notebook", f"--namespace={ADMITTED}", "--for=condition=Ready", "--timeout=90s")
-    yield warehouse
-    cluster.kubectl("delete", "namespace", ADMITTED, "--wait=false")
-    warehouse.install()
-    assert not warehouse.cluster.objects("deployments", warehouse.namespace, "app.kubernetes.io/component=reader")
-
-
-@pytest.fixture
-def address(reading: Release) -> Iterator[str]:
-    """Where a person reaches it, by `kubectl port-forward`."""
-    with reading.cluster.forwarded(reading.namespace, "dbtpod-reader", 4300) as found:
-        yield f"{found}/reader"
-
-
-def login(release: Release) -> tuple[str, str]:
-    user, _, password = release.prefect.auth.partition(":")
-    return user, password
+def notebook(reading: Release) -> str:
+    """The namespace of the pod `notebook`, which may reach the reader."""
+    one = pod("notebook", ("sleep", "infinity"), {"app": "notebook"}, {})
+    one["metadata"]["namespace"] = READERS
+    reading.cluster.apply(one)
+    reading.cluster.kubectl(
+        "wait", "pod", "notebook", f"--namespace={READERS}", "--for=condition=Ready", "--timeout=90s"
+    )
+    return READERS
 
 
 def shown(address: str, who: tuple[str, str]) -> int:
@@ -72,11 +52,6 @@ def shown(address: str, who: tuple[str, str]) -> int:
     answer = httpx.get(f"{address}/data/current/warehouse.duckdb", auth=who, timeout=20)
     assert answer.status_code == httpx.codes.TEMPORARY_REDIRECT, answer.text
     return int(re.fullmatch(r".*/reader/data/(\d+)/warehouse\.duckdb", answer.headers["location"])[1])  # type: ignore[index]
-
-
-def dbtpod(release: Release, *arguments: str) -> str:
-    """Run it in the suite's pod on the volume."""
-    return release.kubectl("exec", release.shell_pod, "--", "env", "DBTPOD_VOLUME=/data", "dbtpod", *arguments)
 
 
 def test_helm_test_runs_a_flow_beside_the_reader_and_asks_for_its_health(reading: Release) -> None:
@@ -101,7 +76,7 @@ def test_the_overview_opens_with_prefects_login_alone_and_health_with_none(readi
             assert answer.status_code == httpx.codes.UNAUTHORIZED
             assert answer.headers["www-authenticate"].startswith("Basic")
 
-        overview = client.get(f"{address}/", auth=login(reading))
+        overview = client.get(f"{address}/", auth=reading.login)
 
     assert overview.status_code == httpx.codes.OK
     assert re.search(rf"\b{int(reading.generation())}\b", overview.text)
@@ -121,9 +96,9 @@ def test_its_pod_cannot_write_to_the_volume_and_has_no_token(reading: Release) -
     assert reading.shell(there, name=name).split() == ["False", "True"]
 
 
-def test_a_pod_that_is_admitted_reads_the_data_and_another_reaches_nothing(reading: Release) -> None:
+def test_a_pod_that_is_admitted_reads_the_data_and_another_reaches_nothing(reading: Release, notebook: str) -> None:
     host = f"dbtpod-reader.{reading.namespace}.svc"
-    argv = ("exec", "--stdin", "notebook", f"--namespace={ADMITTED}", "--", "python", "-c", QUERY)
+    argv = ("exec", "--stdin", "notebook", f"--namespace={notebook}", "--", "python", "-c", QUERY)
 
     said = reading.cluster.kubectl(*argv, f"http://{host}:4300/reader", ORDERS, stdin=reading.prefect.auth)
 
@@ -142,12 +117,12 @@ def test_a_pod_that_is_admitted_reads_the_data_and_another_reaches_nothing(readi
 
 
 def test_a_rollback_changes_what_the_reader_shows(reading: Release, address: str) -> None:
-    newest, who = int(reading.generation()), login(reading)
+    newest, who = int(reading.generation()), reading.login
     assert shown(address, who) == newest
-    listed = dbtpod(reading, "generations", "list")
+    listed = reading.dbtpod("generations", "list")
     earlier = max(int(each) for each in re.findall(r"^\*? +(\d+) ", listed, re.MULTILINE) if int(each) < newest)
 
-    dbtpod(reading, "generations", "rollback", str(earlier))
+    reading.dbtpod("generations", "rollback", str(earlier))
     try:
         until(lambda: shown(address, who) == earlier, 30, "the generation that readers see")
         overview = httpx.get(f"{address}/", auth=who, timeout=20).text
@@ -158,5 +133,5 @@ def test_a_rollback_changes_what_the_reader_shows(reading: Release, address: str
         assert part.status_code == httpx.codes.PARTIAL_CONTENT
         assert len(part.content) == 100
     finally:
-        dbtpod(reading, "generations", "rollback", str(newest))
+        reading.dbtpod("generations", "rollback", str(newest))
     until(lambda: shown(address, who) == newest, 30, "the generation that readers see again")

@@ -49,6 +49,7 @@ def test_a_rollback_has_reached_the_server_when_helm_returns(warehouse: Release,
     assert is_back(warehouse)
 
 
+@pytest.mark.soak
 def test_the_workers_undone_rollout_reaches_the_server(warehouse: Release, upgraded: str, tmp_path: Path) -> None:
     warehouse.kubectl("rollout", "undo", "deployment/dbtpod-worker")
 

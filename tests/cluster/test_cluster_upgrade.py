@@ -1,5 +1,6 @@
 """`helm upgrade` brings values and prefect.yaml to the server, also what is no longer in them; uninstall keeps data."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,13 +16,17 @@ FULL_REFRESH = f"{REMOVED}/{REMOVED}"
 
 
 @pytest.fixture(scope="module")
-def upgraded(warehouse: Release) -> Release:
+def upgraded(warehouse: Release) -> Iterator[Release]:
     """Another memory limit, another claim, and an image whose prefect.yaml is shorter."""
+    warehouse.prefect.pause(SMOKE, paused=False)
+    smoke = warehouse.prefect.deployments()[SMOKE]
+    until(lambda: runs_to_come(warehouse, smoke), 60, "runs of the schedule")
     # The values for kind have a size, which a claim of one's own has already: the chart's default in its place.
     claim = ("warehouse.existingClaim=a-users-own", "warehouse.size=10Gi")
     changes = ("image.tag=" + TAG, "jobs.resources.limits.memory=1234Mi", *claim)
     warehouse.install(*(option for change in changes for option in ("--set", change)))
-    return warehouse
+    yield warehouse
+    warehouse.prefect.pause(SMOKE)
 
 
 def test_a_changed_value_reaches_the_pools_template(upgraded: Release) -> None:
@@ -52,11 +57,11 @@ def test_what_comes_back_into_the_file_comes_back_to_the_server(upgraded: Releas
     assert [each["schedule"]["cron"] for each in deployments[SMOKE]["schedules"]] == ["0 * * * *"]
 
 
+@pytest.mark.soak
 def test_uninstalled_it_leaves_the_volumes_and_nothing_that_runs_and_installed_again_it_goes_on(
     warehouse: Release,
 ) -> None:
-    smoke = warehouse.prefect.deployments()[SMOKE]["id"]
-    warehouse.prefect.call("PATCH", f"deployments/{smoke}", paused=True)
+    warehouse.prefect.pause(SMOKE)
     run = warehouse.prefect.completed(BUILD)["id"]
     before, orders = warehouse.generation(), warehouse.rows("select count(*) from fct_orders")
 
@@ -73,7 +78,6 @@ def test_uninstalled_it_leaves_the_volumes_and_nothing_that_runs_and_installed_a
     assert warehouse.rows("select count(*) from fct_orders") == orders
     assert warehouse.prefect.call("GET", f"flow_runs/{run}")["state"]["name"] == "Completed"
     assert warehouse.prefect.deployments()[SMOKE]["paused"]
-    warehouse.prefect.call("PATCH", f"deployments/{smoke}", paused=False)
     warehouse.prefect.completed(BUILD)
 
 

@@ -52,6 +52,7 @@ def test_a_run_that_is_cancelled_while_its_pod_is_pending_is_cancelled_within_15
     until(lambda: not jobs_of(warehouse, run) and not warehouse.pods_of(run), 15, "the end of Job and pod")
 
 
+@pytest.mark.soak
 def test_a_pod_that_a_limit_forbids_ends_the_run_with_kubernetes_words(warehouse: Release) -> None:
     limit = {"type": "Container", "max": {"memory": "1536Mi"}, "default": {"memory": "256Mi"}}
     metadata = {"name": "small", "namespace": warehouse.namespace}

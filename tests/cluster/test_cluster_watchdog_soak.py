@@ -64,6 +64,7 @@ def test_of_the_runs_that_a_worker_missed_one_runs_and_the_rest_is_skipped(wareh
     schedule = {"schedule": {"cron": "* * * * *"}, "active": True, "slug": "each-minute"}
     warehouse.kubectl("scale", "deployment/dbtpod-worker", "--replicas=0")
     until(lambda: not warehouse.pods("worker"), 60, "the worker's end")
+    warehouse.prefect.pause(SMOKE, paused=False)
     warehouse.prefect.http.post(f"deployments/{key}/schedules", json=[schedule]).raise_for_status()
     try:
         until(lambda: len(late(warehouse, key)) >= 5, 500, "five late runs")
@@ -72,6 +73,7 @@ def test_of_the_runs_that_a_worker_missed_one_runs_and_the_rest_is_skipped(wareh
         runs = until(lambda: settled(warehouse, missed), 240, "the end of the missed runs")
     finally:
         warehouse.kubectl("scale", "deployment/dbtpod-worker", "--replicas=1")
+        warehouse.prefect.pause(SMOKE)
         for made in warehouse.prefect.call("GET", f"deployments/{key}")["schedules"]:
             if made["slug"] == "each-minute":
                 warehouse.prefect.call("DELETE", f"deployments/{key}/schedules/{made['id']}")

@@ -1,6 +1,7 @@
 """A project as cloned, baked with real dbt: runs parse nothing and build in the volume's file; no secret is kept."""
 
 import json
+import marshal
 import os
 import shutil
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from attempting import preload
 from dbtpod import bake, settings
 from dbtpod.dbt import parse_state, process, project
 from dbtpod.errors import DbtPodError, DbtUnusable
+from dbtpod.faststart import precompiled
 from dbtpod.warehouse import warehouse
 
 SKIPS = "PartialParsingSkipParsing"
@@ -126,6 +128,22 @@ def test_a_project_as_cloned_builds_in_the_volumes_file_and_parses_nothing(clone
     # Nothing of the user's is edited, and nothing is left but our own folder.
     assert {path.name for path in clone.folder.iterdir()} == {"dbt_project.yml", "profiles.yml", "models", ".dbtpod"}
     assert all((clone.folder / name).read_text() == text for name, text in CLONED.items())
+
+
+def test_a_bake_takes_what_the_one_before_has_compiled(clone: Clone, tmp_path: Path) -> None:
+    clone.write({"dbt_project.yml": "name: shop\n", "models/orders.sql": "select 1 as id"})
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    made = []
+    for _ in range(2):
+        bake.bake(clone.environment, clone.said.append, cache)
+        made.append(precompiled.path(clone.folder).read_bytes())
+        precompiled.path(clone.folder).unlink()
+    [kept] = cache.iterdir()
+    assert precompiled.is_current(kept)
+    first, second = (marshal.loads(content.partition(b"\n")[2]) for content in made)  # noqa: S302
+    assert second["schemas"] == first["schemas"]
+    assert second["templates"].keys() == first["templates"].keys()
 
 
 def rows(clone: Clone, catalog: str, table: str) -> list[tuple[object, ...]]:

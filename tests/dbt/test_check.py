@@ -55,6 +55,10 @@ def pool(**keys: Any) -> dict[str, Any]:
     return runs("build", work_pool=QUEUE | keys)
 
 
+def asks(**request: Any) -> dict[str, Any]:
+    return {"entrypoint": "dbtpod.flows.run", "parameters": {"request": request}}
+
+
 def python(entrypoint: str, **keys: Any) -> dict[str, Any]:
     return {"entrypoint": entrypoint, **keys}
 
@@ -104,6 +108,45 @@ MISTAKES = {
     "quotation": Mistake(r"No closing quotation", "build --vars", runs("build --vars '{a: 1}")),
     "retries": Mistake(
         r"retries is -1: it must be", "retries:", {**runs(), "parameters": {"commands": ["build"], "retries": -1}}
+    ),
+    # what a request asks for
+    "field": Mistake(r"request.selct is an unknown field.*'select'", "selct:", asks(selct=["orders"])),
+    "field-kind": Mistake(
+        r"request.full_refresh is 'often': Input should be a valid boolean", "full", asks(full_refresh="often")
+    ),
+    "field-choice": Mistake(
+        r"request.pieces is 'year': Input should be 'whole', 'day'", "pieces:", asks(pieces="year")
+    ),
+    "field-time": Mistake(
+        r"event_time_end is 'soon': 'soon' is no time: write a date",
+        "event_time_end:",
+        asks(event_time_start="2026-01-01", event_time_end="soon"),
+    ),
+    "empty-name": Mistake(r"request.select\[1\] is empty: write a name", "- ''", asks(select=["orders", ""])),
+    "two-fields": Mistake(
+        r"request does not fit together: With selector, dbt ignores select",
+        "request:",
+        asks(selector="nightly", select=["orders"]),
+    ),
+    "of-a-schedule": Mistake(
+        r"schedules\[0\].parameters.request.retries is -1: Input should be greater",
+        "retries:",
+        asks() | {"schedules": [{"slug": "s", "cron": "0 6 * * *", "parameters": {"request": {"retries": -1}}}]},
+    ),
+    "asked-selector": Mistake(
+        r"request is 'build --selector nighty'.*no selector 'nighty'; did you mean 'nightly'",
+        "selector:",
+        asks(selector="nighty"),
+    ),
+    "asked-model": Mistake(
+        r"request is 'build --select stg_orders odrers': 'odrers' matches nothing; did you mean 'orders'",
+        "- odrers",
+        asks(select=["stg_orders", "odrers"]),
+    ),
+    "asked-kind": Mistake(
+        r"'run --select source:raw.payments': it selects nothing that dbt run runs",
+        "request:",
+        asks(command="run", select=["source:raw.payments"]),
     ),
     # what dbt's command line does not take
     "verb": Mistake(r"is 'biuld': No such command 'biuld'. Did you mean 'build'", "- biuld", runs("build", "biuld")),

@@ -141,6 +141,57 @@ def test_where_continuing_would_be_wrong_it_restarts_and_says_why(
     assert relations(shop.reads) == from_nothing(tmp_path, FIXED | changed)
 
 
+@pytest.mark.parametrize(
+    ("more", "ran"),
+    [
+        ({"models/b_other.sql": "select {{ env_var('RATE') }} as rate"}, {"b_other", "d_fixed", "e_last"}),
+        (
+            {
+                "models/b_other.sql": "select 1 as rate",
+                "models/b.yml": "models: [{name: b_other, config: {materialized: "
+                "\"{{ env_var('RATE') == '2' and 'table' or 'view' }}\"}}]\n",
+            },
+            {"b_other", "d_fixed", "e_last"},
+        ),
+        # Of nothing that is built: the profile's may be a password.
+        ({"models/f_note.yml": "# env_var('RATE')\n"}, {"d_fixed", "e_last"}),
+        (
+            {
+                "macros/rate.sql": "{% macro rate() %}{{ env_var('RATE') }}{% endmacro %}",
+                "models/b_other.sql": "select {{ rate() }} as rate",
+            },
+            None,
+        ),
+        ({"dbt_project.yml": f"{files.PROJECT}vars: {{rate: \"{{{{ env_var('RATE') }}}}\"}}\n"}, None),
+    ],
+    ids=["of a model", "of a config", "of none", "of a macro", "of dbt_project.yml"],
+)
+def test_what_was_built_with_another_value_of_an_environment_variable_is_built_again(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    more: dict[str, str],
+    ran: set[str] | None,
+) -> None:
+    monkeypatch.setenv("RATE", "1")
+    made = project(tmp_path, FILES | more)
+    kept_state.prepare(made)
+    with pytest.raises(DbtFailed, match="d_fixed"):
+        Pod(made).command(*BUILD)
+    monkeypatch.setenv("RATE", "2")
+    change(made, FIXED)
+
+    with caplog.at_level(logging.INFO):
+        found = proceed(made)
+
+    if ran is None:
+        assert "raw" in found
+        assert "restarting, because" in caplog.text
+    else:
+        assert found == ran
+    assert relations(made.reads) == from_nothing(tmp_path, FIXED | more)
+
+
 def test_without_a_change_it_continues_too(shop: Project, tmp_path: Path) -> None:
     with pytest.raises(DbtFailed, match="d_fixed"):
         proceed(shop)

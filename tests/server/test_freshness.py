@@ -2,12 +2,17 @@
 
 import subprocess
 import sys
+import threading
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
 
 from dbtpod.errors import WarehouseUnusable
+from dbtpod.ui import stale
+from dbtpod.ui.artifacts import ReportSender
 from prefect_server import Server
 from shop import ORDERS, write
 from shop_flows import building, checking_freshness, commands_of, run
@@ -78,6 +83,30 @@ def test_stale_sources_are_an_event_of_the_run_for_alerts_with_their_owner(proje
     message = events[0]["payload"]["message"]
     assert message.startswith("1 source is stale:\n  source.")
     assert ".raw.orders (owner: @data): is 1 h 30 min old, warn after 1 h, error after 2 h" in message
+
+
+def test_that_event_and_the_report_are_sent_side_by_side(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / "models" / "orders.sql").write_text("select 1 as id, now() - interval 90 minute as loaded_at")
+    run(building)
+    is_reporting, found = threading.Event(), []
+    send = ReportSender.send
+
+    def send_and_say(*args: Any) -> None:
+        send(*args)
+        is_reporting.set()
+
+    class Waiting:
+        """A server that takes the event once the report is on its way."""
+
+        def request(self, *_: str, **__: object) -> None:
+            found.append(is_reporting.wait(5))
+
+    monkeypatch.setattr(ReportSender, "send", send_and_say)
+    monkeypatch.setattr(stale, "no_retry_client", lambda: nullcontext(Waiting()))
+
+    run(checking_freshness)
+
+    assert found == [True]
 
 
 def test_a_hook_that_writes_fails_a_freshness_check_unless_the_project_leaves_hooks_out(project: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import logging
 import shutil
 from collections import Counter
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -139,14 +140,27 @@ def test_what_the_log_left_out_is_settled_by_the_artifact_when_the_command_ends(
 
     run = follow([events], target, reconciled=report)
 
-    rows = final_rows(api, run, len(report.nodes))
-    shown = {row["dynamic_key"].rsplit("/", 1)[0]: row["state"] for row in rows}
-    assert {id_: state["name"] for id_, state in shown.items()} == {
-        result.node_id: node_states.state_of(result)[1] for result in report.nodes
+    def shown() -> dict[str, tuple[str, str]]:
+        """Name and message of each node's state; the artifact's may come after the log's."""
+        states = {row["dynamic_key"].rsplit("/", 1)[0]: row["state"] for row in final_rows(api, run, len(report.nodes))}
+        return {id_: (state["name"], said(state["message"]) if id_ in judged else "") for id_, state in states.items()}
+
+    judged = {node.node_id for node in report.nodes if node.failed or node.age is not None}
+    right = {
+        node.node_id: (
+            node_states.state_of(node)[1],
+            said(node_states.message_of(node)) if node.node_id in judged else "",
+        )
+        for node in report.nodes
     }
-    for result in report.nodes:
-        if result.failed or result.age is not None:
-            assert shown[result.node_id]["message"].split("; ")[0] == node_states.message_of(result).split("; ")[0]
+    with suppress(AssertionError):
+        until(lambda: shown() == right, 30)
+    assert shown() == right
+
+
+def said(message: str | None) -> str:
+    """A state's message without rows and time."""
+    return (message or "").split("; ")[0]
 
 
 def test_a_node_that_is_in_no_artifact_ends_as_crashed_with_dbts_own_words(api: Server, target: Path) -> None:

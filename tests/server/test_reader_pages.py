@@ -14,8 +14,8 @@ from pathlib import Path
 from urllib.parse import quote, urljoin, urlsplit
 
 import duckdb
-import httpx
 import pytest
+from prefect.client.orchestration import SyncPrefectClient
 from starlette.testclient import TestClient
 
 import reader_volume
@@ -391,13 +391,16 @@ def test_a_history_that_is_replaced_is_seen_by_the_next_page(copy: DuckDBFile, t
 
 
 def test_the_next_runs_are_those_of_prefect(shop: DuckDBFile, server: Server, tmp_path: Path) -> None:
-    with httpx.Client(base_url=server.url, timeout=30) as prefect:
-        flow = prefect.post("/flows/", json={"name": f"reader-{time.time()}"}).raise_for_status().json()["id"]
+    # Prefect's client asks again where the server's database is locked for a moment.
+    with SyncPrefectClient(server.url) as prefect:
+        flow = prefect.request("POST", "/flows/", json={"name": f"reader-{time.time()}"}).json()["id"]
         made = {"name": "build-nightly", "flow_id": flow}
-        deployment = prefect.post("/deployments/", json=made).raise_for_status().json()["id"]
+        deployment = prefect.request("POST", "/deployments/", json=made).json()["id"]
         at = datetime.now(UTC) - timedelta(days=400)
         state = {"type": "SCHEDULED", "state_details": {"scheduled_time": at.isoformat()}}
-        prefect.post(f"/deployments/{deployment}/create_flow_run", json={"state": state}).raise_for_status()
+        prefect.request(
+            "POST", "/deployments/{id}/create_flow_run", path_params={"id": deployment}, json={"state": state}
+        )
 
     with serving(shop, tmp_path, api=server.url) as client:
         shown = text(client, "/")

@@ -59,10 +59,22 @@ class Prefect:
         flows = {flow["id"]: flow["name"] for flow in self.all("flows")}
         return {f"{flows[each['flow_id']]}/{each['name']}": each for each in self.all("deployments")}
 
+    def pause(self, deployment: str, *, paused: bool = True) -> None:
+        """Pause a deployment's schedules or resume them, as the switch in the Prefect UI does."""
+        key = self.call("GET", f"deployments/name/{deployment}")["id"]
+        self.call("PATCH", f"deployments/{key}", paused=paused)
+
     def start(self, deployment: str, **job_variables: Any) -> str:
         """Trigger a run, as the button in the Prefect UI does, and return its id."""
         key = self.call("GET", f"deployments/name/{deployment}")["id"]
         run: str = self.call("POST", f"deployments/{key}/create_flow_run", job_variables=job_variables)["id"]
+        return run
+
+    def start_with(self, deployment: str, parameters: dict[str, Any], **job_variables: Any) -> str:
+        """Trigger a run as a form does, and return its id."""
+        key = self.call("GET", f"deployments/name/{deployment}")["id"]
+        asked = {"parameters": parameters, "job_variables": job_variables}
+        run: str = self.call("POST", f"deployments/{key}/create_flow_run", **asked)["id"]
         return run
 
     def start_at(self, deployment: str, due: datetime) -> str:
@@ -83,12 +95,16 @@ class Prefect:
 
     def retry(self, run: str, **job_variables: Any) -> dict[str, Any]:
         """Run a run that has ended again, as Retry in the Prefect UI does, and return it at its end."""
+        self.start_again(run, **job_variables)
+        return self.ended(run)
+
+    def start_again(self, run: str, **job_variables: Any) -> None:
+        """Retry a run that has ended."""
         if job_variables:
             # Those of a run that has ended cannot be changed.
             self._reschedule(run, datetime.now(UTC) + timedelta(hours=1))
             self.call("PATCH", f"flow_runs/{run}", job_variables=job_variables)
         self._reschedule(run, datetime.now(UTC))
-        return self.ended(run)
 
     def _reschedule(self, run: str, due: datetime) -> None:
         details = {"scheduled_time": due.isoformat()}

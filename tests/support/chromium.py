@@ -8,23 +8,23 @@ import pytest
 
 # As it is named by Linux distributions, and by the machines of GitHub's CI.
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
+OPTIONS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run")
 
 
-def dom(url: str, width: int = 1280) -> str:
-    """Open the page and return its elements as text; skips the test where there is no Chromium."""
+def path() -> str:
+    """The browser; skips the test where there is none."""
     browser = next(filter(None, map(shutil.which, _NAMES)), None)
     if browser is None:
         pytest.skip(f"none of {', '.join(_NAMES)} is on PATH")
-    options = [
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-dev-shm-usage",
-        "--virtual-time-budget=20000",
-    ]
+    return browser
+
+
+def dom(url: str, width: int = 1280) -> str:
+    """Open the page and return its elements as text."""
     with tempfile.TemporaryDirectory() as profile:
+        options = [*OPTIONS, "--virtual-time-budget=20000", f"--window-size={width},900", f"--user-data-dir={profile}"]
         done = subprocess.run(
-            [browser, *options, f"--window-size={width},900", f"--user-data-dir={profile}", "--dump-dom", url],
+            [path(), *options, "--dump-dom", url],
             capture_output=True,
             text=True,
             timeout=120,

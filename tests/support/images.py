@@ -13,6 +13,7 @@ A third one, in which `broken` is fixed, is for runs that continue after a fix.
 The build's pauses between two tries are shorter than in our own flows.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,18 @@ def build(folder: Path) -> None:
     (folder / "prefect.yaml").write_text(yaml.safe_dump(shortened(), sort_keys=False))
     for tag, context in ((TEST_IMAGE, folder), (FIXED_IMAGE, folder / "fixed")):
         command("docker", "build", "--tag", tag, str(context), seconds=300, DOCKER_BUILDKIT="1")
+
+
+def variant(folder: Path, name: str, files: Mapping[str, str], *, without: Sequence[str] = ()) -> str:
+    """Build an image with other files, each by its path in /opt/dbtpod, and without some of its own; its name."""
+    image = f"{IMAGE}-{name}"
+    removed = f"RUN rm -rf {' '.join(without)}\n" if without else ""
+    dockerfile = f"FROM {IMAGE}\nUSER root\n{removed}COPY files ./\nRUN dbtpod bake\nUSER 10001:10001\n"
+    for path, text in {"Dockerfile": dockerfile, **{f"files/{path}": text for path, text in files.items()}}.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text.lstrip())
+    command("docker", "build", "--tag", image, str(folder), seconds=300, DOCKER_BUILDKIT="1")
+    return image
 
 
 def shortened() -> dict[str, Any]:

@@ -189,7 +189,7 @@ def _tell(story: Story, back: int, chance: random.Random, rows: Rows) -> None:
             "run_id": identity,
             "number": 1,
             "attempt": 1,
-            "args": "build",
+            "args": "dbt build",
             "started": begin,
             "seconds": (end - begin).total_seconds(),
             "exit_code": 1 if bad else 0,

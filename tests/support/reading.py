@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,8 +17,9 @@ from dbtpod.warehouse.remote import Remote
 from dbtpod.warehouse.warehouse import DuckDBFile
 from prefect_server import free_port
 from rendering import ROOT
-from waiting import until
+from waiting import end, until
 
+_HTTPFS = ("duckdb==1.5.5", "duckdb-extension-httpfs==1.5.5")
 DBT_PROJECT = 'name: shop\nversion: "1"\nprofile: shop\n'
 
 
@@ -99,12 +99,7 @@ def reading(kept: DuckDBFile | Remote, folder: Path, **settings: str) -> Iterato
         until(healthy, 60, "a reader that answers")
         yield reader
     finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(10)
+        end(process, 20)
 
 
 def install_httpfs(folder: Path) -> Path:
@@ -112,12 +107,20 @@ def install_httpfs(folder: Path) -> Path:
 
     One of its own: there are wheels of extensions up to DuckDB 1.5.5, and ours is a newer one.
     """
-    uv = shutil.which("uv") or str(ROOT / ".uv" / "bin" / "uv")
     python = folder / "bin" / "python"
-    subprocess.run([uv, "venv", "--quiet", "--no-project", "--python", sys.executable, str(folder)], check=True)
-    packages = ("duckdb==1.5.5", "duckdb-extension-httpfs==1.5.5")
-    subprocess.run([uv, "pip", "install", "--quiet", "--python", str(python), *packages], check=True)
+    _uv("venv", "--quiet", "--no-project", "--python", sys.executable, str(folder))
+    _uv("pip", "install", "--quiet", "--python", str(python), *_HTTPFS)
     return python
+
+
+def packages_of_httpfs(folder: Path, python: str = "3.13") -> None:
+    """Put the same packages there, for the Python of our image."""
+    for_it = ("--python-version", python, "--only-binary", ":all:")
+    _uv("pip", "install", "--quiet", "--target", str(folder), *for_it, *_HTTPFS)
+
+
+def _uv(*arguments: str) -> None:
+    subprocess.run([shutil.which("uv") or str(ROOT / ".uv" / "bin" / "uv"), *arguments], check=True)
 
 
 # What a script of a test begins with: `connect()` gives a DuckDB with httpfs.

@@ -19,6 +19,8 @@ SMOKE = "dbt-smoke/dbt-smoke-hourly"
 FRESHNESS = "dbt-source-freshness/dbt-source-freshness"
 FULL_REFRESH = "dbt-fact-orders-full-refresh/dbt-fact-orders-full-refresh"
 RUN = "dbt-run/dbt-run"
+# Its pods may reach the reader, where there is one.
+READERS = "bi"
 OURS = "app.kubernetes.io/instance=dbtpod,app.kubernetes.io/component="
 # What a person's notebook would do: it lists the folder over HTTP too, so that there is a pod to be reached.
 SHELL = ("python", "-m", "http.server", "8000", "--directory", "/data")
@@ -54,6 +56,12 @@ class Release:
     def uninstall(self) -> None:
         self.disconnect()
         self.cluster.helm("uninstall", "dbtpod", "--namespace", self.namespace, "--wait", "--timeout", "2m")
+
+    @property
+    def login(self) -> tuple[str, str]:
+        """User and password of Prefect's server, and of the reader."""
+        user, _, password = self.prefect.auth.partition(":")
+        return user, password
 
     @property
     def prefect(self) -> Prefect:
@@ -121,6 +129,10 @@ class Release:
         """Run Python in a pod of ours and return what it printed."""
         return self.kubectl("exec", "--stdin", name or self.shell_pod, "--", "python", "-c", script, *args, stdin=stdin)
 
+    def dbtpod(self, *arguments: str) -> str:
+        """Run it in the pod of `shell`, on the volume."""
+        return self.kubectl("exec", self.shell_pod, "--", "env", "DBTPOD_VOLUME=/data", "dbtpod", *arguments)
+
     def rows(self, sql: str) -> list[list[Any]]:
         """Query the published DuckDB file from another pod, as a report would."""
         script = """
@@ -158,6 +170,13 @@ def _give_template(release: Release, template: dict[str, Any]) -> None:
     release.prefect.call("PATCH", "work_pools/dbtpod", base_job_template=template)
     since = datetime.now(UTC)
     until(lambda: release.heartbeat() > since, 120, "the worker's next look at its pool")
+
+
+def claim(name: str, namespace: str) -> dict[str, Any]:
+    """A claim of that name, for which the cluster makes a volume."""
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    metadata = {"name": name, "namespace": namespace}
+    return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec}
 
 
 def static_volume(name: str, path: str, namespace: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -1,5 +1,6 @@
 """Waiting for a condition, the one way in all tests."""
 
+import subprocess
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -20,3 +21,13 @@ def until(condition: Callable[[], T | None], seconds: float = 60, what: str = ""
         time.sleep(pause)
         pause = min(PAUSE_SECONDS, pause * 1.3)
     return found
+
+
+def end(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """Ask a process to end, and kill it where it has not after that time."""
+    process.terminate()
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(10)

@@ -76,7 +76,18 @@ def test_the_selector_that_the_smoke_flow_names_exists() -> None:
 @pytest.mark.parametrize(
     ("module", "allowed"),
     [
-        ("dbt", {"inspector.py", "preload.py", "precompiled.py", "patched.py", "parse_process.py", "duckdb_plugin.py"}),
+        (
+            "dbt",
+            {
+                "inspector.py",
+                "preload.py",
+                "precompiled.py",
+                "patched.py",
+                "parse_process.py",
+                "duckdb_plugin.py",
+                "one_by_one.py",
+            },
+        ),
         (
             "duckdb",
             {"comparison.py", "copying.py", "database.py", "recorded.py"}

@@ -62,8 +62,10 @@ def _entrypoints(written: Draft | Diagnostic) -> Iterator[str]:
 def _in_yaml(written: Draft | Diagnostic) -> Iterator[Use]:
     if isinstance(written, Draft):
         for command in written.commands:
-            line = written.file.line(command.place)
-            yield Use(command.words, PREFECT_YAML, line, f"{written.subject(command.place)} is")
+            line = written.file.line
+            named = {name: line(place) for name, place in (command.names or {}).items()}
+            subject = f"{written.subject(command.place)} is"
+            yield Use(command.words, PREFECT_YAML, line(command.place), subject, named, command.names is not None)
 
 
 def _of_python(uses: list[Use], answers: Answers) -> Iterator[Finding]:

@@ -1,7 +1,7 @@
 """What commands select in the project that dbt has parsed: a selector, a node or a macro that is not there is named."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dbtpod import selection
@@ -22,10 +22,15 @@ class Use:
     line: int
     # Who gives it, such as `deployment 'daily': parameters.commands[0] is`.
     subject: str
+    # The lines of the names in it, where they are not in that line.
+    lines: Mapping[str, int] = field(default_factory=dict)
+    # Whether its run fails where a name is not there.
+    has_to_match: bool = False
 
-    def finding(self, text: str, *, is_warning: bool = False) -> Finding:
-        """Say something about it."""
-        return Finding(self.file, self.line, f"{self.subject} {commands.shown(self.words)!r}: {text}", is_warning)
+    def finding(self, text: str, *, is_warning: bool = False, name: str | None = None) -> Finding:
+        """Say something about it, or about a name in it."""
+        line = self.lines.get(name or "", self.line)
+        return Finding(self.file, line, f"{self.subject} {commands.shown(self.words)!r}: {text}", is_warning)
 
 
 def findings(uses: Iterable[Use], answers: Answers) -> Iterator[Finding]:
@@ -39,7 +44,7 @@ def findings(uses: Iterable[Use], answers: Answers) -> Iterator[Finding]:
         if parse.errors:
             yield use.finding(f"dbt cannot parse the project with it.\n{parse.errors[0]}")
         elif wrong := _unknown(use, parse):
-            yield use.finding(wrong)
+            yield use.finding(wrong, name=arguments.parse(use.words).last("--selector"))
         elif lookup := answers.lookups.get(use.words):
             yield from _selected(use, lookup, parse.names)
 
@@ -63,10 +68,20 @@ def _selected(use: Use, lookup: Lookup, names: Names) -> Iterator[Finding]:
         yield use.finding(lookup.errors[0])
         return
     near = [selection.meant(criterion, names) for criterion in lookup.unmatched]
-    if not lookup.listed:
+    if use.has_to_match:
+        yield from _missing(use, lookup, names)
+    elif not lookup.listed:
         yield use.finding(f"it selects nothing, and so does nothing{next(filter(None, near), '')}", is_warning=True)
     elif arguments.parse(use.words).verb == "source" and not set(lookup.listed) & set(names["fresh"]):
         yield use.finding("none of its sources has `freshness`, so it checks nothing", is_warning=True)
     else:
         for criterion, meant in zip(lookup.unmatched, near, strict=True):
             yield use.finding(f"{criterion!r} of it matches nothing{meant}", is_warning=True)
+
+
+def _missing(use: Use, lookup: Lookup, names: Names) -> Iterator[Finding]:
+    """Say what keeps a run from starting."""
+    for criterion in lookup.unmatched:
+        yield use.finding(selection.unmatched(criterion, names), name=criterion)
+    if not lookup.unmatched and not lookup.listed:
+        yield use.finding(selection.nothing(use.words))

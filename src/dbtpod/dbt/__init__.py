@@ -5,11 +5,13 @@ profile          the file that a command will write to
 record           our own record of a command's attempts
 repeatable       which nodes may run twice
 changes          what is another in a project than in the attempt before, and what of that is good still
+variables        the environment variables that its files read
 listing          what `dbt ls` lists
 inspection       what dbt says of commands and of a project that it does not run (inspector: the process that is asked)
 names            the project's names that a command may give, read from dbt's manifest.json
 reachable        a bounded wait for a database server that is away
-process          the one seam to dbt: start, lines, stop (parent_death: it never outlives us)
+process          the one seam to dbt: start, lines, stop (program: a process of it; parent_death: it never outlives us)
+kept             a dbt that lists nodes, and runs the next command without another import (one_by_one: its process)
 kinds            where its data is kept, and which targets fit that
 project          where the project is, and what was made of its profile
 profile_source   the user's own profile (profile_targets: which of its targets can be used)

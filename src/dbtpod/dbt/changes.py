@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from dbtpod.dbt import variables
 from dbtpod.dbt.repeatable import is_made_anew, is_undone
 
 _KINDS = ("nodes", "unit_tests", "sources", "exposures", "saved_queries", "functions")
@@ -82,20 +83,39 @@ def selects_alike(before: Manifest, now: Manifest) -> bool:
     return before.dbt == now.dbt and is_alike
 
 
+def by_variables(before: Manifest, now: Manifest, names: Collection[str]) -> set[str]:
+    """Return the nodes that are others because these environment variables have other values.
+
+    `state:modified` compares what is written, and so does not see them.
+    """
+    both = before.nodes.keys() & now.nodes.keys() if names else set()
+    return {
+        node_id
+        for node_id in both
+        if _reads(now.nodes[node_id].get("raw_code"), names)
+        or _config(before.nodes[node_id]) != _config(now.nodes[node_id])
+    }
+
+
 def void(
-    before: Manifest, now: Manifest, modified: Collection[str], good: Collection[str], left: Collection[str]
+    before: Manifest,
+    now: Manifest,
+    modified: Collection[str],
+    good: Collection[str],
+    left: Collection[str],
+    names: Collection[str] = (),
 ) -> frozenset[str]:
     """Return which of the nodes that are `good` have to be built again, because they are modified or built on such.
 
-    `left` are the nodes that are to run anyway. NotContinued where building them again on what is there would leave
-    something else than a build from nothing.
+    `left` are the nodes that are to run anyway, `names` the environment variables that have other values.
+    NotContinued where building them again on what is there would leave something else than a build from nothing.
     """
     if before.dbt != now.dbt:
         raise NotContinued(f"dbt is {now.dbt} now, and was {before.dbt}")
     built = {node_id: before.nodes[node_id] for node_id in good if node_id in before.nodes}
     _check_relations(built, now)
     _check_seeds(built, modified)
-    _check_macros(before, now, built)
+    _check_macros(before, now, built, names)
     again = now.descendants({*modified, *left}) & built.keys()
     for node_id in sorted(again):
         if not (is_made_anew(_config(built[node_id])) and is_made_anew(_config(now.nodes[node_id]))):
@@ -140,10 +160,10 @@ def _check_seeds(built: Mapping[str, Node], modified: Collection[str]) -> None:
             raise NotContinued(f"{node_id} was loaded, and is too large for dbt to tell whether it has changed")
 
 
-def _check_macros(before: Manifest, now: Manifest, built: Mapping[str, Node]) -> None:
+def _check_macros(before: Manifest, now: Manifest, built: Mapping[str, Node], names: Collection[str]) -> None:
     """Refuse a changed macro that something good was built with, or may have been: not all uses are written down."""
     both = {**before.macros, **now.macros}
-    changed = {name for name in both if _sql(before, name) != _sql(now, name)}
+    changed = {name for name in both if _sql(before, name) != _sql(now, name) or _reads(_sql(now, name), names)}
     if not changed or not built:
         return
     calls = {name: [*_macros_of(before, name), *_macros_of(now, name)] for name in both}
@@ -161,6 +181,10 @@ def _check_macros(before: Manifest, now: Manifest, built: Mapping[str, Node]) ->
 
 def _sql(manifest: Manifest, name: str) -> object:
     return (manifest.macros.get(name) or {}).get("macro_sql")
+
+
+def _reads(text: object, names: Collection[str]) -> bool:
+    return bool(names) and isinstance(text, str) and not variables.named(text).isdisjoint(names)
 
 
 def _macros_of(manifest: Manifest, name: str) -> list[str]:

@@ -57,10 +57,15 @@ def stamp(project: Project) -> str:
     if not _states(project).is_dir():
         return ""
     digest = hashlib.sha256()
-    for path in sorted(_files(project.folder, project.writes.parent.parent)):
+    for path in sorted(files(project)):
         found = path.stat()
         digest.update(f"{path} {found.st_size} {found.st_mtime_ns}\n".encode())
     return digest.hexdigest()
+
+
+def files(project: Project) -> Iterator[Path]:
+    """Yield the project's files that dbt reads, its packages among them."""
+    yield from _files(project.folder, project.writes.parent.parent)
 
 
 def _states(project: Project) -> Path:

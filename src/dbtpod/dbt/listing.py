@@ -15,7 +15,7 @@ class NotListed(Exception):
 def ids(command: Sequence[str], project: Project, folder: Path) -> list[str]:
     """Run a `dbt ls` whose output is JSON with `unique_id`, and return the ids; none where it selects nothing."""
     kept_state.give(project, command, folder)
-    with process.start(command, project, folder) as dbt:
+    with process.start(command, project, folder, is_first=True) as dbt:
         lines = list(dbt.lines())
         code = dbt.wait()
     parse_state.take_away(folder)

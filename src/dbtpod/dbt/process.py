@@ -12,82 +12,26 @@ which lets dbt end its queries and write its results, a bounded wait, then SIGKI
 
 import os
 import select
-import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from shutil import which
-from typing import IO, Protocol
 
-from dbtpod.dbt import arguments, parent_death
+from dbtpod.dbt import arguments, kept
+from dbtpod.dbt.program import Output, Program, Running
 from dbtpod.dbt.project import Project, facts
 from dbtpod.environment import environment as read_environment
 from dbtpod.errors import SettingsError
 from dbtpod.timeout import Timeout
 
 STOP_SECONDS = 10.0
-
-
-class Running(Protocol):
-    """A running dbt."""
-
-    # What it prints, standard error included; closed at its end.
-    stdout: IO[str]
-
-    def wait(self, seconds: float | None = None) -> int | None:
-        """Return the exit code, negative for a signal's number, or None if it still runs after that time."""
-
-    def interrupt(self) -> None:
-        """Ask dbt to stop as Ctrl-C does."""
-
-    def kill(self) -> None:
-        """End dbt and what it started."""
-
-    def close(self) -> None:
-        """Release what belongs to it, once it has ended."""
+# For a bug report about dbt: each command is then the plain executable.
+_PLAIN_DBT = "DBTPOD_PLAIN_DBT"
 
 
 # Arguments, environment, working folder; None where it cannot start this one, and the executable is used.
 Launch = Callable[[Sequence[str], Mapping[str, str], Path], Running | None]
-
-
-class Program:
-    """A dbt in a process of its own: the executable, or another program that takes the same arguments."""
-
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], folder: Path) -> None:
-        self._popen = subprocess.Popen(
-            parent_death.tied(*command),
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            errors="replace",
-            process_group=0,
-        )
-        assert self._popen.stdout is not None  # noqa: S101
-        self.stdout: IO[str] = self._popen.stdout
-
-    def wait(self, seconds: float | None = None) -> int | None:
-        """Return the exit code, or None if it still runs after that time."""
-        with suppress(subprocess.TimeoutExpired):
-            return self._popen.wait(seconds)
-        return None
-
-    def interrupt(self) -> None:
-        """Ask dbt to stop as Ctrl-C does."""
-        self._popen.send_signal(signal.SIGINT)
-
-    def kill(self) -> None:
-        """End dbt and what it started."""
-        os.killpg(self._popen.pid, signal.SIGKILL)
-
-    def close(self) -> None:
-        """Close its output."""
-        self.stdout.close()
 
 
 class DbtProcess:
@@ -118,10 +62,13 @@ class DbtProcess:
 
 
 @contextmanager
-def start(args: Sequence[str], project: Project, target_dir: Path) -> Iterator[DbtProcess]:
-    """Start `dbt *args` with its artifacts in `target_dir`; leaving the block ends it, whatever the reason."""
+def start(args: Sequence[str], project: Project, target_dir: Path, *, is_first: bool = False) -> Iterator[DbtProcess]:
+    """Start `dbt *args` with its artifacts in `target_dir`; leaving the block ends it, whatever the reason.
+
+    `is_first` says that another command is to follow soon, which then need not import dbt again.
+    """
     what = (environment(project, target_dir), project.folder)
-    dbt = DbtProcess((_launch and _launch(args, *what)) or Program([executable(), *args], *what))
+    dbt = DbtProcess((_launch and _launch(args, *what)) or _program(args, *what, is_first=is_first))
     try:
         yield dbt
     finally:
@@ -140,7 +87,17 @@ def launch_by(launch: Launch | None) -> None:
     _launch = launch
 
 
-def _read_away(output: IO[str], seconds: float) -> float:
+def _program(args: Sequence[str], environment: Mapping[str, str], folder: Path, *, is_first: bool) -> Running:
+    file = executable()
+    if environment.get(_PLAIN_DBT) == "1":
+        return Program([file, *args], environment, folder)
+    # Only that one is of this Python.
+    if is_first and Path(file) == _beside():
+        return kept.first(file, args, environment, folder)
+    return kept.following(args, environment, folder) or Program([file, *args], environment, folder)
+
+
+def _read_away(output: Output, seconds: float) -> float:
     """Read what dbt still prints, or it would wait for room in the pipe; the time that is left when it closes it."""
     timeout = Timeout(seconds)
     while select.select([output], [], [], timeout.left)[0] and os.read(output.fileno(), 65536):
@@ -150,11 +107,15 @@ def _read_away(output: IO[str], seconds: float) -> float:
 
 def executable() -> str:
     """Return the path of the `dbt` installed beside this Python, or else the first one on PATH."""
-    beside = Path(sys.executable).with_name("dbt")
+    beside = _beside()
     found = str(beside) if beside.is_file() else which("dbt")
     if not found:
         raise SettingsError(f"There is no dbt beside {sys.executable} nor on PATH: install dbt-core and its adapter.")
     return found
+
+
+def _beside() -> Path:
+    return Path(sys.executable).with_name("dbt")
 
 
 def environment(project: Project, target_dir: Path, inherited: Mapping[str, str] | None = None) -> dict[str, str]:

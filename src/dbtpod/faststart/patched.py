@@ -13,17 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from dbtpod.dbt import process
+from dbtpod.dbt.program import Program, Running
 from dbtpod.faststart import parts, patches, precompiled
 from dbtpod.settings import environment
 
 
-def launcher(folder: Path) -> Callable[[Sequence[str], Mapping[str, str], Path], process.Running]:
+def launcher(folder: Path) -> Callable[[Sequence[str], Mapping[str, str], Path], Running]:
     """Give `process.launch_by` a dbt that keeps what it compiles in the folder."""
     file = folder / "compiled.marshal"
 
-    def launch(args: Sequence[str], environment: Mapping[str, str], project: Path) -> process.Running:
+    def launch(args: Sequence[str], environment: Mapping[str, str], project: Path) -> Running:
         # -P: or the folder of this file comes first on the path, where modules such as `engine` would hide others.
-        return process.Program([sys.executable, "-P", __file__, str(file), *args], environment, project)
+        return Program([sys.executable, "-P", __file__, str(file), *args], environment, project)
 
     return launch
 

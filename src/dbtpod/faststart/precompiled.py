@@ -5,6 +5,7 @@ The project's Jinja templates become code; the JSON schemas, by which dbt checks
 file's first line has the versions that made it; for any other it is not used. What is not in it is compiled as ever.
 """
 
+import gc
 import json
 import marshal
 import os
@@ -27,10 +28,23 @@ def path(project_dir: Path) -> Path:
     return project_dir / MADE / "precompiled.marshal"
 
 
-def bake(file: Path, args: list[str]) -> int:
+def import_dbt() -> None:
+    """Import dbt as the preloaded one does: what an import makes is there to stay, so no garbage is looked for."""
+    from dbtpod.faststart import patches
+
+    gc.disable()
+    patches.apply_before_import()
+    import dbt.cli.main  # noqa: F401
+
+    gc.freeze()
+    gc.enable()
+
+
+def bake(file: Path, args: list[str], known: Path | None = None) -> int:
     """Run dbt in this process, which must be new, and write the file if it ends well; dbt's exit code.
 
-    Where dbt is not as `parts` has it, this process becomes the plain `dbt`, and there is no file.
+    What `known`, such a file of these versions, has is taken from there. Where dbt is not as `parts` has it, this
+    process becomes the plain `dbt`, and there is no file.
     """
     from dbtpod.dbt import process
 
@@ -38,6 +52,8 @@ def bake(file: Path, args: list[str]) -> int:
         os.execv(process.executable(), ["dbt", *args])  # noqa: S606
     from dbt.cli.main import cli
 
+    if known and is_current(known):
+        use(known)
     schemas = record_schemas()
     try:
         cli.main(args, prog_name="dbt")

@@ -96,7 +96,7 @@ class Preloaded:
 
 
 class Command:
-    """One command of a preloaded dbt, to look at as at a process: see `dbtpod.dbt.process.Running`."""
+    """One command of a preloaded dbt, to look at as at a process: see `dbtpod.dbt.program.Running`."""
 
     def __init__(self, preloaded: Preloaded, stdout: IO[str]) -> None:
         self.stdout = stdout

@@ -28,8 +28,24 @@ if TYPE_CHECKING:
 # Prefect's last log lines and events, which are sent by threads of their own.
 _LAST_SECONDS = 20.0
 # Until the server has written down the last of them, and the pause between two looks.
-_RECORDED_SECONDS, _PAUSE_SECONDS = 10.0, 0.05
+_RECORDED_SECONDS, _PAUSE_SECONDS = 10.0, 0.25
 _REQUEST_SECONDS = 30.0
+# What Prefect's server does on each start, and has to do only where it is new: it makes the database, and writes the
+# types of all blocks into it, for which it imports each installed package with some. A block that is saved brings its
+# type.
+_FIRST_START = (
+    "PREFECT_SERVER_DATABASE_MIGRATE_ON_START",
+    "PREFECT_SERVER_REGISTER_BLOCKS_ON_START",
+    # Which imports them only to see that they are the same.
+    "PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION",
+)
+# No person looks at the server before the run has ended, so it writes down changes of task runs a second's at once, and
+# events some seconds': one by one takes an eighth of a build's CPU. What is left is written when it ends.
+_WRITTEN_TOGETHER = {
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "1000",
+}
 
 
 def run(words: Sequence[str], folder: Path | None) -> int:
@@ -92,10 +108,13 @@ def _own_server(here: Place) -> dict[str, str]:
     return {
         # It has none, and Prefect would take it to be at the API's port, which is another one each time.
         "PREFECT_UI_URL": "",
-        "PREFECT_SERVER_DATABASE_MIGRATE_ON_START": str(not here.has_migrated()),
+        **dict.fromkeys(_FIRST_START, str(not here.has_migrated())),
+        **_WRITTEN_TOGETHER,
         # The server is of the same installation and asks for no token; each client would ask it for both.
         "PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": "false",
         "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "false",
+        # A package that the server's background tasks use would have each of its functions check its arguments.
+        "PY_KEY_VALUE_DISABLE_BEARTYPE": "true",
     }
 
 

@@ -1,7 +1,8 @@
 """prefect.yaml, and the server that it is brought to.
 
 deployments      prefect.yaml, read and checked (prefect_yaml: its models; mapping, steps, entrypoints, job_variables)
-draft            prefect.yaml as it is written, which needs no Prefect (yaml_file: the lines; commands: those of dbt)
+draft            prefect.yaml as it is written, which needs no Prefect (yaml_file: the lines)
+commands         the dbt commands in it (requests: those of forms that are filled in already)
 variant          what differs from one environment to another: dev, staging, prod
 schema           what a JSON schema says, in our words
 work_pool        the pool, its job template and its queues

@@ -10,7 +10,7 @@ from dbtpod.registration.entrypoints import READY
 from dbtpod.registration.yaml_file import Place, Problem
 
 # What Prefect fills in when it deploys: not known before.
-_FILLED_IN_LATER = "{{ prefect."
+FILLED_IN_LATER = "{{ prefect."
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,8 @@ class Command:
 
     place: Place
     words: tuple[str, ...]
+    # Of a request: the places of the names in it, which all have to be there; None where it has none.
+    names: Mapping[str, Place] | None = None
 
 
 def read(deployments: Sequence[Any]) -> tuple[list[Command], list[Problem]]:
@@ -27,10 +29,10 @@ def read(deployments: Sequence[Any]) -> tuple[list[Command], list[Problem]]:
     problems: list[Problem] = []
     for index, entry in enumerate(deployments):
         if isinstance(entry, dict) and entry.get("entrypoint") == READY:
-            for place, parameters in _parameters(entry, ("deployments", index)):
-                problems += _retries_problems(parameters, place)
-                if "commands" in parameters:
-                    _read(parameters["commands"], (*place, "commands"), commands, problems)
+            for place, given in parameters(entry, ("deployments", index)):
+                problems += _retries_problems(given, place)
+                if "commands" in given:
+                    _read(given["commands"], (*place, "commands"), commands, problems)
     return commands, problems
 
 
@@ -61,14 +63,14 @@ def shown(words: Sequence[str]) -> str:
     return arguments.text(words).removeprefix("dbt ")
 
 
-def _parameters(entry: Mapping[str, Any], at: Place) -> Iterator[tuple[Place, Mapping[str, Any]]]:
+def parameters(entry: Mapping[str, Any], at: Place) -> Iterator[tuple[Place, Mapping[str, Any]]]:
     """Yield what the deployment is given, and what its schedules give instead."""
     schedules = entry.get("schedules")
     given = [(at, entry)]
     given += [((*at, "schedules", i), each) for i, each in enumerate(schedules if isinstance(schedules, list) else [])]
     for place, each in given:
-        if isinstance(each, dict) and isinstance(parameters := each.get("parameters"), dict):
-            yield (*place, "parameters"), parameters
+        if isinstance(each, dict) and isinstance(found := each.get("parameters"), dict):
+            yield (*place, "parameters"), found
 
 
 def _retries_problems(parameters: Mapping[str, Any], at: Place) -> Iterator[Problem]:
@@ -77,7 +79,7 @@ def _retries_problems(parameters: Mapping[str, Any], at: Place) -> Iterator[Prob
         ("retry_delay_seconds", (int, float), "a number of seconds"),
     ):
         value = parameters.get(name, 0)
-        if isinstance(value, str) and _FILLED_IN_LATER in value:
+        if isinstance(value, str) and FILLED_IN_LATER in value:
             continue
         if not isinstance(value, kinds) or isinstance(value, bool) or value < 0:
             yield (*at, name), f"is {value!r}: it must be {wanted}, 0 or more"
@@ -88,7 +90,7 @@ def _read(given: Any, at: Place, commands: list[Command], problems: list[Problem
         problems.append((at, f"is {given!r}: write a list of commands, such as [seed, build --select staging]"))
         return
     for index, each in enumerate(given):
-        if _FILLED_IN_LATER in str(each):
+        if FILLED_IN_LATER in str(each):
             continue
         found = _command(each)
         if isinstance(found, str):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dbtpod.registration import commands, yaml_file
+from dbtpod.registration import commands, requests, yaml_file
 from dbtpod.registration.commands import Command
 from dbtpod.registration.yaml_file import Diagnostic, Place, Problem, YamlFile
 
@@ -58,9 +58,10 @@ def read(path: Path, environment: Mapping[str, str]) -> Draft | Diagnostic:
     unset: list[Problem] = []
     entries = _substitute(content["deployments"], environment, ("deployments",), unset)
     places = frozenset(place for place, _ in unset)
-    found, wrong = commands.read(entries)
-    known = tuple(command for command in found if command.place not in places)
-    problems = (*file.repeated, *unset, *(problem for problem in wrong if problem[0] not in places))
+    read = [commands.read(entries), requests.read(entries)]
+    known = tuple(command for found, _ in read for command in found if command.place not in places)
+    wrong = (problem for _, problems in read for problem in problems if problem[0] not in places)
+    problems = (*file.repeated, *unset, *wrong)
     return Draft(file, {**content, "deployments": entries}, known, problems, places)
 
 

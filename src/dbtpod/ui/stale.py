@@ -1,7 +1,8 @@
 """Says in an event of its own that sources are stale: a warning leaves the run Completed, and an alert reads events."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
@@ -23,12 +24,15 @@ _SECONDS = 6.0
 _MOST_NAMED = 10
 
 
-def send(report: RunReport, target_dir: Path) -> None:
-    """Send the event where the run found a source that is older than a threshold; it never raises."""
+def send(report: RunReport, target_dir: Path) -> Callable[[], None]:
+    """Send the event where the run found a source that is older than a threshold; it never raises.
+
+    What it returns waits some seconds until Prefect has it: the run sends its report meanwhile.
+    """
     context = FlowRunContext.get()
     stale = [node for node in report.nodes if node.age is not None and node.status is not NodeStatus.SUCCESS]
     if not stale or context is None or context.flow_run is None:
-        return
+        return lambda: None
     flow_run, log = context.flow_run, get_run_logger()
     whose = owners.read(target_dir, [node.node_id for node in stale])
     body = event(flow_run, text(stale, whose))
@@ -42,7 +46,7 @@ def send(report: RunReport, target_dir: Path) -> None:
 
     thread = background(post, "dbtpod-stale")
     thread.start()
-    thread.join(_SECONDS)
+    return partial(thread.join, _SECONDS)
 
 
 def text(stale: list[NodeResult], whose: Mapping[str, str]) -> str:

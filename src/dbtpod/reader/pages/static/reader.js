@@ -88,6 +88,10 @@ for (const button of document.querySelectorAll("[data-copy]")) {
   });
 }
 
+// The browser's own refresh does nothing where the address has a part after #.
+const refresh = document.querySelector("meta[http-equiv=refresh]");
+if (refresh && location.hash) setTimeout(() => location.reload(), refresh.content * 1000);
+
 // Choosing is enough; without a script there is the button.
 for (const select of document.querySelectorAll(".search select")) {
   select.addEventListener("change", () => select.form.requestSubmit());
