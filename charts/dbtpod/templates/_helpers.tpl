@@ -69,6 +69,8 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
   value: {{ .Values.warehouse.publish | quote }}
 - name: DBTPOD_KEEP_GENERATIONS
   value: {{ .Values.warehouse.keepGenerations | int64 | quote }}
+- name: DBTPOD_HISTORY_DAYS
+  value: {{ .Values.warehouse.historyDays | int64 | quote }}
 - name: DBTPOD_ALLOW_NETWORK_FILESYSTEM
   value: {{ .Values.warehouse.allowNetworkFilesystem | quote }}
 {{- end }}

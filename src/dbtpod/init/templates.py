@@ -92,7 +92,8 @@ def pattern(path: PurePosixPath) -> str:
 
 
 def _of_the_image(survey: Survey) -> dict[str, str]:
-    mounts, commands = [], ["dbtpod bake"]
+    # What a bake has compiled, for the next one.
+    mounts, commands = ["--mount=type=cache,target=/var/cache/dbtpod"], ["dbtpod bake"]
     if not survey.is_only:
         commands = [f"DBT_PROJECT_DIR={shlex.quote(str(survey.folder))} dbtpod bake"]
     if survey.has_git_packages:
