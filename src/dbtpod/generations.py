@@ -30,6 +30,8 @@ _ELSEWHERE = {
     "generations rollback": "A database server is not rolled back from here: what the models committed stays. Restore "
     "a backup of that database, or deploy the image of before and build again.",
     "export": "Take the data out with the server's own means, such as pg_dump.",
+    "backup run": "Back the data up with the server's own means, such as pg_dump or its snapshots.",
+    "restore": "Restore a backup of that database with the server's own means.",
     "import": "Bring the data in with the server's own means, such as pg_restore.",
 }
 # What a command found, and what is wrong.
