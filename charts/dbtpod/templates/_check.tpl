@@ -4,7 +4,7 @@ below gives its problems as lines.
 */}}
 {{- define "dbtpod.check" -}}
 {{- $lines := "" }}
-{{- range $part := list "image" "server" "database" "route" "alerts" "metrics" "warehouse" "reader" "withoutEffect" "times" "labels" "pods" }}
+{{- range $part := list "image" "server" "database" "route" "alerts" "metrics" "warehouse" "reader" "backup" "withoutEffect" "times" "labels" "pods" }}
 {{- $lines = printf "%s\n%s" $lines (include (printf "dbtpod.check.%s" $part) $) }}
 {{- end }}
 {{- $problems := list }}
@@ -150,7 +150,7 @@ register.waitSeconds has no effect from register.deadlineSeconds on, which ends 
 {{- if not $values.proxy.url }}
 {{- include "dbtpod.unused" (dict "root" . "paths" (list "proxy.noProxy") "why" "without proxy.url") }}
 {{- end }}
-{{- range $key := list "server" "worker" "register" "jobs" "reader" }}
+{{- range $key := list "server" "worker" "register" "jobs" "reader" "backup" }}
 {{- if (index $values $key).serviceAccount.name }}
 {{- include "dbtpod.unused" (dict "root" $ "paths" (list (printf "%s.serviceAccount.annotations" $key)) "why" (printf "with %s.serviceAccount.name: annotate that account" $key)) }}
 {{- end }}

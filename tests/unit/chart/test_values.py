@@ -40,7 +40,7 @@ def test_every_value_is_used_by_a_template_and_every_use_is_a_value() -> None:
     parents |= {"certificateAuthorities"}
     # Of each component alike: by the helpers for all pods.
     pods = re.findall(r"[A-Za-z]+", (CHART / "templates" / "_pod.tpl").read_text())
-    components = ("server", "worker", "register", "jobs", "reader")
+    components = ("server", "worker", "register", "jobs", "reader", "backup")
 
     unknown = {use for use in used if not any(value == use or value.startswith(f"{use}.") for value in values)}
     assert {use for use in unknown if not use.startswith("jobs.resources.")} == set()
