@@ -316,6 +316,7 @@ def test_a_command_without_a_bucket_says_which_setting_is_missing(
         ("<Code>AccessDenied</Code><Message>m</Message>", r"refuses the credentials .* \(AccessDenied: m\)"),
         ("<Code>QuotaExceeded</Code><Message>m</Message>", "has no room for s3://backups/prod/shop"),
         ("Error performing PUT http://169.254.169.254/latest/api/token", "There are no credentials for s3://backups"),
+        ("HTTP error: error\nerror: InvalidCertificate(UnknownIssuer)", "certificate of https://s3.* is not trusted"),
         ("after 9 retries, max_retries: 9 - HTTP error: error sending request", "does not answer in 10 tries"),
         ("something else\nmore", "s3://backups/prod/shop cannot be read: something else$"),
     ],

@@ -184,6 +184,8 @@ def problem(place: Place, what: str, text: str) -> str:
         return f"{place.server} refuses the credentials for {place.url} ({said})."
     if code and code[1] in _FULL:
         return f"{place.server} has no room for {place.url} ({said}): nothing was removed."
+    if "InvalidCertificate" in text:
+        return f"The certificate of {place.server} is not trusted: give its authority by certificateAuthorities."
     if not code and "HTTP error" in text:
         tries = re.search(r"after (\d+) retries", text)
         again = f" in {int(tries[1]) + 1} tries" if tries else ""
