@@ -37,6 +37,7 @@ class S3:
             "DBTPOD_BACKUP_BUCKET": BUCKET,
             "DBTPOD_BACKUP_PREFIX": prefix,
             "DBTPOD_BACKUP_ENDPOINT": self.endpoint,
+            "NO_PROXY": "127.0.0.1",
             "AWS_ACCESS_KEY_ID": KEY,
             "AWS_SECRET_ACCESS_KEY": SECRET,
         }

@@ -23,16 +23,16 @@ class _Download:
         self._store, self._backup = store, backup
         self._digest = hashlib.sha256()
         self._at = 0
-        self._ahead = b""
+        self._ahead = memoryview(b"")
 
     def read(self, size: int) -> bytes:
         """Return up to `size` bytes, and none only at the end."""
         if not self._ahead:
-            self._ahead = self._store.piece(self._backup, self._at)
+            self._ahead = memoryview(self._store.piece(self._backup, self._at))
             self._at += len(self._ahead)
             self._digest.update(self._ahead)
         piece, self._ahead = self._ahead[:size], self._ahead[size:]
-        return piece
+        return bytes(piece)
 
     def close(self) -> None:
         """Read what is left, and see that all of it is what was uploaded."""

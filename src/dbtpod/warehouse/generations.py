@@ -101,6 +101,6 @@ class Generations(Builds):
         if self.volume.is_remote:
             return f"the data in the database server is as it is. To begin with new records, move {self.place} away."
         return (
-            "bring a backup (dbtpod restore --beside), an export or a whole DuckDB file (dbtpod import FILE). To begin from nothing, move "
-            f"{self.volume.published} away."
+            "bring a backup, an export or a whole DuckDB file: dbtpod import FILE, or dbtpod restore --beside. To "
+            f"begin from nothing, move {self.volume.published} away."
         )
