@@ -167,6 +167,21 @@ def test_a_server_that_is_away_for_some_seconds_is_waited_for(kept: DuckDBFile) 
         assert starting.wait() == 0
 
 
+def test_a_server_that_goes_away_in_an_upload_is_one_sentence() -> None:
+    with s3.running() as other:
+        where = place.from_environment({**os.environ, "DBTPOD_BACKUP_ENDPOINT": other.endpoint})
+        there = store.connect(where, tries=2)
+
+        with (
+            pytest.raises(BackupUnusable, match=r"does not answer in 3 tries: .* cannot be written"),
+            there.upload("20261123T060019Z-000001", 1) as write,
+        ):
+            write(bytes(2 * store.PIECE))
+            other.kill()
+            for _ in range(5):
+                write(bytes(store.PIECE))
+
+
 def test_a_full_server_is_told_and_the_older_backup_stays(
     kept: DuckDBFile, say: Say, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,7 @@
 import json
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -116,8 +116,9 @@ class Store:
         try:
             yield write
         except BaseException as error:
-            # This ends the upload without a file.
-            writer.__exit__(type(error), error, error.__traceback__)
+            # This ends the upload without a file, where the server still answers.
+            with suppress(BaseError, OSError):
+                writer.__exit__(type(error), error, error.__traceback__)
             raise
         with self._errors("written"):
             writer.close()
