@@ -68,6 +68,7 @@ def test_a_changed_secret_reaches_server_worker_and_runs_without_another_command
     installed.prefect.completed(SMOKE)
 
 
+@pytest.mark.soak
 def test_uninstalled_and_installed_again_it_has_the_same_password(installed: Release) -> None:
     before = secret(installed)
     installed.uninstall()

@@ -72,6 +72,7 @@ def test_a_run_that_is_longer_than_its_deadline_is_ended_once_and_says_why(prefe
     assert pod.starts() == 1
 
 
+@pytest.mark.soak
 def test_a_sigterm_with_the_scratch_full_ends_the_run_for_that_limit(
     prefect: Api, start: Start, tmp_path: Path
 ) -> None:
