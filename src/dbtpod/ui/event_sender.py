@@ -112,7 +112,7 @@ class EventSender:
                     self._post(client, [event for maker in makers for event in maker()])
                     self._sent += len(makers)
                 self._settled.set()
-                self._warned = True  # of what comes now, nobody reads
+                self._warned = True  # the run's log has ended
                 # A process that lives on may wait for a server that took the place of the one that took the events.
                 time.sleep(QUIET_SECONDS)
                 self._post(client, [])
