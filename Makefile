@@ -82,7 +82,7 @@ lint-manifests: $(UV) ## checkov and trivy over the rendered chart and the image
 check: lint .tools/helm-docs ## lint, types, imports and the unit tests: no server, no cluster
 	$(UV) run --no-sync pytest tests/unit -m 'not soak and not slow' --numprocesses 2 --dist loadgroup
 
-# Flows and pods mostly wait, so more processes than two cores; and no coverage there, which takes half as much CPU again.
+# One process is the cluster's, whose tests wait for pods. No coverage of flows, which takes half as much CPU again.
 TEST = $(UV) run --no-sync pytest --dist loadgroup
 .PHONY: test
 test: lint lint-manifests .tools/helm-docs ## every check: those, and with real dbt, a Prefect server, a cluster; TESTS=tests/cluster picks a part

@@ -60,6 +60,7 @@ def receiver(warehouse: Release) -> Iterator[str]:
     warehouse.install()
 
 
+@pytest.mark.soak
 def test_a_failed_run_arrives_at_the_webhook_with_its_failed_model(warehouse: Release, receiver: str) -> None:
     warehouse.install(*values("url"))
 

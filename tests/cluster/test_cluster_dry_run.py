@@ -11,6 +11,7 @@ from release import Release
 pytestmark = pytest.mark.cluster
 
 
+@pytest.mark.soak
 def test_what_kubernetes_refuses_of_a_run_is_helms_output_and_nothing_is_registered(
     release: Release, tmp_path: Path
 ) -> None:

@@ -103,17 +103,22 @@ def test_a_worker_that_is_killed_loses_no_run_and_comes_back(warehouse: Release,
 def test_a_server_that_is_killed_loses_neither_a_run_nor_its_rows(warehouse: Release, content: Content) -> None:
     with in_the_middle(warehouse) as run:
         [server] = warehouse.pods("server")
-        warehouse.kubectl("delete", "pod", server["metadata"]["name"], "--grace-period=0", "--force")
-        # dbt does not wait for a server: where it ends before there is one again, the rows of its last nodes are lost.
+        warehouse.kubectl("scale", "deployment/dbtpod-server", "--replicas=0")
+        try:
+            warehouse.kubectl("delete", "pod", server["metadata"]["name"], "--grace-period=0", "--force")
+            # dbt does not wait for a server: it ends its last nodes before there is one again.
+            open_gate(warehouse)
+            until(lambda: "has not taken" in warehouse.pod_log(run), 90, "the end of dbt")
+        finally:
+            warehouse.kubectl("scale", "deployment/dbtpod-server", "--replicas=1")
         warehouse.kubectl("rollout", "status", "deployment/dbtpod-server", "--timeout=180s", seconds=200)
-        open_gate(warehouse)
         warehouse.disconnect()
 
     assert state(warehouse, run) == "Completed", warehouse.prefect.page(run)
     passed = warehouse.totals(run)["PASS"]
     assert warehouse.prefect.flow_run(run)["state"]["message"].startswith(f"{passed} nodes: {passed} success")
     completed = ["Completed"] * passed
-    until(lambda: [row["state_name"] for row in warehouse.prefect.nodes(run)] == completed, 60, "all rows")
+    assert [row["state_name"] for row in warehouse.prefect.ended_nodes(run, passed)] == completed
     is_settled(warehouse, content, published=run)
 
 

@@ -46,11 +46,9 @@ def test_the_deployments_are_there_with_their_schedules_and_queues(release: Rele
 def test_a_schedule_makes_runs_at_its_hours(release: Release, deployment: str, hours: set[int]) -> None:
     prefect = release.prefect
     found = prefect.deployments()[deployment]
-    key = found["id"]
     prefect.pause(deployment, paused=False)
-    coming = {"deployments": {"id": {"any_": [key]}}, "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
 
-    runs = until(lambda: prefect.all("flow_runs", **coming), 60, "runs made by the schedule")
+    runs = until(lambda: prefect.coming(found["id"]), 60, "runs made by the schedule")
     prefect.pause(deployment, paused=found["paused"])
 
     times = [datetime.fromisoformat(run["expected_start_time"]) for run in runs]

@@ -21,7 +21,7 @@ BUILDS = 30
 MODELS = {
     "stamped.sql": """
 {{ config(materialized='table') }}
-select '{{ invocation_id }}' as stamp, hash(range) as value from range(2000000)
+select '{{ invocation_id }}' as stamp, hash(range) as value from range(6000000)
 """,
     "stamped_too.sql": """
 {{ config(materialized='table') }}
@@ -54,7 +54,7 @@ def look(connection):
     whole = "select min(stamp), max(stamp), count(*), bit_xor(value)::varchar from warehouse.stamped"
     first, last, rows, content = connection.execute(whole).fetchone()
     [(again, n)] = connection.execute("select stamp, n from warehouse.stamped_too").fetchall()
-    assert first == last == again and rows == n == 2000000, (first, last, again, rows, n)
+    assert first == last == again and rows == n == 6000000, (first, last, again, rows, n)
     return first, content
 
 def current():

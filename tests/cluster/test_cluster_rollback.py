@@ -58,6 +58,7 @@ def test_the_workers_undone_rollout_reaches_the_server(warehouse: Release, upgra
     warehouse.install("--force-conflicts", *options(tmp_path))
 
 
+@pytest.mark.soak
 def test_an_upgrade_that_fails_half_way_is_undone_on_the_server_too(warehouse: Release, tmp_path: Path) -> None:
     # The server refuses this name, after the pool has its new job template.
     refused = options(tmp_path, "dbt/orders")

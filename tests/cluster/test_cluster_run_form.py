@@ -75,6 +75,7 @@ def named(warehouse: Release, name: str) -> str:
     return str(found[0]["id"]) if found else ""
 
 
+@pytest.mark.soak
 def test_select_exclude_vars_and_full_refresh_do_what_dbts_options_do(warehouse: Release, image: str) -> None:
     part = {"select": ["growing+"], "exclude": ["beside"], "full_refresh": True}
     note = '{three} "ü" $(id)'

@@ -1,7 +1,6 @@
 """`helm upgrade` brings values and prefect.yaml to the server, also what is no longer in them; uninstall keeps data."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
@@ -20,7 +19,7 @@ def upgraded(warehouse: Release) -> Iterator[Release]:
     """Another memory limit, another claim, and an image whose prefect.yaml is shorter."""
     warehouse.prefect.pause(SMOKE, paused=False)
     smoke = warehouse.prefect.deployments()[SMOKE]
-    until(lambda: runs_to_come(warehouse, smoke), 60, "runs of the schedule")
+    until(lambda: warehouse.prefect.coming(smoke["id"]), 60, "runs of the schedule")
     # The values for kind have a size, which a claim of one's own has already: the chart's default in its place.
     claim = ("warehouse.existingClaim=a-users-own", "warehouse.size=10Gi")
     changes = ("image.tag=" + TAG, "jobs.resources.limits.memory=1234Mi", *claim)
@@ -45,7 +44,7 @@ def test_a_schedule_that_left_the_file_leaves_the_server_with_its_runs(upgraded:
     deployment = upgraded.prefect.deployments()[SMOKE]
 
     assert deployment["schedules"] == []
-    assert runs_to_come(upgraded, deployment) == []
+    assert upgraded.prefect.coming(deployment["id"]) == []
 
 
 def test_what_comes_back_into_the_file_comes_back_to_the_server(upgraded: Release) -> None:
@@ -89,9 +88,3 @@ def left(release: Release, kind: str) -> set[str]:
         for each in found
         if each["metadata"].get("labels", {}).get("app.kubernetes.io/instance") == "dbtpod"
     }
-
-
-def runs_to_come(release: Release, deployment: dict[str, Any]) -> list[str]:
-    scheduled = {"state": {"type": {"any_": ["SCHEDULED"]}}}
-    of_it = {"id": {"any_": [deployment["id"]]}}
-    return [run["id"] for run in release.prefect.all("flow_runs", deployments=of_it, flow_runs=scheduled)]

@@ -53,9 +53,11 @@ OWN = """
     ("config", "appended"),
     [
         ("materialized='incremental'", "a_log"),
-        ("materialized='incremental', incremental_strategy='delete+insert'", "a_log"),
-        (f"pre_hook='{AUDIT}', post_hook='insert into audit values (1)'", "audit"),
-        ("materialized='adding'", "a_log"),
+        pytest.param(
+            "materialized='incremental', incremental_strategy='delete+insert'", "a_log", marks=pytest.mark.soak
+        ),
+        pytest.param(f"pre_hook='{AUDIT}', post_hook='insert into audit values (1)'", "audit", marks=pytest.mark.soak),
+        pytest.param("materialized='adding'", "a_log", marks=pytest.mark.soak),
     ],
 )
 def test_rows_that_were_perhaps_appended_before_a_kill_are_there_once(

@@ -205,6 +205,7 @@ def test_a_secret_without_a_default_breaks_no_bake_and_is_nowhere_in_it(clone: C
     assert rows(clone, "shop", "main.hooked") == [("it",)]
 
 
+@pytest.mark.soak
 def test_a_variable_that_is_part_of_what_is_parsed_is_named_by_the_bake(clone: Clone) -> None:
     clone.write(CLONED)
     clone.write(

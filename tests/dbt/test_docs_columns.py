@@ -91,6 +91,7 @@ def test_what_cannot_be_analysed_says_so(nodes: dict[str, Any], node_id: str) ->
     assert not any(nodes[node_id]["columns"].values())
 
 
+@pytest.mark.soak
 def test_sql_that_this_build_did_not_compile_is_that_of_an_earlier_run(shop: Documented, tmp_path: Path) -> None:
     partly = documented.publish(shop.kept, shop.project, "run-2", "build", "--select", "stg_orders")
     compiled = json.loads(partly.database.with_name("manifest.json").read_text())["nodes"]

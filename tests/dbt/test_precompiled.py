@@ -98,6 +98,7 @@ def test_dbt_compiles_next_to_nothing_and_does_the_same(project: Project, plain:
     assert compiled_sql(tmp_path / "baked") == compiled_sql(plain.target)
 
 
+@pytest.mark.soak
 def test_a_template_that_changed_since_is_compiled(project: Project, tmp_path: Path) -> None:
     precompiled.write(tmp_path / "empty", {"templates": {}, "schemas": {}}, precompiled.made_by())
 

@@ -17,6 +17,7 @@ from api_gate import ApiGate
 from booted import Api, Start, starting
 from dbtpod.dbt.project import Project
 from dbtpod.pod import contact
+from following import final_rows
 from prefect_server import Server, free_port
 from rendering import Render
 
@@ -158,20 +159,22 @@ def test_a_password_that_the_server_does_not_know_yet_is_waited_for_and_not_for_
 
 
 @pytest.mark.parametrize("status", ["", "500 Internal Server Error"])
-def test_the_last_state_of_a_run_is_sent_again_until_the_server_takes_it(
-    prefect: Api, start: Start, gate: ApiGate, render: Render, status: str
+def test_the_last_states_of_a_run_and_of_its_nodes_are_sent_again_until_the_server_takes_them(
+    prefect: Api, server: Server, start: Start, gate: ApiGate, render: Render, status: str
 ) -> None:
-    pod = start("waits_in_python", PREFECT_API_URL=gate.url, **_of_the_chart(render))
+    pod = start("waits_in_a_node", PREFECT_API_URL=gate.url, **_of_the_chart(render))
     small.until(lambda: pod.starts() == 1, seconds=150)
 
     with gate.away(status):
         pod.open_gate()
         if status:
             small.until(lambda: gate.refused > 3)
-        small.until(lambda: _seconds_since_gate(pod.gate) > 10)
+        small.until(lambda: "has not taken" in pod.log())
+        small.until(lambda: _seconds_since_gate(pod.gate) > 25)
     assert pod.boot.wait(180) == 0
 
     small.until(lambda: prefect.state(pod.run) == "Completed")
+    assert {row["state_name"] for row in final_rows(server, str(pod.run), 1)} == {"Completed"}
 
 
 def _seconds_since_gate(gate: Path) -> float:

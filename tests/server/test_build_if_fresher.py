@@ -177,6 +177,7 @@ def test_a_source_without_a_time_starts_no_build_and_is_built_along(project: Pat
         assert database.sql("select n from of_plain").fetchall() == [(2,)]
 
 
+@pytest.mark.soak
 def test_only_the_sources_that_are_named_are_compared(project: Path, published: Path) -> None:
     built_and_recorded(published)
     load(project, "orders", SEVEN)
@@ -198,6 +199,7 @@ def test_a_project_with_nothing_to_compare_is_told_so(project: Path) -> None:
     )
 
 
+@pytest.mark.soak
 def test_a_run_that_is_started_again_builds_what_it_had_found_and_records_no_later_rows(
     project: Path, published: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -218,6 +220,7 @@ def test_a_run_that_is_started_again_builds_what_it_had_found_and_records_no_lat
     assert "has rows of 2026-01-01 08:00:00 UTC" in str(run(build_if_fresher).message)
 
 
+@pytest.mark.soak
 def test_without_a_tolerance_it_builds_what_dbt_calls_fresher(project: Path, published: Path, tmp_path: Path) -> None:
     run(building)
     run(build_if_fresher)

@@ -115,6 +115,7 @@ def test_the_prefect_ui_that_make_run_names_has_the_run(ui: str) -> None:
     assert "Completed" in until(states, 240, "an answer of Prefect's API")
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("block", pages.executed("python"), ids=str)
 def test_a_python_block_runs(laptop: Laptop, ui: str, block: Block, tmp_path: Path) -> None:
     (tmp_path / "block.py").write_text(laptop.here(block.text))

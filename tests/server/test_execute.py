@@ -27,6 +27,7 @@ def test_a_run_completes_and_no_private_name_is_used(prefect: Api, start: Start)
     assert "dbtpod.faststart" not in pod.log()
 
 
+@pytest.mark.soak
 def test_sigterm_puts_the_run_back_into_the_queue_and_ends_dbt(prefect: Api, start: Start) -> None:
     pod = start("gated")
     _, engine, dbt = pod.pids()
@@ -38,6 +39,7 @@ def test_sigterm_puts_the_run_back_into_the_queue_and_ends_dbt(prefect: Api, sta
     until(lambda: not small.is_alive(engine) and not small.is_alive(dbt), seconds=15)
 
 
+@pytest.mark.soak
 def test_a_second_pod_does_nothing(prefect: Api, start: Start) -> None:
     pod = start("gated")
     pod.pids()
@@ -60,6 +62,7 @@ def test_a_pod_of_a_run_that_is_over_does_nothing(prefect: Api, start: Start) ->
     assert pod.starts() == 0
 
 
+@pytest.mark.soak
 def test_a_run_that_is_longer_than_its_deadline_is_ended_once_and_says_why(prefect: Api, start: Start) -> None:
     pod = start("retried", started=False, DBTPOD_DEADLINE="50s")
     prefect.client.set_flow_run_state(pod.run, Pending(), force=True)
@@ -72,6 +75,7 @@ def test_a_run_that_is_longer_than_its_deadline_is_ended_once_and_says_why(prefe
     assert pod.starts() == 1
 
 
+@pytest.mark.soak
 def test_a_sigterm_with_the_scratch_full_ends_the_run_for_that_limit(
     prefect: Api, start: Start, tmp_path: Path
 ) -> None:

@@ -165,6 +165,7 @@ def meet(attendants: list[Attendant]) -> list[str]:
     return [each.outcome() for each in attendants]
 
 
+@pytest.mark.soak
 def test_a_flow_that_is_killed_at_any_moment_takes_dbt_along_and_the_next_one_goes_on(
     server: Server, project: Project
 ) -> None:

@@ -182,6 +182,7 @@ def test_a_run_whose_process_was_killed_is_ended_by_the_next_one(prefect: Api, s
     assert list(shop.volume.runs.glob("*.lock")) == []
 
 
+@pytest.mark.soak
 def test_after_a_kill_of_everything_nothing_is_left_and_the_next_run_builds(tmp_path: Path) -> None:
     shop = Repository(tmp_path / "shop", GATE)
     with shop.running("run") as first:

@@ -201,6 +201,7 @@ def test_a_changed_file_is_registered_again_and_one_with_mistakes_is_not(served:
     until(lambda: set(served.deployments()) == {"build", "waits"}, SECONDS)
 
 
+@pytest.mark.soak
 def test_a_killed_run_is_crashed_with_the_reason_and_the_next_one_works(served: Serving) -> None:
     with waiting(served) as run:
         served.kill("boot.py")

@@ -64,6 +64,11 @@ class Prefect:
         key = self.call("GET", f"deployments/name/{deployment}")["id"]
         self.call("PATCH", f"deployments/{key}", paused=paused)
 
+    def coming(self, key: str) -> list[dict[str, Any]]:
+        """The runs of the deployment with this id that have a time and have not begun."""
+        scheduled = {"state": {"type": {"any_": ["SCHEDULED"]}}}
+        return self.all("flow_runs", deployments={"id": {"any_": [key]}}, flow_runs=scheduled)
+
     def start(self, deployment: str, **job_variables: Any) -> str:
         """Trigger a run, as the button in the Prefect UI does, and return its id."""
         key = self.call("GET", f"deployments/name/{deployment}")["id"]

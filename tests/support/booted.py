@@ -60,6 +60,21 @@ def waits_in_python():
     waits()
 
 
+@flow
+def waits_in_a_node():
+    from datetime import datetime, timezone
+
+    from dbtpod.dbt.events import NodeFinished, NodeStarted
+    from dbtpod.dbt.node import NodeStatus
+    from dbtpod.ui.node_runs import NodeRuns
+
+    node, now = ("model.small.gate", "model", "gate"), datetime.now(timezone.utc)
+    with NodeRuns() as nodes, nodes.command(Path(os.environ["TARGET"])) as shown:
+        shown.observe(NodeStarted(*node, now, 1, 1))
+        waits()
+        shown.observe(NodeFinished(*node, NodeStatus.SUCCESS, now, 1.0, "", None))
+
+
 def waits():
     import time
 

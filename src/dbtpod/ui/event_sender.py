@@ -1,5 +1,6 @@
 """Events to Prefect's API from a thread of its own: in order, in batches, and never in the way of who puts them."""
 
+import atexit
 import contextvars
 import math
 import threading
@@ -27,8 +28,10 @@ RETRY_SECONDS = 5.0
 # failure, and after a pause in which a server could have been replaced: one imports Prefect for longer than that.
 # It recognizes an event that it has by its id.
 REMEMBERED_SECONDS, QUIET_SECONDS = 60.0, 2.0
-# For the events still on their way at the end of a flow, and between two attempts then.
+# For the events still on their way at the end of a flow, and again at that of its process, which lives until the run's
+# last state is taken, within 17 minutes; between two attempts then; and how long they are made at most.
 LAST_SECONDS, LAST_RETRY_SECONDS = 6.0, 1.0
+PATIENCE_SECONDS = 1200.0
 
 Maker = Callable[[], Sequence[Event]]
 
@@ -56,7 +59,7 @@ class EventSender:
     """Takes makers of events while its block runs; leaving the block waits `LAST_SECONDS` at most for the rest.
 
     `warn` is called at most twice: when the API cannot be used, and when the block was left before all was sent.
-    The thread continues with what is left for as long as the process lives, and never holds up the process's end.
+    The thread continues with what is left while the process lives, whose end waits for it as long as the block's.
     """
 
     def __init__(self, warn: Callable[[str], None]) -> None:
@@ -64,6 +67,8 @@ class EventSender:
         self._queue: SimpleQueue[Maker | None] = SimpleQueue()
         self._put = self._sent = 0
         self._wake, self._closing = threading.Event(), threading.Event()
+        # Once closing: nothing is left to send, as far as is known.
+        self._settled = threading.Event()
         self._warned = False
         self._remembered: deque[tuple[float, Any]] = deque()  # when an event was taken, and its JSON
         self._thread = background(self._run, "dbtpod-event-sender")
@@ -77,14 +82,15 @@ class EventSender:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Have the thread end, and wait for it, but not for long."""
+        atexit.register(self._wait)
         self._queue.put(None)
         self._closing.set()
         self._wake.set()
-        self._thread.join(LAST_SECONDS)
-        if self._thread.is_alive():
+        if not self._wait():
             self._warn(
-                f"Prefect's API has not taken {self._put - self._sent} of {self._put} changes of dbt's nodes in time: "
-                "the Prefect UI may show nodes as not finished. dbt's own results are not affected."
+                f"Prefect's API has not taken {self._put - self._sent} of {self._put} changes of dbt's nodes yet. They "
+                "are sent when it answers, before the run's process ends; else the Prefect UI shows nodes as not "
+                "finished. dbt's own results are not affected."
             )
 
     def put(self, maker: Maker) -> None:
@@ -96,14 +102,25 @@ class EventSender:
         """Have what is there sent now; at once, too."""
         self._wake.set()
 
+    def _wait(self) -> bool:
+        return self._settled.wait(LAST_SECONDS)
+
     def _run(self) -> None:
         try:
             with no_retry_client() as client:
                 while makers := self._take():
                     self._post(client, [event for maker in makers for event in maker()])
                     self._sent += len(makers)
+                self._settled.set()
+                self._warned = True  # the run's log has ended
+                # A process that lives on may wait for a server that took the place of the one that took the events.
+                time.sleep(QUIET_SECONDS)
+                self._post(client, [])
         except Exception as error:  # a private name that is gone, too: sight is lost, the build is not
             self._complain(error)
+        finally:
+            self._settled.set()
+            atexit.unregister(self._wait)
 
     def _take(self) -> list[Maker]:
         """Wait for something to send, a moment more for what follows it, and return all of that, a batch at most."""
@@ -125,11 +142,11 @@ class EventSender:
         return makers
 
     def _post(self, client: SyncPrefectClient, events: list[Event]) -> None:
-        """Send until it is taken."""
+        """Send until it is taken, after what may have been lost."""
         news = [event.model_dump(mode="json") for event in events]
         again = self._remembered_after(QUIET_SECONDS)
         until = math.inf
-        while news:
+        while again or news:
             try:
                 _send(client, [*again, *news])
                 if not again:
@@ -139,10 +156,11 @@ class EventSender:
             except HTTPError as error:
                 if time.monotonic() > until or (isinstance(error, HTTPStatusError) and not _is_transient(error)):
                     raise
+                self._settled.clear()
                 self._complain(error)
             if self._closing.is_set():
                 # At the end too: the server may have closed a connection that lay idle, or be about to come back.
-                until = min(until, time.monotonic() + LAST_SECONDS)
+                until = min(until, time.monotonic() + PATIENCE_SECONDS)
                 time.sleep(LAST_RETRY_SECONDS)
             else:
                 self._closing.wait(RETRY_SECONDS)

@@ -127,6 +127,7 @@ def test_a_crash_is_told_once_with_its_last_reason_and_not_where_the_run_goes_on
     assert [each["run"]["id"] for each in receiver.at("/crashed")] == ids
 
 
+@pytest.mark.soak
 def test_a_run_that_is_still_late_after_that_time_is_told_and_not_one_that_started(
     shop: Path, receiver: Receiver
 ) -> None:
