@@ -119,7 +119,7 @@ class Attempts:
         if found is None:
             return
         self._connection = found
-        kind = kinds.REMOTE if self._project.is_remote else kinds.FILE
+        kind = kinds.DUCKLAKE if self._project.is_lake else kinds.REMOTE if self._project.is_remote else kinds.FILE
         if misfit := kinds.misfit(kind, found.adapter):
             raise SettingsError(f"{text}: the target `{found.target}` of {found.profiles_yml} {misfit}")
         if found.is_file(file) or self._project.is_remote:

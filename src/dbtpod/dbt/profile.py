@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-from dbtpod.dbt import arguments, yaml_file
+from dbtpod.dbt import arguments, lake, yaml_file
 from dbtpod.dbt.arguments import Arguments
-from dbtpod.dbt.project import DUCKDB
+from dbtpod.dbt.project import DUCKDB, DUCKLAKE
 from dbtpod.dbt.rendering import Renderer
 
 MEMORY = ":memory:"
@@ -87,11 +87,20 @@ def _connection(given: Arguments, environment: Mapping[str, str]) -> Connection:
     output = profile["outputs"][target]
     adapter = render(output["type"])
     # Models go to the default database, which may be an attached one.
+    if lake.attached(output):
+        return _of_lake(here, environment, profiles_yml, project_dir, target)
     found = attached(output) or output
     is_remote = adapter != DUCKDB or output.get("remote")
     path = "" if is_remote else render(found.get("path") or MEMORY)
     server = _server(output, render) if adapter != DUCKDB else (None, None)
     return Connection(adapter, path, project_dir, profiles_yml, target, *server)
+
+
+def _of_lake(
+    here: Path, environment: Mapping[str, str], profiles_yml: Path, project_dir: Path, target: str
+) -> Connection:
+    found = lake.find(here, {**environment, "DBT_TARGET": target})
+    return Connection(DUCKLAKE, "", project_dir, profiles_yml, target, found.host, found.port)
 
 
 def _server(output: Mapping[str, Any], render: Renderer) -> tuple[str | None, int | None]:
