@@ -89,6 +89,13 @@ test: lint lint-manifests .tools/helm-docs ## every check: those, and with real 
 	$(if $(TESTS),,$(TEST) tests/unit --numprocesses 2 --cov)
 	$(TEST) $(or $(TESTS),tests --ignore tests/unit) --numprocesses 3
 
+# With an older DuckDB than that of the other tests: one that has packages of its extensions.
+.PHONY: test-ducklake
+test-ducklake: $(UV) ## the tests of warehouse.kind ducklake, with a real PostgreSQL and S3
+	@UV_PROJECT_ENVIRONMENT=.venv-ducklake $(SYNC)
+	@$(UV) pip install --quiet --python .venv-ducklake --requirement image/ducklake.txt
+	.venv-ducklake/bin/python -m pytest tests/server/test_ducklake.py tests/server/test_ducklake_warehouse.py
+
 # What CI has no time for. SOAK picks a part: properties, dbt-1.11, faults, long.
 SOAK ?= properties dbt-1.11 long faults
 FAULT_ROUNDS ?= 5
@@ -120,7 +127,9 @@ soak-faults: $(UV) ## the fault suite on a cluster, again and again, each time o
 
 # PINNED=yes builds with the base images of a release, by digest.
 BASES := $(if $(PINNED),$(shell sed -n 's/^[A-Z]/--build-arg &/p' image/bases.env))
-BUILD := DOCKER_BUILDKIT=1 docker build --file image/Dockerfile --build-arg EXTRA_PACKAGES="$(EXTRA_PACKAGES)" $(BASES) \
+# WITH=ducklake adds what that kind of warehouse needs.
+EXTRA = $(strip $(EXTRA_PACKAGES) $(if $(WITH),$(shell grep -v '^\#' image/$(WITH).txt)))
+BUILD := DOCKER_BUILDKIT=1 docker build --file image/Dockerfile --build-arg EXTRA_PACKAGES="$(EXTRA)" $(BASES) \
   --build-arg VERSION="$(VERSION)" --build-arg REVISION="$(shell git rev-parse HEAD 2>/dev/null || echo unknown)"
 
 .PHONY: base image

@@ -197,7 +197,7 @@ def test_a_run_that_failed_is_continued_with_what_is_left(project: Path) -> None
         state = run(continuing_from, str(failed.state_details.flow_run_id))
 
     assert state.is_completed(), state.message
-    assert any("with what it has built in lake_" in text for text in said)
+    assert any("with what it has built in the DuckLake" in text for text in said)
     assert any("1 nodes are left" in text for text in said)
     assert ask("select (select count(*) from log), (select count(*) from many)") == [(1, 10_000)]
 

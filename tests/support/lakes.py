@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from dbtpod.warehouse import warehouse as kinds
 from dbtpod.warehouse.built import Built, Run
 from dbtpod.warehouse.certificate import Certificate
 from dbtpod.warehouse.facts import Generation
+from dbtpod.warehouse.lake import files
 from dbtpod.warehouse.lake.ducklake import DuckLake
 from dbtpod.warehouse.lock import Holder
 from postgres import PASSWORD
@@ -83,8 +84,8 @@ def run(name: str) -> Run:
 def attached(where: lake.Lake, schema: str, snapshot: int | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
     """Attach a catalog as dbt does: one snapshot of it read-only, or all of it to write."""
     more = f", SNAPSHOT_VERSION {snapshot}, READ_ONLY" if snapshot is not None else ""
-    with closing(duckdb.connect(config=dict(extensions.settings()))) as connection:
-        connection.execute(f"ATTACH 'ducklake:postgres:{where.address}' AS shop (METADATA_SCHEMA '{schema}'{more})")
+    with files.opened(where) as connection:
+        connection.execute(f"ATTACH '{where.attach_path}' AS shop (METADATA_SCHEMA '{schema}'{more})")
         yield connection
 
 

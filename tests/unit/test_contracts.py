@@ -90,7 +90,7 @@ def test_the_selector_that_the_smoke_flow_names_exists() -> None:
         ),
         (
             "duckdb",
-            {"comparison.py", "copying.py", "database.py", "recorded.py"}
+            {"comparison.py", "copying.py", "database.py", "extensions.py", "files.py", "recorded.py"}
             | {"relations.py", "store.py", "tables.py", "update.py"},
         ),
         ("sqlglot", {"columns.py"}),

@@ -139,3 +139,29 @@ def test_a_node_that_a_server_lost_is_a_lost_connection_of_the_command() -> None
     assert classify(2, [], [of_dbt(f"{AT} Connection refused")], "postgres") is ConnectionLost
     assert classify(1, [lost, of_model("permission denied for table orders")], [], "postgres") is DbtFailed
     assert classify(2, [], [of_dbt(f'{AT} FATAL:  role "x" does not exist')], "postgres") is DbtUnusable
+
+
+# Of DuckDB 1.5.5 and PostgreSQL 17, killed and ended in the middle.
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ('TransactionContext Error: Failed to commit: Failed to execute query "ROLLBACK": ', Kind.BROKEN),
+        (
+            "IO Error: Failed to query most recent snapshot for DuckLake: Unable to connect to Postgres at "
+            f'"dbname=postgres": {AT} Connection refused\n\tIs the server running on that host?',
+            Kind.UNDONE,
+        ),
+        (f'IO Error: Unable to connect to Postgres at "": {AT} FATAL:  password authentication failed', Kind.LASTING),
+        (
+            f'IO Error: Unable to connect to Postgres at "": {AT} FATAL:  the database system is starting up',
+            Kind.UNDONE,
+        ),
+        ("IO Error: Could not establish connection error for HTTP PUT to 'http://127.0.0.1:7070/b/f'", Kind.UNDONE),
+        ("HTTP Error: Unable to connect to URL s3://b/f: 503 (Service Unavailable)", Kind.UNDONE),
+        ("HTTP Error: Unable to connect to URL s3://b/f: 404 (Not Found)", Kind.LASTING),
+        ('Binder Error: Referenced column "timeout was reached" not found', Kind.LASTING),
+        ('Constraint Error: Failed to commit: duplicate key "ducklake_snapshot_pkey"', Kind.LASTING),
+    ],
+)
+def test_what_duckdb_says_of_a_ducklake_shows_whether_another_try_helps(said: str, kind: Kind) -> None:
+    assert kind_of(f"Runtime Error in model a (models/a.sql)\n  {said}", "ducklake") is kind

@@ -38,6 +38,7 @@ class Plugin(BasePlugin):
         """Render what was left for now. The plugins after this one are configured with it."""
         creds: Any = self.creds
         self._lake = plugin_config.get("lake")
+        self._password = ""
         render = _Late()
         for values in (creds.settings, creds.config_options):
             if values:
@@ -49,6 +50,8 @@ class Plugin(BasePlugin):
             attached.path, attached.options = render(attached.path), render(attached.options)
             if self._lake and attached.alias == self._lake:
                 attached.options = attached.options | lake.options(environment(), reads=plugin_config["reads"])
+                # DuckDB repeats it in errors, which go to logs.
+                attached.path, self._password = lake.split(attached.path)
             if "ducklake:" in attached.path.lower():
                 # dbt-duckdb looked for it in the path before it was rendered.
                 creds._ducklake_dbs.add(attached.alias or creds.path_derived_database_name(attached.path))
@@ -75,6 +78,8 @@ class Plugin(BasePlugin):
     def configure_connection(self, conn: Any) -> None:
         """Set the time zone of every cursor; it cannot be given as the file is opened."""
         conn.execute("SET GLOBAL TimeZone = 'UTC'")
+        if self._password:
+            conn.execute(lake.password_sql(self._password))
 
 
 class _Late:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from enum import Enum
 
-from dbtpod.dbt.project import DUCKDB
+from dbtpod.dbt.project import DUCKDB, DUCKLAKE
 from dbtpod.errors import (
     BuildIncomplete,
     ConnectionLost,
@@ -67,6 +67,17 @@ _POSTGRES_BROKEN = re.compile(
     | no\ connection\ to\ the\ server | broken\ pipe""",
     re.IGNORECASE | re.VERBOSE,
 )
+# The texts of DuckDB 1.5.5 with a DuckLake in PostgreSQL and on S3, taken from both. Files are written first: only
+# where the commit itself broke, PostgreSQL may have done it. Of a lost connection libpq often says nothing there.
+_LAKE_BROKEN = re.compile(r"failed to commit:.*(\"ROLLBACK\":\s*$|server closed|connection|terminating)", re.I | re.S)
+_LAKE_AWAY = re.compile(
+    r"""unable\ to\ connect\ to\ postgres\ at | failed\ to\ query\ most\ recent\ snapshot
+    | failed\ to\ execute\ query\ .*(server\ closed|no\ connection|terminating\ connection|:\s*$)
+    | could\ not\ (resolve\ hostname|establish\ connection|connect\ to\ server) | timeout\ was\ reached
+    | http\ (429|5\d\d)\b | \b(429|5\d\d)\ \((internal|bad|service|gateway|too|slow)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_LAKE_REFUSED = re.compile(r"FATAL:\s+(?!\s|the database system|sorry|too many|remaining|terminating)", re.IGNORECASE)
 # Trino's names of errors, as its Python client writes them. A query that a worker's death ended has written nothing
 # that a table shows; the same is not certain where the coordinator itself could not be reached.
 _TRINO_NAME = re.compile(r"Trino\w*Error\(type=\w+, name=(\w+),")
@@ -96,12 +107,21 @@ def kind_of(message: str, adapter: str = DUCKDB) -> Kind:
     """
     if adapter == "postgres":
         return _postgres(_first_line(message))
+    if adapter == DUCKLAKE:
+        return _ducklake(message)
     if adapter == "trino" and (name := _TRINO_NAME.search(message)):
         return Kind.UNDONE if name[1] in _TRINO_UNDONE else Kind.LASTING
     if not _AWAY.search(message) or _LASTING.search(message):
         return Kind.LASTING
     # DuckDB's file is opened by dbt itself, and no commit of it goes over a connection.
     return Kind.UNDONE if adapter == DUCKDB or _TRINO_REFUSED.search(message) else Kind.BROKEN
+
+
+def _ducklake(message: str) -> Kind:
+    if _LAKE_BROKEN.search(message):
+        return Kind.BROKEN
+    is_lasting = _LASTING.search(message) or _LAKE_REFUSED.search(message)
+    return Kind.UNDONE if _LAKE_AWAY.search(message) and not is_lasting else Kind.LASTING
 
 
 def _postgres(line: str) -> Kind:

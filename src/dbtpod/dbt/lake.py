@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from dbtpod.dbt import yaml_file
 from dbtpod.dbt.project import MADE, WRITER, facts
@@ -30,7 +30,10 @@ from dbtpod.errors import SettingsError
 
 FILE = "lake.json"
 _SCHEME, _POSTGRES = "ducklake:", "ducklake:postgres:"
+_URIS = ("postgres://", "postgresql://")
 _PORT = 5432
+# Of an address as words, with libpq's quotes.
+_PASSWORD = re.compile(r"(?:^|(?<=\s))password\s*=\s*('(?:[^'\\]|\\.)*'|(?:[^\s\\]|\\.)*)\s*")
 # A build's schema has a number behind it, and PostgreSQL cuts a name at 63 bytes.
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,49}")
 # What says which catalog, which of its snapshots, or may change what others read.
@@ -61,6 +64,19 @@ class Lake:
     # As the profile has them, rendered.
     secrets: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def secrets_sql(self) -> Iterator[str]:
+        """Yield the statements that give DuckDB the profile's secrets, and the password of PostgreSQL."""
+        if password := split(self.address)[1]:
+            yield password_sql(password)
+        for number, one in enumerate(self.secrets):
+            yield _secret_sql(number, one)
+
+    @property
+    def attach_path(self) -> str:
+        """What DuckDB attaches: it repeats this in errors, so the password is not in it."""
+        return _POSTGRES + split(self.address)[0]
 
     def __str__(self) -> str:
         """Say where it is, and nothing secret."""
@@ -121,6 +137,32 @@ def options(environment: Mapping[str, str], *, reads: bool) -> dict[str, Any]:
         return {"metadata_schema": found["schema"], "snapshot_version": int(found["snapshot"]), "read_only": True}
     # As a text: dbt-duckdb leaves out what is False.
     return {"metadata_schema": found["schema"], "create_if_not_exists": "false"}
+
+
+def split(address: str) -> tuple[str, str]:
+    """Return an address of PostgreSQL without its password, and that.
+
+    >>> split("host=db password='a b' user=dbt"), split("postgresql://dbt:a%20b@db/lake")
+    (('host=db user=dbt', 'a b'), ('postgresql://dbt@db/lake', 'a b'))
+    """
+    scheme, address = (_POSTGRES, address.removeprefix(_POSTGRES)) if address.startswith(_POSTGRES) else ("", address)
+    if address.startswith(_URIS):
+        parts = urlsplit(address)
+        user, _, place = parts.netloc.rpartition("@")
+        name, _, password = user.partition(":")
+        without = parts._replace(netloc=f"{name}@{place}" if name else place)
+        return scheme + urlunsplit(without), unquote(password)
+    found = _PASSWORD.search(address)
+    if found is None:
+        return scheme + address, ""
+    text = found[1][1:-1] if found[1].startswith("'") else found[1]
+    bare = (address[: found.start()] + address[found.end() :]).strip()
+    return scheme + bare, re.sub(r"\\(.)", r"\1", text)
+
+
+def password_sql(password: str) -> str:
+    """Return the statement by which DuckDB uses this password for PostgreSQL wherever an address has none."""
+    return f"CREATE SECRET (TYPE postgres, PASSWORD {_value(password)})"
 
 
 def find(folder: Path, environment: Mapping[str, str]) -> Lake:
@@ -192,8 +234,8 @@ def _name(found: Mapping[str, Any]) -> Any:
 
 def _server(address: str) -> tuple[str, int]:
     """Return the host and the port of an address as libpq has it: words, or a URI."""
-    if address.startswith(("postgres://", "postgresql://")):
-        parts = urlparse(address)
+    if address.startswith(_URIS):
+        parts = urlsplit(address)
         return parts.hostname or "localhost", parts.port or _PORT
     words = dict(_words(address))
     port = words.get("port", "")
@@ -208,3 +250,28 @@ def _words(address: str) -> Iterator[tuple[str, str]]:
     for word in words:
         name, _, value = word.partition("=")
         yield name, value
+
+
+def _secret_sql(number: int, given: Mapping[str, Any]) -> str:
+    """Write a secret of the profile as SQL has it, as dbt-duckdb does."""
+    bare = {"type", "provider"}
+    words = [
+        f"{key} {value if key in bare else _value(value)}"
+        for key, value in given.items()
+        if key not in ("name", "persistent", "scope") and value is not None
+    ]
+    scope = given.get("scope") or []
+    words += [f"scope {_literal(one)}" for one in ([scope] if isinstance(scope, str) else scope)]
+    return f"CREATE SECRET secret_{number} ({', '.join(words)})"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"MAP {{{', '.join(f'{_literal(str(key))}: {_literal(str(each))}' for key, each in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(_literal(str(each)) for each in value)}]"
+    return _literal(str(value))
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

@@ -26,8 +26,10 @@ in one transaction. A failed or killed build leaves a schema that no reader look
 with it, or it is dropped, with the files that no other build names. As a build is never changed once it is published,
 a reader that is attached to it sees that one build and nothing else, until it is removed.
 
-In a build's own catalog, all snapshots but the last are expired at its beginning, each by its number. An earlier build
-has its own. `expire_older_than` would know nothing of what readers hold.
+Right before a build is published, all snapshots of its catalog but the last are expired, each by its number: what they
+name besides is in the builds before, which readers may hold. `expire_older_than` would know nothing of that. Data files
+are deleted when a build is removed that names them and no other build does; DuckLake's own cleaning, which knows one
+catalog, is set to a thousand years.
 
 One run writes at a time, though two builds share no row of a catalog: the later would be published over the earlier.
 Inside of one catalog DuckLake loses what concurrent writers commit (duckdb/ducklake#1283, #1094, #1404).

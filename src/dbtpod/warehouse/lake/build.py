@@ -15,7 +15,7 @@ from dbtpod.warehouse import durable
 from dbtpod.warehouse.built import Built, Look, Run
 from dbtpod.warehouse.certificate import Certificate
 from dbtpod.warehouse.facts import Generation
-from dbtpod.warehouse.lake import copies
+from dbtpod.warehouse.lake import copies, files
 from dbtpod.warehouse.lake.catalog import PUBLISHED, Build, Catalog
 from dbtpod.warehouse.lake.session import Session
 from dbtpod.warehouse.publish import Publisher
@@ -26,6 +26,7 @@ class LakeBuild(Built):
     """The catalog of one run's build, from its first command to its publishing."""
 
     publishes = True
+    name = "what it has built in the DuckLake"
 
     def __init__(self, publisher: Publisher, run: Run, session: Session, log: Log) -> None:
         super().__init__(publisher, run.id, log)
@@ -34,11 +35,6 @@ class LakeBuild(Built):
         self._build: Build | None = None
         self._begun: Look = ()
         self._is_fresh = False
-
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        """What it is, in the log of a run that resumes with it."""
-        return f"what it has built in {self._build.schema if self._build else 'the DuckLake'}"
 
     @property
     def is_untouched(self) -> bool:
@@ -98,6 +94,7 @@ class LakeBuild(Built):
         build = self._build
         assert build is not None  # noqa: S101
         self.check()
+        files.expire(self._session.lake, build.schema)
         with self.volume.errors("publishing dbt's artifacts"):
             self._note(build, copies.snapshot(self._session, build.schema))
         return self._publisher.record(

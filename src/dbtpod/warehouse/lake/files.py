@@ -1,9 +1,8 @@
 """What DuckDB does with a DuckLake beside dbt: makes a catalog, expires snapshots by number, deletes data files."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 import duckdb
 
@@ -26,12 +25,14 @@ def prepare(lake: Lake, schema: str) -> None:
     """
     with _attached(lake, schema) as connection:
         _check_place(lake, connection)
-        [*old, _newest] = [
-            row[0] for row in connection.execute(f"SELECT snapshot_id FROM {_ALIAS}.snapshots() ORDER BY 1").fetchall()
-        ]
-        if old:
-            connection.execute(f"CALL ducklake_expire_snapshots('{_ALIAS}', versions => ?)", [old])
+        _expire(connection)
         connection.execute(f"CALL {_ALIAS}.set_option('delete_older_than', '{_NEVER}')")
+
+
+def expire(lake: Lake, schema: str) -> None:
+    """Leave no snapshot in the catalog but the newest: what it replaced is then named by the builds before alone."""
+    with _attached(lake, schema) as connection:
+        _expire(connection)
 
 
 def delete(lake: Lake, schema: str) -> int:
@@ -43,9 +44,16 @@ def delete(lake: Lake, schema: str) -> int:
 
 def missing(lake: Lake, paths: set[str]) -> set[str]:
     """Return those that are not where they should be."""
-    with _opened(lake) as connection:
+    with opened(lake) as connection:
         found = connection.execute("SELECT file FROM glob(?)", [f"{lake.data_path}**"]).fetchall()
         return {path for path in paths - {str(row[0]) for row in found} if not _is_there(connection, path)}
+
+
+def _expire(connection: duckdb.DuckDBPyConnection) -> None:
+    """Expire all but the newest, each by its number: no clock has a say in it."""
+    rows = connection.execute(f"SELECT snapshot_id FROM {_ALIAS}.snapshots() ORDER BY 1").fetchall()
+    if old := [row[0] for row in rows[:-1]]:
+        connection.execute(f"CALL ducklake_expire_snapshots('{_ALIAS}', versions => ?)", [old])
 
 
 def _is_there(connection: duckdb.DuckDBPyConnection, path: str) -> bool:
@@ -55,41 +63,20 @@ def _is_there(connection: duckdb.DuckDBPyConnection, path: str) -> bool:
 @contextmanager
 def _attached(lake: Lake, schema: str) -> Iterator[duckdb.DuckDBPyConnection]:
     options = f"METADATA_SCHEMA {literal(schema)}, DATA_PATH {literal(lake.data_path)}"
-    with _opened(lake) as connection:
-        connection.execute(f"ATTACH {literal('ducklake:postgres:' + lake.address)} AS {_ALIAS} ({options})")
+    with opened(lake) as connection:
+        connection.execute(f"ATTACH {literal(lake.attach_path)} AS {_ALIAS} ({options})")
         yield connection
 
 
 @contextmanager
-def _opened(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
+def opened(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open a DuckDB with the profile's settings and secrets."""
     with _errors(lake), closing(duckdb.connect(config=dict(extensions.settings()))) as connection:
-        for number, one in enumerate(lake.secrets):
-            connection.execute(_secret(number, one))
+        for statement in lake.secrets_sql:
+            connection.execute(statement)
         for name, value in lake.settings.items():
             connection.execute(f"SET {name} = {literal(str(value))}")
         yield connection
-
-
-def _secret(number: int, given: Mapping[str, Any]) -> str:
-    """Write a secret of the profile as SQL has it, as dbt-duckdb does."""
-    bare = {"type", "provider"}
-    words = [
-        f"{key} {value if key in bare else _value(value)}"
-        for key, value in given.items()
-        if key not in ("name", "persistent", "scope") and value is not None
-    ]
-    scope = given.get("scope") or []
-    words += [f"scope {literal(one)}" for one in ([scope] if isinstance(scope, str) else scope)]
-    return f"CREATE SECRET secret_{number} ({', '.join(words)})"
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return f"MAP {{{', '.join(f'{literal(str(key))}: {literal(str(each))}' for key, each in value.items())}}}"
-    if isinstance(value, list):
-        return f"[{', '.join(literal(str(each)) for each in value)}]"
-    return literal(str(value))
 
 
 def _check_place(lake: Lake, connection: duckdb.DuckDBPyConnection) -> None:
@@ -105,11 +92,11 @@ def _check_place(lake: Lake, connection: duckdb.DuckDBPyConnection) -> None:
 
 @contextmanager
 def _errors(lake: Lake) -> Iterator[None]:
-    """Turn what DuckDB says into our errors, without the password that it repeats."""
+    """Turn what DuckDB says into our errors."""
     try:
         yield
     except duckdb.Error as error:
-        text = str(error).replace(lake.address, "…").splitlines()[0]
+        text = str(error).splitlines()[0]
         if isinstance(error, duckdb.HTTPException) or failures.kind_of(str(error)) is not Kind.LASTING:
             if _is_refused(text):
                 raise SettingsError(

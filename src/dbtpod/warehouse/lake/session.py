@@ -19,6 +19,8 @@ from dbtpod.timeout import Timeout
 OLDEST = 12
 _CONNECT_SECONDS = 10
 _PAUSE_SECONDS = 0.5
+# PostgreSQL may find out later than we do that the connection of before is gone.
+_LOCK_SECONDS = 90.0
 # Any number that others are not likely to use for their locks.
 _LOCKS = 0x6462
 # So long may a machine be gone before PostgreSQL takes its holder for dead: 30 s, then three tries.
@@ -33,8 +35,10 @@ class Session:
 
     def __init__(self, lake: Lake, name: str, log: Callable[[str], None]) -> None:
         self.lake = lake
+        self._name, self._log = name, log
         self._connection = _connect(lake, name, log)
         self._in_transaction = False
+        self._has_lock = False
 
     def close(self) -> None:
         """End it, and free the lock."""
@@ -42,7 +46,20 @@ class Session:
             self._connection.close()
 
     def ask(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Run one statement and return its rows; ConnectionLost, or WarehouseUnusable with the server's words."""
+        """Run one statement and return its rows; ConnectionLost, or WarehouseUnusable with the server's words.
+
+        Where the connection broke, it is made again and the statement run again, unless it is part of a transaction:
+        each that is none may run twice.
+        """
+        try:
+            return self._ask(sql, values)
+        except ConnectionLost:
+            if self._in_transaction or not self._connection.closed:
+                raise
+        self._connect_again()
+        return self._ask(sql, values)
+
+    def _ask(self, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         with _errors(self.lake), self._connection.cursor() as cursor:
             cursor.execute(sql, values or None)
             found: list[tuple[Any, ...]] = cursor.fetchall() if cursor.description else []
@@ -52,6 +69,7 @@ class Session:
     def transaction(self) -> Iterator[None]:
         """Have all statements of the block take place, as of one moment, or none."""
         self.ask("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        self._in_transaction = True
         try:
             yield
             self.ask("COMMIT")
@@ -59,6 +77,8 @@ class Session:
             with suppress(ConnectionLost, WarehouseUnusable):
                 self.ask("ROLLBACK")
             raise
+        finally:
+            self._in_transaction = False
 
     def lock(self, timeout: float, log: Callable[[str], None]) -> None:
         """Be the one writer until the session ends; WarehouseBusy names the other one after `timeout` seconds."""
@@ -75,6 +95,15 @@ class Session:
                 log(f"Waiting for the warehouse, {timeout:.0f} s at most: {holder} writes to the {self.lake}.")
             is_logged = True
             waiting.pause(_PAUSE_SECONDS)
+        self._has_lock = True
+
+    def _connect_again(self) -> None:
+        """Connect, and take the lock again if it was held; what another run published meanwhile, `catalog` finds."""
+        self._log(f"The connection to PostgreSQL at {self.lake.host}:{self.lake.port} broke: connecting again.")
+        self._connection = _connect(self.lake, self._name, self._log)
+        if self._has_lock:
+            self._has_lock = False
+            self.lock(_LOCK_SECONDS, self._log)
 
     def _holder(self, key: int) -> str:
         found = self.ask(
