@@ -290,7 +290,7 @@ def test_a_rollback_is_what_readers_see_and_what_the_next_build_begins_from(kept
             assert connection.execute("SELECT count(*) FROM shop.orders").fetchall() == [(10,)]
         lakes.write(kept, lakes.schema_of(kept), 30)
         assert built.publish(Certificate("next"), lakes.artifacts(kept, "next")).number == 3
-    with pytest.raises(WarehouseUnusable, match=r"There is no generation 9 in the DuckLake .*; there are: 1, 2, 3"):
+    with pytest.raises(WarehouseUnusable, match=r"There is no generation 9 in .*/published; there are: 1, 2, 3"):
         kept.roll_back(9, LOG)
 
 

@@ -9,9 +9,10 @@ The user writes it as dbt-duckdb has it, an attached database that models go to:
         path: "ducklake:postgres:host=db dbname=lake user=dbt password={{ env_var('DBT_ENV_SECRET_PASSWORD') }}"
         options: {data_path: "s3://bucket/shop/", metadata_schema: shop}
 
-Each build has a catalog of its own (`warehouse.lake`), so a run gets two options from a file, and not from the profile:
-the catalog's schema in PostgreSQL and, where it only reads, the snapshot. dbt would parse everything again if they were
-part of its profile. The file is `lake.json`, beside the file that DUCKDB_PATH names, or at DBTPOD_READABLE_PATH.
+Each build has a catalog of its own (see the warehouse's package `lake`), so a run gets two options from a file, and not
+from the profile: the catalog's schema in PostgreSQL and, where it only reads, the snapshot. dbt would parse everything
+again if they were part of its profile. The file is `lake.json`, beside the file that DUCKDB_PATH names, or at
+DBTPOD_READABLE_PATH.
 """
 
 import json

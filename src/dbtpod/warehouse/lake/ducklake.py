@@ -90,6 +90,8 @@ class DuckLake:
     def roll_back(self, number: int, log: Log, timeout: float = 30) -> Build:
         """Have readers see a generation that is still there; the next build begins from it and gets a new number."""
         with self._alone(Holder.here(f"rollback to generation {number}"), timeout, log) as (_, catalog):
+            # Of one without records here, the volume could not show that it is current.
+            self.generations.find(number)
             chosen = catalog.make_current(number)
             self._follow(catalog, log.info)
         return chosen
@@ -138,4 +140,8 @@ class DuckLake:
                 self.publisher.make_current(current.number)
                 say("%s leads to generation %d now, which is the current one.", self.volume.current, current.number)
             else:
-                say("Generation %d has no records on %s: it is read all the same.", current.number, self.volume.root)
+                say(
+                    "Generation %d is current in the %s, and has no records on %s, where runs and the reader see the "
+                    "one before until the next build.",
+                    *(current.number, catalog.lake, self.volume.root),
+                )
