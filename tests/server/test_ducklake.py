@@ -206,7 +206,7 @@ def test_a_server_that_dies_in_a_model_is_waited_for_and_nothing_is_appended_twi
     project: Path, database: Postgres
 ) -> None:
     assert run(building).is_completed()
-    slow = "select max(a.range * b.range) as x from range(60_000) a, range(60_000) b"
+    slow = "select max(a.range * b.range) as x from range(20_000) a, range(20_000) b"
     write(project, FILES | {"models/slow.sql": slow})
 
     with ThreadPoolExecutor() as pool, messages.kept(logging.INFO, "prefect.task_runs") as said:

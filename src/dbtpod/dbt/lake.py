@@ -233,6 +233,11 @@ def _name(found: Mapping[str, Any]) -> Any:
     return (found.get("options") or {}).get("metadata_schema") or found["alias"]
 
 
+def port(path: str) -> int:
+    """Return the port of PostgreSQL that an attached `ducklake:postgres:…` names; 5432 where it is a variable."""
+    return _server(path.removeprefix(_POSTGRES))[1]
+
+
 def _server(address: str) -> tuple[str, int]:
     """Return the host and the port of an address as libpq has it: words, or a URI."""
     if address.startswith(_URIS):
