@@ -572,3 +572,15 @@ def test_a_server_that_dies_right_after_it_took_the_mark_leaves_no_doubt(kept: D
 
     assert lakes.build(kept, 20, "cut", cut).number == 2
     assert lakes.read(kept) == 20
+
+
+def test_a_run_whose_lock_is_gone_publishes_nothing(kept: DuckLake) -> None:
+    lakes.build(kept, 10)
+
+    def unlock(built: Any) -> None:
+        built._session.ask("SELECT pg_advisory_unlock_all()")
+
+    with pytest.raises(WarehouseUnusable, match=r"does not hold this run's lock any more"):
+        lakes.build(kept, 20, before=unlock)
+
+    assert lakes.read(kept) == 10

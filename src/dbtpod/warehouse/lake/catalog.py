@@ -136,6 +136,7 @@ class Catalog:
         """
         session = self._session
         with session.transaction():
+            session.check_lock()
             current = self.current()
             found = next((one for one in self.all() if one.id == build.id), None)
             if found is None or (found.state, found.run) != (WORKING, build.run):

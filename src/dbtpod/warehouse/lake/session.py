@@ -28,6 +28,12 @@ _KEEPALIVES = {"tcp_keepalives_idle": 30, "tcp_keepalives_interval": 10, "tcp_ke
 # PostgreSQL cuts an application name there.
 _LONGEST_NAME = 63
 _PACKAGE = "psycopg2-binary"
+# The lock with two numbers, as PostgreSQL shows it, and the session that has it.
+_LOCKED = (
+    "FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE l.locktype = 'advisory' AND l.granted "
+    "AND l.objsubid = 2 AND l.classid = %s::bigint::oid AND l.objid = (%s::bigint & 4294967295)::oid "
+    "AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
 
 
 class Session:
@@ -82,7 +88,7 @@ class Session:
 
     def lock(self, timeout: float, log: Callable[[str], None]) -> None:
         """Be the one writer until the session ends; WarehouseBusy names the other one after `timeout` seconds."""
-        key = zlib.crc32(self.lake.name.encode()) - 2**31
+        key = self._key
         waiting, is_logged = Timeout(timeout), False
         while self.ask("SELECT pg_try_advisory_lock(%s, %s)", [_LOCKS, key]) != [(True,)]:
             holder = self._holder(key)
@@ -97,6 +103,20 @@ class Session:
             waiting.pause(_PAUSE_SECONDS)
         self._has_lock = True
 
+    def check_lock(self) -> None:
+        """WarehouseUnusable where PostgreSQL does not hold the lock for this very session."""
+        [[held]] = self.ask(f"SELECT count(*) {_LOCKED} AND l.pid = pg_backend_pid()", [_LOCKS, self._key])
+        if not held:
+            raise WarehouseUnusable(
+                f"PostgreSQL at {self.lake.host}:{self.lake.port} does not hold this run's lock any more, so another "
+                "run may write now: nothing was published. If there is a pooler such as PgBouncer in between, name "
+                "PostgreSQL itself, or have it pool by session."
+            )
+
+    @property
+    def _key(self) -> int:
+        return zlib.crc32(self.lake.name.encode()) - 2**31
+
     def _connect_again(self) -> None:
         """Connect, and take the lock again if it was held; what another run published meanwhile, `catalog` finds."""
         self._log(f"The connection to PostgreSQL at {self.lake.host}:{self.lake.port} broke: connecting again.")
@@ -107,10 +127,7 @@ class Session:
 
     def _holder(self, key: int) -> str:
         found = self.ask(
-            "SELECT a.application_name, a.client_addr::text, a.backend_start::timestamptz(0)::text FROM pg_locks l "
-            "JOIN pg_stat_activity a USING (pid) WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2 AND "
-            "l.classid = %s::bigint::oid AND l.objid = (%s::bigint & 4294967295)::oid AND l.database = "
-            "(SELECT oid FROM pg_database WHERE datname = current_database())",
+            f"SELECT a.application_name, a.client_addr::text, a.backend_start::timestamptz(0)::text {_LOCKED}",
             [_LOCKS, key],
         )
         # A user without rights on others' sessions sees no address.
