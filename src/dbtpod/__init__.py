@@ -34,6 +34,7 @@ what the command `dbtpod` does (cli)
     proof            what `helm test` runs: the deployment that proves an install
     watchdog         beside the worker: compares what Prefect says of runs with what Kubernetes has of them
     transfer         a generation taken out as one file, checked, and brought in
+    backup           published generations in S3, checked, and brought back
     generations      what was published or kept aside, what changed, the way back; the volume checked and repaired
     reader           what is published, over HTTP
     laptop           on one machine, without a cluster: one run, or the schedules of prefect.yaml
@@ -53,6 +54,7 @@ the packages behind them; each may import those above it and the errors and sett
 from typing import TYPE_CHECKING, Any
 
 from dbtpod.errors import (
+    BackupUnusable,
     BuildIncomplete,
     ConnectionLost,
     DbtFailed,
@@ -74,6 +76,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "BackupUnusable",
     "BuildIncomplete",
     "ConnectionLost",
     "DbtFailed",

@@ -14,13 +14,28 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from dbtpod import complete, outcome, plan
-from dbtpod.dbt import arguments, kept_state, parse_state, process, profile, record, results, stream
+from dbtpod.dbt import (
+    arguments,
+    failures,
+    kept_state,
+    kinds,
+    parse_state,
+    process,
+    profile,
+    reachable,
+    record,
+    results,
+    stream,
+)
 from dbtpod.dbt.events import Event, LogLine
+from dbtpod.dbt.failures import Kind
+from dbtpod.dbt.profile import Connection
 from dbtpod.dbt.project import DUCKDB, Project
 from dbtpod.dbt.record import GOOD, Attempt
 from dbtpod.dbt.results import RunReport
 from dbtpod.errors import BuildIncomplete, SettingsError
 from dbtpod.warehouse import durable
+from dbtpod.warehouse.built import Built
 from dbtpod.warehouse.volume import Log
 from dbtpod.warehouse.working_copy import BuiltFile
 
@@ -59,7 +74,7 @@ class Step:
 class Attempts:
     """The attempts of the command with this folder; made where a flow calls the command."""
 
-    def __init__(self, project: Project, folder: Path, args: Sequence[str], file: BuiltFile | None, log: Log) -> None:
+    def __init__(self, project: Project, folder: Path, args: Sequence[str], file: Built | None, log: Log) -> None:
         self._project = project
         self._folder = folder
         self._args = tuple(args)
@@ -69,6 +84,8 @@ class Attempts:
         self._untouched = file is not None and file.is_untouched
         self._before = file and file.look()
         self._is_certain = False
+        # None where the profile does not say it: dbt will.
+        self._connection: Connection | None = None
         self._found = record.history(folder)
         # What the attempt that was run last did.
         self.latest: RunReport | None = None
@@ -99,15 +116,13 @@ class Attempts:
         found = profile.connection(arguments.parse(self._args), process.environment(self._project, self._folder))
         file = self._project.reads if self._project.only_reads else self._project.writes
         self._is_certain = found is not None
-        if found is None or found.is_file(file):
+        if found is None:
             return
-        if found.adapter != DUCKDB:
-            if self._file and self._file.publishes:
-                raise SettingsError(
-                    f"{text}: the target `{found.target}` of {found.profiles_yml} is of type {found.adapter}, which "
-                    "has no DuckDB file to publish. Set warehouse.publish to false (DBTPOD_PUBLISH=false)."
-                )
-            self._is_certain = False
+        self._connection = found
+        kind = kinds.REMOTE if self._project.is_remote else kinds.FILE
+        if misfit := kinds.misfit(kind, found.adapter):
+            raise SettingsError(f"{text}: the target `{found.target}` of {found.profiles_yml} {misfit}")
+        if found.is_file(file) or self._project.is_remote:
             return
         raise SettingsError(
             f"{text}: the target `{found.target}` of {found.profiles_yml} "
@@ -118,6 +133,9 @@ class Attempts:
     def run(self, watcher: Watcher, log: Log) -> None:
         """Run the next attempt to its end; DbtPodError says what failed, and why."""
         self._log = log
+        server = self._connection
+        if server and server.host and server.port:
+            reachable.wait(server.host, server.port, log.info)
         before = self._found.attempts
         step = self._next()
         if before:
@@ -137,18 +155,21 @@ class Attempts:
         finally:
             self._found = record.history(self._folder)
             parse_state.take_away(target_dir)
-        outcome.raise_for(self._args, code, errors, self.latest or RunReport("", (), 0.0), target_dir)
+        found = self.latest or RunReport("", (), 0.0)
+        outcome.raise_for(self._args, code, errors, found, target_dir, self._adapter)
 
     def finish(self) -> complete.Command:
         """Look whether the command, whose last attempt ended well, is complete; BuildIncomplete if it is not."""
-        as_published = self._file is not None and self._file.is_as_published
+        file = self._file if isinstance(self._file, BuiltFile) else None
+        # Whether tests alone have written to a database server is not known: they are no build.
+        as_published = file.is_as_published if file else self._file is not None
         done = complete.command(self._project, self._args, self._found, as_published)
         # Once: what a later command of the run drops is not missed when another pod comes back here.
-        if self._file and not (self._folder / _DONE).exists():
-            self._file.check()
+        if file and not (self._folder / _DONE).exists():
+            file.check()
             # Of a command that another pod ran it is not known any more.
-            is_written = self.latest is None or self._before != self._file.look()
-            complete.relations(self._file, self._args, self._found, self._is_certain, is_written, self._log)
+            is_written = self.latest is None or self._before != file.look()
+            complete.relations(file, self._args, self._found, self._is_certain, is_written, self._log)
             (self._folder / _DONE).touch()
         return done
 
@@ -163,7 +184,7 @@ class Attempts:
         if arguments.parse(self._args).verb not in arguments.KINDS:
             return Step(None, "it does not run node by node")
         try:
-            unsure = [node_id for attempt in counted for node_id in plan.uncertain(attempt)]
+            unsure = [n for attempt in counted for n in plan.uncertain(attempt, self._broken(attempt))]
             if unsure:
                 reason = f"it was stopped in {', '.join(unsure)}, whose rows may be there already"
                 return Step(None, reason, is_safe=False)
@@ -176,6 +197,16 @@ class Attempts:
         if remaining == planned:
             return Step(None, "none of its nodes had ended well")
         return Step(remaining, "")
+
+    @property
+    def _adapter(self) -> str:
+        return self._connection.adapter if self._connection else DUCKDB
+
+    def _broken(self, attempt: Attempt) -> set[str]:
+        """Return the nodes whose connection broke in between: a server may have committed them."""
+        nodes = attempt.report.nodes if self._project.is_remote and attempt.report else ()
+        failed = [node for node in nodes if node.failed and not record.is_hook(node.node_id)]
+        return {node.node_id for node in failed if failures.kind_of(node.message, self._adapter) is Kind.BROKEN}
 
     def _left(self, planned: frozenset[str]) -> frozenset[str]:
         ended = self._found.settled()
@@ -250,6 +281,8 @@ class Attempts:
         return code, [event for event in kept if isinstance(event, LogLine)]
 
     def _database(self) -> str:
+        if self._project.is_remote:
+            return str(self._connection or "the database of the profile")
         if self._project.only_reads:
             return f"{self._project.reads}, read-only"
         return f"DUCKDB_PATH={self._project.writes}"

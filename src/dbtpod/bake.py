@@ -16,7 +16,7 @@ from pathlib import Path
 
 from dbtpod import settings
 from dbtpod.baked_target import BakedTarget, Parser
-from dbtpod.dbt import effective_profile, packages, profile, yaml_file
+from dbtpod.dbt import effective_profile, kinds, packages, profile, yaml_file
 from dbtpod.dbt.project import CATALOG, DUCKDB, MADE, READER, WRITER, Facts, Project, find
 from dbtpod.dbt.rendering import Renderer, VariableMissing, variable
 from dbtpod.faststart import precompiled
@@ -33,6 +33,7 @@ def bake(environment: Mapping[str, str], say: Callable[[str], None], cache: Path
     A folder `cache`, where there is one, makes the next bake faster.
     SettingsError has all problems of the profile, DbtUnusable dbt's own lines where it cannot parse.
     """
+    environment = {**environment, **kinds.of_values(Path.cwd(), environment)}
     folder = find(environment, Path.cwd())
     made = effective_profile.write(folder, environment)
     for note in [*made.notes, *_other_file(made.facts, environment)]:

@@ -437,6 +437,58 @@ def import_(file: str, check: bool) -> int:
     return _print(transfer.examine(file) if check else transfer.bring_in(file, _say))
 
 
+@dbtpod.group()
+def backup() -> None:
+    """Keep what is published in S3.
+
+    Where that is, the variables DBTPOD_BACKUP_BUCKET, _PREFIX, _ENDPOINT, _REGION and _KEEP say.
+    """
+
+
+@backup.command("run")
+def backup_run() -> int:
+    """Upload each generation that is not there, and remove what is more than is kept."""
+    from dbtpod.backup import main
+
+    return _print(main.run(main.connect(), _say))
+
+
+@backup.command("list")
+def backup_list() -> int:
+    """List the backups.
+
+    * marks the one that `dbtpod restore` takes.
+    """
+    from dbtpod.backup import main
+
+    return _print(main.show(main.connect()))
+
+
+@backup.command("check")
+def backup_check() -> int:
+    """Restore what `dbtpod restore` takes, into a temporary folder.
+
+    It is downloaded, compared with its checksum, opened, and its rows are counted. The exit code is 1 where that fails.
+    It needs no volume.
+    """
+    from dbtpod.backup import main
+
+    return _print(main.check(main.connect()))
+
+
+@dbtpod.command()
+@click.argument("name", required=False)
+@click.option("--beside", is_flag=True, help="Also on a volume that has generations: it becomes the next one.")
+def restore(name: str | None, beside: bool) -> int:
+    """Bring a backup back, and make it what readers see.
+
+    NAME is as `dbtpod backup list` has it; without it, the backup of what readers saw last.
+    """
+    from dbtpod.backup import main
+
+    return _print(main.restore(main.connect(), name, beside, _say))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 1 with a text that a user can act on, 2 for a wrong command line."""
     try:

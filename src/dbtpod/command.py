@@ -19,8 +19,8 @@ from dbtpod.ui import report
 from dbtpod.ui.node_runs import NodeRuns
 from dbtpod.ui.reader_links import ReaderLinks
 from dbtpod.ui.text import truncate
+from dbtpod.warehouse.built import Built
 from dbtpod.warehouse.certificate import Certificate
-from dbtpod.warehouse.working_copy import BuiltFile
 
 # Of a task run: --vars may be kilobytes.
 _LONGEST_NAME = 300
@@ -40,9 +40,7 @@ NO_RETRIES = Retries(0, 0)
 class Dbt:
     """What a flow calls: `dbt("build", "--select", "orders")` runs that command, or raises."""
 
-    def __init__(
-        self, project: Project, run_dir: Path, file: BuiltFile | None, retries: Retries, nodes: NodeRuns
-    ) -> None:
+    def __init__(self, project: Project, run_dir: Path, file: Built | None, retries: Retries, nodes: NodeRuns) -> None:
         self._project = project
         self._run_dir = run_dir
         # None: it only reads.
@@ -95,7 +93,7 @@ class Dbt:
         nothing = self._file is not None and self._file.publishes and not has_built
         return Completed(message=report.completed_text(self.report) + ("; nothing was published" if nothing else ""))
 
-    def certify(self, file: BuiltFile, run_id: str) -> Certificate | None:
+    def certify(self, file: Built, run_id: str) -> Certificate | None:
         """Say that the file is a complete build of the run: see `complete.certify`."""
         return complete.certify(run_id, file, self._done, self._failed, self.report)
 

@@ -13,11 +13,11 @@ from dbtpod.ui.artifacts import ReportSender
 from dbtpod.ui.lineage import read_parents
 from dbtpod.ui.text import truncate
 from dbtpod.warehouse import comparison
+from dbtpod.warehouse.built import Built
 from dbtpod.warehouse.comparison import Bounds, Change
 from dbtpod.warehouse.facts import Generation
 from dbtpod.warehouse.previews import preview_name
-from dbtpod.warehouse.warehouse import DuckDBFile, InPlace
-from dbtpod.warehouse.working_copy import BuiltFile
+from dbtpod.warehouse.warehouse import Kept
 
 # What is not compared by then is left out of the report; `dbtpod generations diff` takes as long as it takes.
 DIFF_SECONDS = 60.0
@@ -51,15 +51,12 @@ class Ending:
                 "command that builds."
             )
 
-    def check_writing(self, kept: DuckDBFile | InPlace) -> None:
-        """SettingsError where the build is left in place, and readers see it whatever becomes of it."""
-        if self._result != "publish" and not kept.publishes:
-            raise SettingsError(
-                f'result="{self._result}" needs a working copy, and DBTPOD_PUBLISH is false: this run would build in '
-                "place, where readers see each commit. Leave it out, or set warehouse.publish to true."
-            )
+    def check_writing(self, kept: Kept) -> None:
+        """SettingsError where there is no working copy, and readers see what is built whatever becomes of it."""
+        if self._result != "publish" and kept.no_copy:
+            raise SettingsError(f'result="{self._result}" needs a working copy, and {kept.no_copy}')
 
-    def apply(self, file: BuiltFile, dbt: Dbt, run_id: str) -> Generation | None:
+    def apply(self, file: Built, dbt: Dbt, run_id: str) -> Generation | None:
         """Publish the build, keep it aside or discard it; return the preview that it became, if it did."""
         if not file.publishes:
             return None
@@ -80,7 +77,7 @@ class Ending:
         elif generation := file.publish(certificate, made):
             self.published = generation.number
             mark.published(generation.run, generation.number)
-            log.info("Published generation %d: %s", generation.number, file.volume.current / file.path.name)
+            log.info("Published generation %d: %s", generation.number, file.volume.current / generation.database.name)
         return preview
 
     def state(self, found: State[None]) -> State[None]:
@@ -101,9 +98,7 @@ def _note(preview: Generation) -> str:
     return f"kept aside as {name}. To compare: {compare}. To publish: {publish}"
 
 
-def compare(
-    preview: Generation, kept: DuckDBFile | InPlace, memory: str | None, dbt: Dbt, sender: ReportSender
-) -> None:
+def compare(preview: Generation, kept: Kept, memory: str | None, dbt: Dbt, sender: ReportSender) -> None:
     """Add to the report how a preview differs from its base.
 
     Without the lock, for which the next run may wait. What goes wrong is a warning, never the run's failure.

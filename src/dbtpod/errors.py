@@ -11,6 +11,7 @@
 ├── WarehouseUnusable    the DuckDB file or its volume cannot be used        retry: no
 ├── VolumeFull           no space left for the copy, the build or publishing retry: no
 ├── ExportUnusable       an export is cut, damaged, of another kind          retry: no
+├── BackupUnusable       the bucket or a backup in it cannot be used       retry: no
 └── DeploymentsInvalid   prefect.yaml or its work pool has errors            retry: no
 """
 
@@ -70,6 +71,10 @@ class VolumeFull(DbtPodError):
 
 class ExportUnusable(DbtPodError):
     """An export did not arrive whole, is damaged, or is not for this warehouse."""
+
+
+class BackupUnusable(DbtPodError):
+    """The bucket of the backups cannot be used, or a backup in it is not what was uploaded."""
 
 
 class DeploymentsInvalid(DbtPodError):

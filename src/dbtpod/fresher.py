@@ -34,7 +34,7 @@ from dbtpod.ui.lineage import read_parents
 from dbtpod.ui.text import duration, first_of, truncate
 from dbtpod.warehouse import durable, warehouse
 from dbtpod.warehouse.generations import Generations
-from dbtpod.warehouse.warehouse import DuckDBFile
+from dbtpod.warehouse.warehouse import InPlace
 
 # Of the run's folder for what it reads, beside the one for what it builds.
 _SUFFIX = "-freshness"
@@ -68,7 +68,7 @@ def build_if_fresher(
         retry_delay_seconds: The pause before each of these tries.
     """
     kept = warehouse.of(settings.from_environment())
-    if not isinstance(kept, DuckDBFile):
+    if isinstance(kept, InPlace):
         raise SettingsError(
             "Build if fresher compares with what a generation recorded, and with warehouse.publish false "
             "(DBTPOD_PUBLISH=false) there is none: build by a schedule."

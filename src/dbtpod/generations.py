@@ -15,11 +15,25 @@ from dbtpod.warehouse.builds import FACTS, Builds
 from dbtpod.warehouse.comparison import Change
 from dbtpod.warehouse.facts import Generation
 from dbtpod.warehouse.previews import PREFIX
-from dbtpod.warehouse.warehouse import DuckDBFile, InPlace
+from dbtpod.warehouse.remote import Remote
+from dbtpod.warehouse.warehouse import DuckDBFile, InPlace, Kept
 
 # What `generations diff` calls the one that readers see.
 CURRENT = "current"
 MANIFEST = "manifest.json"
+_PREVIEWS = "There are no previews of builds in a server."
+# What helps with a database server, in place of each command.
+_ELSEWHERE = {
+    "generations diff": "Compare the tables there.",
+    "generations publish": _PREVIEWS,
+    "generations remove": _PREVIEWS,
+    "generations rollback": "A database server is not rolled back from here: what the models committed stays. Restore "
+    "a backup of that database, or deploy the image of before and build again.",
+    "export": "Take the data out with the server's own means, such as pg_dump.",
+    "backup run": "Back the data up with the server's own means, such as pg_dump or its snapshots.",
+    "restore": "Restore a backup of that database with the server's own means.",
+    "import": "Bring the data in with the server's own means, such as pg_restore.",
+}
 # What a command found, and what is wrong.
 Found = tuple[list[str], list[str]]
 
@@ -31,7 +45,7 @@ def diff(before: Generation, after: Generation) -> list[Change]:
 
 
 @contextmanager
-def _warehouse(command: str, *, writes: bool = False) -> Iterator[DuckDBFile | InPlace]:
+def _warehouse(command: str, *, writes: bool = False) -> Iterator[Kept]:
     kept = warehouse.of(settings.from_environment())
     kept.volume.check(writes=writes)
     with kept.volume.errors(f"`dbtpod {command}`"):
@@ -40,16 +54,28 @@ def _warehouse(command: str, *, writes: bool = False) -> Iterator[DuckDBFile | I
 
 @contextmanager
 def published(command: str, *, writes: bool = False) -> Iterator[DuckDBFile]:
+    """Yield the warehouse for a command that needs the data of generations."""
+    with _listed(command, writes=writes) as kept:
+        if isinstance(kept, Remote):
+            raise WarehouseUnusable(
+                f"`dbtpod {command}` is not for this warehouse: with warehouse.kind remote the data is in a database "
+                f"server, and a generation holds what dbt wrote about its build. {_ELSEWHERE[command]}"
+            )
+        yield kept
+
+
+@contextmanager
+def _listed(command: str, *, writes: bool = False) -> Iterator[DuckDBFile | Remote]:
     """Yield the warehouse for a command that needs generations."""
     with _warehouse(command, writes=writes) as kept:
-        if not isinstance(kept, DuckDBFile):
+        if isinstance(kept, InPlace):
             raise WarehouseUnusable("There are no generations: DBTPOD_PUBLISH is false, so runs build in place.")
         yield kept
 
 
 def show() -> Found:
     """List the generations that are kept, * marks the one that readers see; then the previews."""
-    with published("generations list") as kept:
+    with _listed("generations list") as kept:
         pointer = kept.generations.pointer()
         lines, damaged = _list(kept.generations, "  number", "published", pointer.number)
         damaged += [f"{kept.volume.current} {pointer.problem}."] if pointer.problem else []
@@ -73,7 +99,7 @@ def _list(builds: Builds, name: str, since: str, current: int | None = None) -> 
             f"{'*' if one.number == current else ' '} {builds.name(one.number).removeprefix('generation ')}",
             one.at.isoformat(" ", "seconds"),
             durable.size_text(one.size),
-            f"DuckDB {one.duckdb}",
+            "no data" if one.is_remote else f"DuckDB {one.duckdb}",
             f"from {one.base}" if one.base else "from nothing",
             one.run,
         )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from dbtpod.dbt import arguments, failures
 from dbtpod.dbt.events import LogLine
+from dbtpod.dbt.project import DUCKDB
 from dbtpod.dbt.results import RunReport
 from dbtpod.errors import BuildIncomplete, DbtKilled, VolumeFull
 from dbtpod.ui import owners, report
@@ -15,7 +16,14 @@ from dbtpod.warehouse import durable
 _LAST_LINES, _LONGEST_LINE = 5, 300
 
 
-def raise_for(args: Sequence[str], code: int, errors: Sequence[LogLine], found: RunReport, target_dir: Path) -> None:
+def raise_for(
+    args: Sequence[str],
+    code: int,
+    errors: Sequence[LogLine],
+    found: RunReport,
+    target_dir: Path,
+    adapter: str = DUCKDB,
+) -> None:
     """Raise the error of an attempt that did not end well, and nothing for one that did.
 
     `errors` are dbt's own error lines, `found` is what became of its nodes, in `target_dir` are dbt's artifacts.
@@ -23,7 +31,7 @@ def raise_for(args: Sequence[str], code: int, errors: Sequence[LogLine], found: 
     text = truncate(arguments.text(args), _LONGEST_LINE)
     failed = [node for node in found.nodes if node.failed]
     said = [line.text for line in errors]
-    kind = failures.classify(code, [node.message for node in failed], said)
+    kind = failures.classify(code, [node.message for node in failed], said, adapter)
     if kind is None:
         return
     if kind is BuildIncomplete:

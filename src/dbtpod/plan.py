@@ -6,7 +6,7 @@ that is known of the attempt agrees with it. What cannot be known is PlanUnknown
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,13 +59,15 @@ def listed(project: Project, args: Sequence[str], folder: Path) -> frozenset[str
     return _without_idle(args, counted, nodes, found)
 
 
-def uncertain(attempt: Attempt) -> list[str]:
+def uncertain(attempt: Attempt, broken: Set[str] = frozenset()) -> list[str]:
     """Return the nodes that it was stopped in and that may not run twice: whether their rows are there is not known.
 
-    dbt says after its commit that a node ended, and may be killed in between. Raises PlanUnknown.
+    dbt says after its commit that a node ended, and may be killed in between. Of the nodes that are `broken`, the
+    server may have committed what dbt calls an error. Raises PlanUnknown.
     """
-    nodes = _manifest(attempt.target_dir) if attempt.unfinished else {}
-    return sorted(n for n in attempt.unfinished if n not in nodes or not nodes[n].is_repeatable)
+    stopped = attempt.unfinished | broken
+    nodes = _manifest(attempt.target_dir) if stopped else {}
+    return sorted(n for n in stopped if n not in nodes or not nodes[n].is_repeatable)
 
 
 def _by_results(whole: Attempt) -> frozenset[str] | None:

@@ -7,7 +7,7 @@ import importlib.metadata
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -90,8 +90,13 @@ class Recording:
 
 
 @contextmanager
-def of(run_id: str, folder: Path, history: History | None = None) -> Iterator[Recording]:
-    """Enclose what a run does. With a history, which needs the lock, that is up to date after it.
+def of(
+    run_id: str,
+    folder: Path,
+    history: History | None = None,
+    alone: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> Iterator[Recording]:
+    """Enclose what a run does. With a history, which needs the volume's lock (`alone`), that is up to date after it.
 
     A run that reads has none: the next one that writes takes it in. One that is being stopped leaves it too.
     """
@@ -107,7 +112,7 @@ def of(run_id: str, folder: Path, history: History | None = None) -> Iterator[Re
     finally:
         recording.end(error)
         if history and (error is None or isinstance(error, Exception)):
-            history.bring_up_to_date(get_run_logger())
+            history.bring_up_to_date(get_run_logger(), alone)
 
 
 def base(volume: Volume) -> int | None:

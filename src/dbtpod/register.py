@@ -14,6 +14,7 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
+from dbtpod import settings
 from dbtpod.errors import SettingsError
 from dbtpod.registration import alerts, deployments, heartbeat, registered, schedules, wanted, work_pool
 from dbtpod.registration.alerts import Alerts
@@ -38,7 +39,10 @@ def from_file(
     """Register what prefect.yaml says, and print what changed; see `register`. DbtPodError says what is wrong."""
     template = work_pool.read_template(base_job_template) if base_job_template else None
     asked = alerts.read(alerts_file) if alerts_file else None
-    run(deployments.read(path, variant, template), template, wait_seconds, mark, asked=asked)
+    environment = settings.environment()
+    folder = path.absolute().parent
+    writers = settings.writers(environment, folder)
+    run(deployments.read(path, variant, template), template, wait_seconds, mark, asked=asked, writers=writers)
 
 
 def run(
@@ -48,6 +52,7 @@ def run(
     mark: Mark = NO_MARK,
     kind: str = work_pool.KIND,
     asked: Alerts | None = None,
+    writers: int = 1,
 ) -> None:
     """Register a file that was read with this template, and print what changed; see `register`."""
     log.handlers, log.propagate = [logging.StreamHandler(sys.stdout)], False
@@ -55,7 +60,7 @@ def run(
     if not PREFECT_API_URL.value():
         raise SettingsError("PREFECT_API_URL is not set: give the server's, such as http://127.0.0.1:4200/api.")
     try:
-        asyncio.run(register(file, template, wait_seconds, mark, kind, asked))
+        asyncio.run(register(file, template, wait_seconds, mark, kind, asked, writers))
     except PrefectHTTPStatusError as error:
         raise SettingsError(_refusal(error)) from error
     except httpx.TransportError as error:  # Prefect's client has tried again by then
@@ -69,6 +74,7 @@ async def register(
     mark: Mark = NO_MARK,
     kind: str = work_pool.KIND,
     asked: Alerts | None = None,
+    writers: int = 1,
 ) -> None:
     """Bring the server's pool, queues, deployments and automations in line with the file, and log what changed.
 
@@ -77,6 +83,7 @@ async def register(
     no longer in the file are removed. So are alerts that are not `asked` for, unless that is None, as for a
     registration by hand. At the end the digest is written down on the server. The server ends the pods' runs of which
     it hears nothing; a pool of another kind looks after its own.
+    So many runs that write are in a pod at once as `writers` says.
     """
     async with get_client() as client:
         await _wait_for_api(client, wait_seconds)
@@ -88,7 +95,7 @@ async def register(
         await registered.check_elsewhere(client, file.pool, mark.owner, [each.full_name for each in entries])
         await work_pool.ensure(client, file.pool, template, mark.owner, kind)
         await work_pool.claim(client, file.pool, mark.owner, kind)  # which the worker may have made meanwhile
-        await work_pool.ensure_queues(client, file.pool)
+        await work_pool.ensure_queues(client, file.pool, writers)
         after = await registered.write(client, entries, before)
         await registered.remove_others(client, after, before, file.pool, file.path)
         schedules.log_changes(file, before, after)

@@ -21,8 +21,8 @@ from dbtpod.dbt.project import Project
 from dbtpod.errors import RunGivenUp, SettingsError
 from dbtpod.ui import deaths
 from dbtpod.warehouse import durable
+from dbtpod.warehouse.built import Built
 from dbtpod.warehouse.volume import Log, Volume
-from dbtpod.warehouse.working_copy import BuiltFile
 
 # A build that kills its pod kills the next one too: with memory, for one.
 MOST_STARTS = 5
@@ -37,7 +37,7 @@ _TEXTS = (".sql", ".py", ".yml", ".yaml")
 _NO_NODES = {*_SETTINGS, "profiles.yml"}
 
 
-def begin(file: BuiltFile, project: Project, run_id: str, log: Log, continues: str | None = None) -> Path:
+def begin(file: Built, project: Project, run_id: str, log: Log, continues: str | None = None) -> Path:
     """Have `file` ready for the run, fresh or with what was built before; return the run's folder.
 
     That is what this run built, if it was stopped half-way or failed, or else what the run `continues` built.
@@ -52,7 +52,7 @@ def begin(file: BuiltFile, project: Project, run_id: str, log: Log, continues: s
     stamps = _stamps(project)
     obstacle = _obstacle(file, project, run_dir, stamps, log) if run_dir.exists() else "not started before"
     if not obstacle:
-        log.info("%s, with the working copy %s", _resumes(earlier, starts), file.path)
+        log.info("%s, with %s", _resumes(earlier, starts), file.name)
         file.go_on()
     else:
         if run_dir.exists():
@@ -105,7 +105,7 @@ def _resumes(earlier: str | None, starts: int) -> str:
     return f"Continuing the run {earlier}" if earlier else f"Start {starts} of this run"
 
 
-def _take_over(file: BuiltFile, earlier: str, run_dir: Path) -> str:
+def _take_over(file: Built, earlier: str, run_dir: Path) -> str:
     """Make the working copy and the records of an earlier run this run's own; why that cannot be, or empty."""
     source = file.volume.runs / earlier
     if not source.is_dir():
@@ -121,7 +121,7 @@ def _take_over(file: BuiltFile, earlier: str, run_dir: Path) -> str:
     return ""
 
 
-def _obstacle(file: BuiltFile, project: Project, run_dir: Path, stamps: dict[str, Any], log: Log) -> str:
+def _obstacle(file: Built, project: Project, run_dir: Path, stamps: dict[str, Any], log: Log) -> str:
     """Say why the run has to restart; empty where it does not, with what changed in the project noted."""
     if found := file.obstacle():
         return found

@@ -27,8 +27,8 @@ from dbtpod.ui.links import OfFailure
 from dbtpod.ui.node_runs import NodeRuns
 from dbtpod.ui.reader_links import ReaderLinks
 from dbtpod.warehouse import lock, warehouse
-from dbtpod.warehouse.warehouse import Run
-from dbtpod.warehouse.working_copy import BuiltFile
+from dbtpod.warehouse.built import Built, Run
+from dbtpod.warehouse.warehouse import Kept
 
 # Longer than any healthy hand-over, and short enough that a forgotten shell is noticed within the hour.
 LOCK_SECONDS = 600.0
@@ -93,7 +93,7 @@ def writing(
         ExitStack() as unlocked,
         NodeRuns() as nodes,
         kept.write(Run(run_id, _holder()), LOCK_SECONDS, log) as file,
-        recording.of(run_id, kept.volume.runs / run_id, History(kept.publisher.generations, given.history_days)) as of,
+        recording.of(run_id, kept.volume.runs / run_id, _history(kept, given), file.alone) as of,
     ):
         mark.amend(kept.builds)
         run_dir = resume.begin(file, project, run_id, log, continues)
@@ -142,7 +142,7 @@ def current_settings() -> Settings:
 
 
 @contextmanager
-def _reported(dbt: Dbt, sender: ReportSender, file: BuiltFile | None = None) -> Iterator[None]:
+def _reported(dbt: Dbt, sender: ReportSender, file: Built | None = None) -> Iterator[None]:
     """Send the report at the block's end, however it ends; where it failed to build, with links to continue."""
     has_failed = True
     try:
@@ -156,6 +156,10 @@ def _reported(dbt: Dbt, sender: ReportSender, file: BuiltFile | None = None) -> 
         links = OfFailure(dbt.report, parents, dbt.target_dir, file.publishes) if file and has_failed else None
         sender.send(report.table(dbt.report, parents), markdown, links)
         wait()
+
+
+def _history(kept: Kept, given: Settings) -> History:
+    return History(kept.publisher.generations, given.history_days)
 
 
 def _reader(run_id: str, *, publishes: bool) -> ReaderLinks:

@@ -4,13 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dbtpod.dbt import project
+from dbtpod.dbt import kinds, project
 
 # What it is read from, for whoever reads settings.
 from dbtpod.environment import add_to_environment as add_to_environment
 from dbtpod.environment import environment as environment
 from dbtpod.environment import of_helper as of_helper
 from dbtpod.errors import SettingsError
+
+WRITERS = "DBTPOD_WAREHOUSE_WRITERS"
 
 # The resident memory of Prefect's and dbt's processes in a pod, measured at 120 and 190 MiB, with some room.
 _INTERPRETERS_MB = 400
@@ -20,10 +22,15 @@ _INTERPRETERS_MB = 400
 class Settings:
     """Where the warehouse and the dbt project are, and how the warehouse is kept."""
 
-    # The file that runs build on; every path of the volume is derived from it (warehouse.volume).
+    # The file that runs build on; every path of the volume is derived from it (warehouse.volume). With the kind
+    # `remote` there is no such file.
     duckdb_path: Path
     # Holds dbt_project.yml.
     project_dir: Path
+    # Where the data is kept: see `dbt.kinds`.
+    kind: str = kinds.FILE
+    # How many runs may write at once.
+    writers: int = 1
     # False: build in place, for files too large to copy; readers then wait for writers.
     publish: bool = True
     # How many published builds are kept, the current one included.
@@ -49,9 +56,12 @@ def from_environment(given: Mapping[str, str] | None = None) -> Settings:
     values = environment() if given is None else given
     problems: list[str] = []
     folder = _project(values, problems)
+    kind = _kind(values, folder, problems)
     settings = Settings(
         duckdb_path=_duckdb_path(values, folder, problems) or Path(),
         project_dir=folder or Path(),
+        kind=kind,
+        writers=_writers(values, kind, problems),
         publish=_boolean(values, "DBTPOD_PUBLISH", True, problems),
         keep_generations=_positive(values, "DBTPOD_KEEP_GENERATIONS", 3, problems),
         history_days=_positive(values, "DBTPOD_HISTORY_DAYS", 400, problems),
@@ -67,6 +77,44 @@ def duckdb_path(environment: Mapping[str, str]) -> Path | None:
     """Return the DuckDB file that runs build on; None where the settings name none on a volume."""
     folder = None if environment.get("DUCKDB_PATH") else _project(environment, [])
     return _duckdb_path(environment, folder, [])
+
+
+def writers(environment: Mapping[str, str], folder: Path) -> int:
+    """Return how many runs may write at once, by what a registration knows; SettingsError where the kind does not fit.
+
+    `folder` is where it looks for the dbt project: there need not be one.
+    """
+    problems: list[str] = []
+    try:
+        place = project.find(environment, folder)
+    except SettingsError:
+        place = None
+    found = _writers(environment, _kind(environment, place, problems), problems)
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return found
+
+
+def _kind(environment: Mapping[str, str], folder: Path | None, problems: list[str]) -> str:
+    """Return the kind that is declared, or else the one that the profile's default target needs."""
+    known = project.facts(folder) if folder else None
+    default = kinds.default_target(known, environment) if known else None
+    kind = kinds.declared(environment) or (kinds.needed(default[1].adapter) if default else kinds.FILE)
+    if kind not in kinds.KINDS:
+        problems.append(f"{kinds.VARIABLE} is {kind!r}: it must be {' or '.join(kinds.KINDS)}.")
+    if known and default and (misfit := kinds.misfit(kind, default[1].adapter)):
+        problems.append(f"{folder}: profile `{known.profile}`, target `{default[0]}` {misfit}")
+    return kind
+
+
+def _writers(environment: Mapping[str, str], kind: str, problems: list[str]) -> int:
+    found = _positive(environment, WRITERS, 1, problems)
+    if found > 1 and kind == kinds.FILE:
+        problems.append(
+            f"{WRITERS} is {found}, and warehouse.kind is file: a DuckDB file takes one writer at a time, so leave "
+            "warehouse.writers at 1."
+        )
+    return found
 
 
 def _project(environment: Mapping[str, str], problems: list[str]) -> Path | None:

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from kube import Cluster
+from pod_postgres import PodPostgres
 from release import SMOKE, Release
 from waiting import until
 
@@ -24,43 +25,28 @@ DATABASE = {
 
 
 @pytest.fixture(scope="module")
-def postgres(cluster: Cluster) -> Iterator[Release]:
-    """A namespace for the release, another one for PostgreSQL, and the image on the node; nothing runs yet."""
-    cluster.load("postgres:17")
-    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": DATA}})
+def data(cluster: Cluster) -> Iterator[PodPostgres]:
+    """PostgreSQL's namespace, and its image on the node; it does not run yet."""
+    one = PodPostgres(cluster, DATA)
+    one.prepare()
+    yield one
+    one.remove()
+
+
+@pytest.fixture(scope="module")
+def postgres(cluster: Cluster, data: PodPostgres) -> Iterator[Release]:
+    """A namespace for the release; nothing runs yet."""
     one = Release(cluster, cluster.namespace("postgres"))
     give_password(one, PASSWORD)
     yield one
     one.disconnect()
-    cluster.kubectl("delete", "namespace", DATA, one.namespace, "--wait=false")
+    cluster.kubectl("delete", "namespace", one.namespace, "--wait=false")
 
 
 def give_password(release: Release, password: str) -> None:
     metadata = {"name": "postgres", "namespace": release.namespace}
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"password": password}}
     release.cluster.apply(secret)
-
-
-def start_postgres(cluster: Cluster) -> None:
-    """Start PostgreSQL behind a service, without the role and the database that the release names."""
-    metadata = {"name": "postgres", "namespace": DATA, "labels": {"app": "postgres"}}
-    container = {
-        "name": "postgres",
-        "image": "postgres:17",
-        "env": [{"name": "POSTGRES_PASSWORD", "value": "admin"}, {"name": "PGDATA", "value": "/var/lib/postgresql/pg"}],
-        "readinessProbe": {"exec": {"command": ["pg_isready", "-h", "127.0.0.1"]}, "periodSeconds": 1},
-    }
-    service = {"selector": {"app": "postgres"}, "ports": [{"port": 5432}]}
-    cluster.apply(
-        {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": [container]}},
-        {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": service},
-    )
-    cluster.kubectl("wait", "pod", "postgres", f"--namespace={DATA}", "--for=condition=Ready", "--timeout=90s")
-
-
-def sql(cluster: Cluster, text: str) -> str:
-    psql = ("psql", "--username=postgres", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1")
-    return cluster.kubectl("exec", "--stdin", "postgres", f"--namespace={DATA}", "--", *psql, stdin=text)
 
 
 def literal(text: str) -> str:
@@ -78,8 +64,9 @@ def restarts(release: Release) -> int:
     return int(server["status"]["containerStatuses"][0]["restartCount"])
 
 
-def test_it_waits_for_a_database_that_is_away_then_for_its_role_and_says_so(postgres: Release) -> None:
-    cluster = postgres.cluster
+def test_it_waits_for_a_database_that_is_away_then_for_its_role_and_says_so(
+    postgres: Release, data: PodPostgres
+) -> None:
     options = ["--set-json", f"server.database={json.dumps(DATABASE)}"]
     with ThreadPoolExecutor() as beside:
         install = beside.submit(postgres.install, *options)
@@ -91,19 +78,19 @@ def test_it_waits_for_a_database_that_is_away_then_for_its_role_and_says_so(post
         until(waits, 90, "the server's first word")
         assert f"PostgreSQL at postgres.{DATA}.svc:5432 (database {NAME}, user {USER}): " in said(postgres)
 
-        start_postgres(cluster)
+        data.start("admin")
         until(lambda: "Correct user and password in the Secret" in said(postgres), 60, "the role that is missing")
 
         role = '"' + USER.replace('"', '""') + '"'
-        sql(cluster, f"create role {role} login password {literal(PASSWORD)};")
-        sql(cluster, f'create database "{NAME}" owner {role};')
+        data.sql(f"create role {role} login password {literal(PASSWORD)};")
+        data.sql(f'create database "{NAME}" owner {role};')
         install.result()
 
     assert restarts(postgres) == 0
     log = said(postgres)
     assert PASSWORD not in log
     postgres.prefect.completed(SMOKE)
-    assert int(sql(cluster, f'\\connect "{NAME}"\nselect count(*) from flow_run;').split()[-1]) > 0
+    assert int(data.sql(f'\\connect "{NAME}"\nselect count(*) from flow_run;').split()[-1]) > 0
 
 
 def test_a_server_that_is_replaced_keeps_the_history(postgres: Release) -> None:
@@ -116,9 +103,9 @@ def test_a_server_that_is_replaced_keeps_the_history(postgres: Release) -> None:
     assert before <= {each["id"] for each in postgres.prefect.all("flow_runs")}
 
 
-def test_a_changed_password_of_the_database_reaches_the_server(postgres: Release) -> None:
+def test_a_changed_password_of_the_database_reaches_the_server(postgres: Release, data: PodPostgres) -> None:
     before = restarts(postgres)
-    sql(postgres.cluster, f'alter role "the ""user""@1" password {literal(NEXT)};')
+    data.sql(f'alter role "the ""user""@1" password {literal(NEXT)};')
 
     give_password(postgres, NEXT)
 

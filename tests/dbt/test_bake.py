@@ -287,3 +287,37 @@ def test_problems_are_said_before_dbt_starts(clone: Clone) -> None:
 
     with pytest.raises(DbtPodError, match="MotherDuck"):
         clone.bake()
+
+
+OF_A_SERVER = """
+shop:
+  target: dev
+  outputs:
+    dev:
+      type: postgres
+      host: db.example.com
+      port: 5432
+      user: dbt
+      password: "{{ env_var('DBT_ENV_SECRET_PASSWORD') }}"
+      dbname: shop
+      schema: main
+"""
+
+
+def test_a_project_of_a_server_is_baked_without_its_password_and_its_pods_parse_nothing(clone: Clone) -> None:
+    files = {name: CLONED[name] for name in ("dbt_project.yml", "models/orders.sql")}
+    clone.write(files | {"profiles.yml": OF_A_SERVER, "values.yaml": "warehouse: {kind: remote}\n"})
+
+    clone.bake()
+    said = clone.dbt("parse", DBT_ENV_SECRET_PASSWORD="s3cret", DBTPOD_WAREHOUSE_KIND="remote")
+
+    assert parsed(said) == []
+    assert "duckdb_plugin" not in (clone.folder / ".dbtpod" / "writer" / "profiles.yml").read_text()
+
+
+def test_an_image_whose_profile_does_not_fit_its_values_is_not_built(clone: Clone) -> None:
+    files = {name: CLONED[name] for name in ("dbt_project.yml", "models/orders.sql")}
+    clone.write(files | {"profiles.yml": OF_A_SERVER, "values.yaml": "warehouse: {kind: file}\n"})
+
+    with pytest.raises(DbtPodError, match=r"target `dev` is of type postgres, and warehouse\.kind is file"):
+        clone.bake()

@@ -225,6 +225,11 @@ MISTAKES = {
     "values-env": Mistake(
         r"jobs.env\[0\] must have one of value, valueFrom", "- name", values="jobs:\n  env:\n  - name: A\n"
     ),
+    "writers-of-a-file": Mistake(
+        r"writers is 2, and warehouse.kind is file: a DuckDB file takes one writer",
+        "writers",
+        values="warehouse:\n  writers: 2\n",
+    ),
     "values-twice": Mistake(r"jobs is given twice, first in line 1", "jobs:", values="jobs: {}\nimage: {}\njobs: {}\n"),
     "values-yaml": Mistake(
         r"is not YAML: mapping values are not allowed here; put a text", "tag", values="image:\n  tag: a: b\n"

@@ -100,7 +100,7 @@ def test_another_dbt_is_the_executable_for_each_command(
     _, first, second = pids(pod)
     assert first != second
     line = said(pod)[-1]
-    assert line.startswith("dbtpod: fast start without preload (")
+    assert line.startswith("dbtpod: fast start without preload")
     assert why in line
 
 

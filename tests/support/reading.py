@@ -13,6 +13,7 @@ import httpx
 
 import warehouse
 from dbtpod.warehouse.facts import Generation
+from dbtpod.warehouse.remote import Remote
 from dbtpod.warehouse.warehouse import DuckDBFile
 from prefect_server import free_port
 from rendering import ROOT
@@ -69,7 +70,7 @@ def build_large(kept: DuckDBFile, rows: int, megabytes: int) -> Generation:
 
 
 @contextmanager
-def reading(kept: DuckDBFile, folder: Path, **settings: str) -> Iterator[Reading]:
+def reading(kept: DuckDBFile | Remote, folder: Path, **settings: str) -> Iterator[Reading]:
     """Run it until the block ends; its log and its temporary folder are in `folder`."""
     folder.mkdir(exist_ok=True)
     (folder / "tmp").mkdir(exist_ok=True)

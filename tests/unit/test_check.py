@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from dbtpod import cli
+from dbtpod import bake, cli, settings
 from dbtpod.check import main as check
 from dbtpod.check import python_flows
 from dbtpod.check.finding import Finding
 from dbtpod.check.selection import Use
+from dbtpod.errors import SettingsError
 from rendering import Render
 
 REPO = Path(__file__).parents[2]
@@ -106,3 +107,23 @@ def test_of_python_only_the_commands_are_read_that_are_written_out(tmp_path: Pat
     uses = [(each.words, each.line) for each in found if isinstance(each, Use)]
     assert uses == [(("seed",), 7), (("build", "--select", "a b"), 7), (("test", "--select", "orders"), 9)]
     assert len(found) == len(uses)
+
+
+def test_a_profile_that_does_not_fit_values_yaml_is_named_by_check_and_by_bake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "dbt_project.yml").write_text("name: shop\nprofile: shop\n")
+    (tmp_path / "profiles.yml").write_text("shop: {target: dev, outputs: {dev: {type: duckdb, path: shop.duckdb}}}\n")
+    (tmp_path / "values.yaml").write_text("warehouse: {kind: remote}\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DBT_PROJECT_DIR", str(tmp_path))
+    says = (
+        "profiles.yml: profile `shop`, target `dev` is of type duckdb and builds in a local file, and warehouse.kind is"
+    )
+
+    found, _ = check.check(tmp_path)
+    with pytest.raises(SettingsError) as raised:
+        bake.bake(settings.environment(), lambda _: None)
+
+    assert [each.text for each in found if says in each.text]
+    assert says in str(raised.value)

@@ -1,13 +1,14 @@
 """Before dbt starts: a command whose target is not the run's own file, or no file at all, is refused."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import warehouse
 from dbtpod.attempts import Attempts
-from dbtpod.dbt import effective_profile
+from dbtpod.dbt import arguments, effective_profile, process, profile
 from dbtpod.dbt.project import Project
 from dbtpod.errors import SettingsError
 from dbtpod.warehouse.working_copy import InPlaceFile, WorkingCopy
@@ -51,9 +52,27 @@ def test_the_users_own_profile_writes_elsewhere_and_is_refused(project: Project,
         check(project, args)
 
 
-def test_a_database_server_is_refused_where_builds_are_published(project: Project) -> None:
+@pytest.mark.parametrize("publishes", [True, False])
+def test_a_database_server_is_refused_where_the_data_is_to_be_in_a_file(project: Project, publishes: bool) -> None:
     (project.profiles_dir / "profiles.yml").write_text("shop: {target: dev, outputs: {dev: {type: postgres}}}\n")
 
-    with pytest.raises(SettingsError, match=r"is of type postgres.*Set warehouse\.publish to false"):
-        check(project, "build")
-    check(project, "build", publishes=False)
+    with pytest.raises(
+        SettingsError, match=r"is of type postgres, and warehouse\.kind is file.*Set warehouse\.kind to remote"
+    ):
+        check(project, "build", publishes=publishes)
+
+
+def test_a_file_is_refused_where_the_data_is_to_be_in_a_database_server(project: Project) -> None:
+    with pytest.raises(SettingsError, match=r"is of type duckdb and .*warehouse\.kind is remote.*kind to file"):
+        check(replace(project, is_remote=True), "build")
+
+
+def test_a_database_server_is_used_as_the_profile_has_it(project: Project) -> None:
+    output = "{type: postgres, host: \"{{ env_var('NO_SUCH_HOST', 'db') }}\", port: 5433, password: s3cret}"
+    (project.profiles_dir / "profiles.yml").write_text(f"shop: {{target: dev, outputs: {{dev: {output}}}}}\n")
+    remote = replace(project, is_remote=True)
+
+    check(remote, "build")
+
+    found = profile.connection(arguments.parse(["build"]), process.environment(remote, remote.folder))
+    assert str(found) == "postgres at db:5433, target dev"

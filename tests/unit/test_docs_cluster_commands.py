@@ -25,7 +25,7 @@ def notes() -> str:
 
 
 def test_what_a_cluster_command_names_is_in_the_chart(render: Render, notes: str) -> None:
-    manifests = render()
+    manifests = render({"backup": {"enabled": True, "bucket": "backups"}})
     names = {(each["kind"].lower(), each["metadata"]["name"]) for each in manifests}
     # Created in the cluster.
     [auth] = [each for each in manifests if each["kind"] == "Job" and "auth" in each["metadata"]["name"]]

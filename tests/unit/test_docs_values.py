@@ -30,7 +30,7 @@ def is_value(path: str) -> bool:
 # `prefect` is also a module, whose names messages have too.
 _TOP = "|".join(sorted(set(yaml.safe_load(VALUES)) - {"prefect"}))
 _VALUE = re.compile(rf"(?<![\w./-])(?:{_TOP})(?:\.[a-zA-Z-]+)+(?![\w(])")
-_FILES = (".py", ".yaml", ".duckdb", ".tpl")
+_FILES = (".py", ".yaml", ".duckdb", ".tpl", ".json")
 
 
 def values_in(texts: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:

@@ -235,7 +235,33 @@ def test_a_default_target_of_an_adapter_that_is_installed_is_kept_as_it_is(
 
     assert written(folder, "writer") == written(folder, "reader") == yaml.safe_load(text)["shop"]["outputs"]["dev"]
     assert written(folder, "writer", "local")["path"] == WRITES
-    assert "set warehouse.publish to false" in "\n".join(found.notes)
+    assert "used as it is, in an environment with warehouse.kind remote" in "\n".join(found.notes)
+
+
+@pytest.mark.parametrize(
+    ("kind", "output", "says"),
+    [
+        ("file", "{type: postgres, host: db}", "is of type postgres, and warehouse.kind is file: .*kind to remote"),
+        ("remote", "{type: duckdb, path: shop.duckdb}", "is of type duckdb and .*kind is remote: .*kind to file"),
+    ],
+)
+def test_a_default_target_that_does_not_fit_the_kind_is_a_problem_with_its_place(
+    folder: Path, environment: dict[str, str], kind: str, output: str, says: str
+) -> None:
+    with pytest.raises(SettingsError, match=rf"profiles\.yml: profile `shop`, target `dev` {says}"):
+        made(folder, environment | {"DBTPOD_WAREHOUSE_KIND": kind}, one(output))
+
+
+def test_another_target_may_be_for_an_environment_of_another_kind(folder: Path, environment: dict[str, str]) -> None:
+    other = "outputs:\n    prod: {type: postgres, host: db}"
+    text = one("{type: duckdb, path: shop.duckdb}").replace("outputs:", other)
+
+    found = made(folder, environment | {"DBTPOD_WAREHOUSE_KIND": "file"}, text)
+
+    assert {name: target.adapter for name, target in found.facts.targets.items()} == {
+        "prod": "postgres",
+        "dev": "duckdb",
+    }
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from dbtpod.dbt import effective_profile
+from dbtpod.dbt import effective_profile, kinds
 from dbtpod.errors import SettingsError
-from dbtpod.settings import duckdb_path, from_environment
+from dbtpod.settings import duckdb_path, from_environment, writers
 
 PROJECT = Path(__file__).parents[2] / "dbt_project"
 
@@ -90,3 +90,65 @@ def test_an_explicit_memory_limit_wins_over_the_pods(environment: dict[str, str]
     given = {"DBTPOD_POD_MEMORY_BYTES": "8589934592", "DBTPOD_MEMORY_LIMIT": "2GB"}
 
     assert from_environment(environment | given).memory_limit == "2GB"
+
+
+@pytest.fixture
+def of_two_kinds(tmp_path: Path) -> dict[str, str]:
+    """A project with a target for each kind; the default one is a file."""
+    (tmp_path / "dbt_project.yml").write_text("name: shop\nprofile: shop\n")
+    outputs = "{dev: {type: duckdb, path: shop.duckdb}, prod: {type: postgres, host: db}}"
+    (tmp_path / "profiles.yml").write_text(f"shop: {{target: dev, outputs: {outputs}}}")
+    effective_profile.write(tmp_path, {})
+    return {"DBTPOD_VOLUME": "/data", "DBT_PROJECT_DIR": str(tmp_path)}
+
+
+def test_the_kind_that_nothing_declares_is_what_the_target_needs(of_two_kinds: dict[str, str]) -> None:
+    assert from_environment(of_two_kinds).kind == "file"
+    assert from_environment(of_two_kinds | {"DBT_TARGET": "prod"}).kind == "remote"
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"DBTPOD_WAREHOUSE_KIND": "remote"}, r"profile `shop`, target `dev` is of type duckdb .*kind is remote"),
+        (
+            {"DBTPOD_WAREHOUSE_KIND": "file", "DBT_TARGET": "prod"},
+            r"profile `shop`, target `prod` is of type postgres, and warehouse\.kind is file",
+        ),
+        ({"DBTPOD_WAREHOUSE_KIND": "ducklake"}, "DBTPOD_WAREHOUSE_KIND is 'ducklake': it must be file or remote"),
+        (
+            {"DBTPOD_WAREHOUSE_WRITERS": "2"},
+            r"DBTPOD_WAREHOUSE_WRITERS is 2, and warehouse\.kind is file: a DuckDB file takes one writer at a time",
+        ),
+        ({"DBTPOD_WAREHOUSE_WRITERS": "0"}, "DBTPOD_WAREHOUSE_WRITERS is '0': it must be a whole number"),
+    ],
+)
+def test_a_kind_that_does_not_fit_is_refused_by_runs_and_by_registration(
+    of_two_kinds: dict[str, str], given: dict[str, str], says: str
+) -> None:
+    with pytest.raises(SettingsError, match=says):
+        from_environment(of_two_kinds | given)
+    with pytest.raises(SettingsError, match=says):
+        writers(of_two_kinds | given, Path("/"))
+
+
+def test_several_runs_may_write_to_a_database_server(of_two_kinds: dict[str, str]) -> None:
+    given = {"DBTPOD_WAREHOUSE_KIND": "remote", "DBTPOD_WAREHOUSE_WRITERS": "3", "DBT_TARGET": "prod"}
+
+    assert from_environment(of_two_kinds | given).writers == writers(of_two_kinds | given, Path("/")) == 3
+
+
+def test_a_registration_without_a_project_has_the_writers_that_are_given(tmp_path: Path) -> None:
+    assert writers({"DBTPOD_WAREHOUSE_KIND": "remote", "DBTPOD_WAREHOUSE_WRITERS": "2"}, tmp_path) == 2
+    assert writers({}, tmp_path) == 1
+
+
+def test_values_yaml_says_the_kind_where_the_environment_does_not(tmp_path: Path) -> None:
+    (tmp_path / "values.yaml").write_text("warehouse: {kind: remote}\n")
+    assert kinds.of_values(tmp_path, {}) == {"DBTPOD_WAREHOUSE_KIND": "remote"}
+
+    (tmp_path / "values.yaml").write_text("warehouse: {kind: remote}\nenvironment: {target: prod}\n")
+
+    assert kinds.of_values(tmp_path, {}) == {"DBTPOD_WAREHOUSE_KIND": "remote", "DBT_TARGET": "prod"}
+    assert kinds.of_values(tmp_path, {"DBTPOD_WAREHOUSE_KIND": "file"}) == {}
+    assert kinds.of_values(tmp_path / "absent", {}) == {}

@@ -4,7 +4,7 @@ below gives its problems as lines.
 */}}
 {{- define "dbtpod.check" -}}
 {{- $lines := "" }}
-{{- range $part := list "image" "server" "database" "route" "alerts" "metrics" "reader" "withoutEffect" "times" "labels" "pods" }}
+{{- range $part := list "image" "server" "database" "route" "alerts" "metrics" "warehouse" "reader" "backup" "withoutEffect" "times" "labels" "pods" }}
 {{- $lines = printf "%s\n%s" $lines (include (printf "dbtpod.check.%s" $part) $) }}
 {{- end }}
 {{- $problems := list }}
@@ -51,6 +51,28 @@ prefectYaml is no YAML: {{ (fromYaml .Values.prefectYaml).Error | replace "\n" "
 {{- /* An object's annotations may have 256 KiB together. */}}
 {{- if gt (len .Values.prefectYaml) 100000 }}
 prefectYaml has {{ len .Values.prefectYaml }} bytes, and at most 100000 reach the cluster as a value: leave it in the image.
+{{- end }}
+{{- end }}
+
+{{- define "dbtpod.check.warehouse" -}}
+{{- with .Values.warehouse }}
+{{- if eq .kind "file" }}
+{{- if gt (int64 .writers) 1 }}
+warehouse.writers is {{ int64 .writers }}, but warehouse.kind is file: a DuckDB file takes one writer at a time. Leave it at 1.
+{{- end }}
+{{- include "dbtpod.unused" (dict "root" $ "paths" (list "warehouse.egress") "why" "with warehouse.kind file") }}
+{{- else }}
+{{- include "dbtpod.unused" (dict "root" $ "paths" (list "warehouse.publish") "why" "with warehouse.kind remote, as there is no file to copy") }}
+{{- if $.Values.networkPolicy.enabled }}
+{{- if not (or .egress.ports $.Values.networkPolicy.extraEgress) }}
+warehouse.kind is remote, but the network policies let no flow run reach the database: give its ports by warehouse.egress.ports, such as [5432].
+{{- else if and .egress.to (not .egress.ports) }}
+warehouse.egress.to has no effect without warehouse.egress.ports: give the database's ports, such as [5432].
+{{- end }}
+{{- else }}
+{{- include "dbtpod.unused" (dict "root" $ "paths" (list "warehouse.egress") "why" "while networkPolicy.enabled is false") }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- end }}
 
@@ -128,7 +150,7 @@ register.waitSeconds has no effect from register.deadlineSeconds on, which ends 
 {{- if not $values.proxy.url }}
 {{- include "dbtpod.unused" (dict "root" . "paths" (list "proxy.noProxy") "why" "without proxy.url") }}
 {{- end }}
-{{- range $key := list "server" "worker" "register" "jobs" "reader" }}
+{{- range $key := list "server" "worker" "register" "jobs" "reader" "backup" }}
 {{- if (index $values $key).serviceAccount.name }}
 {{- include "dbtpod.unused" (dict "root" $ "paths" (list (printf "%s.serviceAccount.annotations" $key)) "why" (printf "with %s.serviceAccount.name: annotate that account" $key)) }}
 {{- end }}

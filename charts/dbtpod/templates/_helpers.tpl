@@ -64,10 +64,7 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 # As in the image: what dbt parsed there holds the path of the DuckDB file.
 - name: DBTPOD_VOLUME
   value: /data
-{{- with .Values.environment.target }}
-- name: DBT_TARGET
-  value: {{ . | quote }}
-{{- end }}
+{{- include "dbtpod.warehouse.kindEnv" . }}
 - name: DBTPOD_PUBLISH
   value: {{ .Values.warehouse.publish | quote }}
 - name: DBTPOD_KEEP_GENERATIONS
@@ -76,6 +73,18 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
   value: {{ .Values.warehouse.historyDays | int64 | quote }}
 - name: DBTPOD_ALLOW_NETWORK_FILESYSTEM
   value: {{ .Values.warehouse.allowNetworkFilesystem | quote }}
+{{- end }}
+
+{{- /* Where the data is, and the target that has to fit: for the registration too. */}}
+{{- define "dbtpod.warehouse.kindEnv" }}
+{{- with .Values.environment.target }}
+- name: DBT_TARGET
+  value: {{ . | quote }}
+{{- end }}
+- name: DBTPOD_WAREHOUSE_KIND
+  value: {{ .Values.warehouse.kind | quote }}
+- name: DBTPOD_WAREHOUSE_WRITERS
+  value: {{ .Values.warehouse.writers | int64 | quote }}
 {{- end }}
 
 {{- /* The one claim that holds Prefect's SQLite file; the user's own if named. */}}

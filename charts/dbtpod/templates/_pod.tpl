@@ -4,14 +4,16 @@ of a component are those of one key; `worker` and `watchdog` are two containers 
 */}}
 
 {{- define "dbtpod.componentValues" -}}
-{{- $keys := dict "server" "server" "worker" "worker" "register" "register" "test" "register" "auth" "register" "flow-run" "jobs" "warehouse" "jobs" "reader" "reader" -}}
+{{- $keys := dict "server" "server" "worker" "worker" "register" "register" "test" "register" "auth" "register" "flow-run" "jobs" "warehouse" "jobs" "reader" "reader" "backup" "backup" "backup-test" "backup" -}}
 {{- $values := index .root.Values (get $keys .component) -}}
 {{- /* A person's pod runs where flow runs do, and the password's Job where the registration does, but without their
 credentials and containers: that Job comes before all other objects, and has rights of its own. */}}
 {{- if has .component (list "warehouse" "auth") }}{{ $values = omit $values "env" "envFrom" "volumes" "volumeMounts" "initContainers" }}{{ end }}
 {{- if eq .component "auth" }}{{ $values = set $values "serviceAccount" (dict "name" "") }}{{ end }}
+{{- /* They run as flow runs do, with an account of their own. */}}
+{{- if has .component (list "backup" "backup-test") }}{{ $values = merge (pick .root.Values.jobs "securityContext" "labels" "annotations" "nodeSelector" "tolerations" "affinity" "priorityClassName" "imagePullSecrets") $values }}{{ end }}
 {{- if eq .component "reader" }}{{ $values = merge (pick .root.Values.jobs "securityContext") $values }}{{ end }}
-{{- if and (has .component (list "reader" "flow-run" "warehouse")) (include "dbtpod.onOneNode" .root) }}
+{{- if and (has .component (list "reader" "flow-run" "warehouse" "backup")) (include "dbtpod.onOneNode" .root) }}
 {{- /* The volume is on the node of the first of them, so all go where flow runs may. */}}
 {{- if eq .component "reader" }}{{ $values = merge (pick .root.Values.jobs "nodeSelector" "tolerations" "affinity") (omit $values "nodeSelector" "tolerations" "affinity") }}{{ end }}
 {{- $affinity := include "dbtpod.togetherAffinity" (dict "root" .root "affinity" $values.affinity) | fromYaml }}
@@ -22,7 +24,7 @@ credentials and containers: that Job comes before all other objects, and has rig
 
 {{- /* The component whose service account a pod has. */}}
 {{- define "dbtpod.accountOf" -}}
-{{ dict "test" "register" "warehouse" "flow-run" | dig . . }}
+{{ dict "test" "register" "warehouse" "flow-run" "backup-test" "backup" | dig . . }}
 {{- end }}
 
 {{- /* The service account of a component's pods; the user's own if named. */}}

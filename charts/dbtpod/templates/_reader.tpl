@@ -34,9 +34,9 @@ As in _secrets.tpl: what it asks for, and what Prefect asks it for. Not the key 
 {{- include "dbtpod.client.login" . }}
 {{- end }}
 
-{{- /* Not empty where one node at a time mounts the volume, and the reader stays on it. */}}
+{{- /* Not empty where one node at a time mounts the volume, and other pods than flow runs have it too. */}}
 {{- define "dbtpod.onOneNode" -}}
-{{- if .Values.reader.enabled }}{{ ne .Values.warehouse.accessMode "ReadWriteMany" | ternary "true" "" }}{{ end }}
+{{- if or .Values.reader.enabled .Values.backup.enabled }}{{ ne .Values.warehouse.accessMode "ReadWriteMany" | ternary "true" "" }}{{ end }}
 {{- end }}
 
 {{- /*
@@ -46,7 +46,9 @@ there; and one that would wait on another node for a volume that the reader keep
 */}}
 {{- define "dbtpod.togetherAffinity" -}}
 {{- $required := "requiredDuringSchedulingIgnoredDuringExecution" }}
-{{- $components := dict "key" "app.kubernetes.io/component" "operator" "In" "values" (list "reader" "flow-run" "warehouse") }}
+{{- $names := list "reader" "flow-run" "warehouse" }}
+{{- if .root.Values.backup.enabled }}{{ $names = append $names "backup" }}{{ end }}
+{{- $components := dict "key" "app.kubernetes.io/component" "operator" "In" "values" $names }}
 {{- $selector := dict "matchLabels" (dict "app.kubernetes.io/instance" .root.Release.Name) "matchExpressions" (list $components) }}
 {{- $term := dict "topologyKey" "kubernetes.io/hostname" "labelSelector" $selector }}
 {{- $terms := append (dig "podAffinity" $required (list) .affinity) $term }}
@@ -61,7 +63,7 @@ there; and one that would wait on another node for a volume that the reader keep
 {{- /* How its pod would run is no error: one file of values may be below several environments. */}}
 {{- include "dbtpod.unused" (dict "root" $ "paths" $paths "why" "while reader.enabled is false") }}
 {{- else }}
-{{- if not $values.warehouse.publish }}
+{{- if and (not $values.warehouse.publish) (eq $values.warehouse.kind "file") }}
 reader.enabled is true, but warehouse.publish is false: runs build in place, so there is nothing published to read.
 {{- end }}
 {{- if eq $values.warehouse.accessMode "ReadWriteOncePod" }}

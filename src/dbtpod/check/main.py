@@ -7,7 +7,7 @@ from dbtpod import settings
 from dbtpod.check import project, python_flows, selection, values
 from dbtpod.check.finding import PREFECT_YAML, Finding
 from dbtpod.check.selection import Use
-from dbtpod.dbt import inspection
+from dbtpod.dbt import inspection, kinds
 from dbtpod.dbt.inspection import Answers
 from dbtpod.registration import commands, draft
 from dbtpod.registration.draft import Draft
@@ -31,6 +31,7 @@ def report(found: Sequence[Finding], looked_at: str, *, strict: bool) -> tuple[l
 def check(folder: Path) -> tuple[list[Finding], str]:
     """Find everything that is wrong, in the order of files and lines; and say what there was to look at."""
     environment = settings.environment()
+    environment |= kinds.of_values(folder, environment)
     written = draft.read(folder / PREFECT_YAML, environment)
     in_python = list(python_flows.read(_entrypoints(written), folder))
     uses = [*_in_yaml(written), *(each for each in in_python if isinstance(each, Use))]

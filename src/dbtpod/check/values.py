@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dbtpod.check.finding import Finding
+from dbtpod.dbt import kinds
 from dbtpod.registration import schema, yaml_file
 from dbtpod.registration.yaml_file import Diagnostic, Place
 
@@ -24,8 +25,19 @@ def findings(folder: Path) -> Iterator[Finding]:
             yield Finding(shown, file.line, file.text)
             continue
         problems = [*file.repeated, *schema.problems(rules, _as_helm(rules, file.content or {}))]
-        for place, text in sorted(problems, key=lambda problem: file.line(problem[0])):
+        for place, text in sorted([*problems, *_writers(file.content)], key=lambda problem: file.line(problem[0])):
             yield Finding(shown, file.line(place), f"{_key(place)} {text}".strip())
+
+
+def _writers(content: Any) -> Iterator[tuple[Place, str]]:
+    """Yield what the chart's own check says of writers to a file: no schema of one value can."""
+    given = content.get("warehouse") if isinstance(content, dict) else None
+    if not isinstance(given, dict) or given.get("kind", kinds.FILE) != kinds.FILE:
+        return
+    writers = given.get("writers", 1)
+    if isinstance(writers, int) and writers > 1:
+        text = f"is {writers}, and warehouse.kind is file: a DuckDB file takes one writer at a time; leave it at 1"
+        yield ("warehouse", "writers"), text
 
 
 def pool(folder: Path) -> str | None:

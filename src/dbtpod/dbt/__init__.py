@@ -9,8 +9,10 @@ variables        the environment variables that its files read
 listing          what `dbt ls` lists
 inspection       what dbt says of commands and of a project that it does not run (inspector: the process that is asked)
 names            the project's names that a command may give, read from dbt's manifest.json
+reachable        a bounded wait for a database server that is away
 process          the one seam to dbt: start, lines, stop (program: a process of it; parent_death: it never outlives us)
 kept             a dbt that lists nodes, and runs the next command without another import (one_by_one: its process)
+kinds            where its data is kept, and which targets fit that
 project          where the project is, and what was made of its profile
 profile_source   the user's own profile (profile_targets: which of its targets can be used)
 effective_profile  the profile that runs use, made of that one (run_target: one target; rendering: one value)

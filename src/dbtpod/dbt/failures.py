@@ -4,7 +4,9 @@ import errno
 import os
 import re
 from collections.abc import Sequence
+from enum import Enum
 
+from dbtpod.dbt.project import DUCKDB
 from dbtpod.errors import (
     BuildIncomplete,
     ConnectionLost,
@@ -38,7 +40,83 @@ _LASTING = re.compile(
 )
 
 
-def classify(code: int, failed: Sequence[str], said: Sequence[str]) -> type[DbtPodError] | None:
+# Of a server, all that it says begins in the line after dbt's own; further down it quotes SQL, which may say anything.
+_HEAD = re.compile(
+    r"^\s*((\[ERROR\]: )?Encountered an error:|\w+ Error(\ in\ .*)?|Error|(PARTIAL SUCCESS|ERROR) \(.*\))?\s*$"
+)
+# Of a microbatch model's batch.
+_BATCH = re.compile(r"^\s*batch [\d :T-]+: ")
+_PREFIX = re.compile(r"^\s*(\[ERROR\]: |(Database|Runtime) Error: )?(FATAL:\s+)?")
+# The texts of psycopg2 and PostgreSQL 17, taken from a server. Nothing was done: no connection was made, or the server
+# has undone the transaction (serialization_failure 40001, deadlock_detected 40P01).
+_POSTGRES_UNDONE = re.compile(
+    r"""connection\ to\ server\b.*\ failed:\ (?!FATAL:)
+    | (connection\ to\ server\b.*\ failed:\ FATAL:\s+)?(
+        the\ database\ system\ is\ (starting\ up|shutting\ down|not\ yet\ accepting|in\ recovery)
+        | sorry,\ too\ many\ clients | too\ many\ connections | remaining\ connection\ slots
+        | terminating\ connection\ due\ to )
+    | could\ not\ (translate\ host\ name|connect\ to\ server) | could\ not\ serialize\ access | deadlock\ detected
+    | canceling\ statement\ due\ to\ conflict\ with\ recovery""",
+    re.IGNORECASE | re.VERBOSE,
+)
+# Or the connection broke while the server worked: it may have committed before.
+_POSTGRES_BROKEN = re.compile(
+    r"""server\ closed\ the\ connection | terminating\ connection\ (due\ to|because\ of)
+    | ssl\ (syscall\ error|connection\ has\ been)
+    | (connection|cursor)\ (already\ closed|not\ open|is\ closed|reset) | could\ not\ (receive|send)\ (data|ssl)
+    | no\ connection\ to\ the\ server | broken\ pipe""",
+    re.IGNORECASE | re.VERBOSE,
+)
+# Trino's names of errors, as its Python client writes them. A query that a worker's death ended has written nothing
+# that a table shows; the same is not certain where the coordinator itself could not be reached.
+_TRINO_NAME = re.compile(r"Trino\w*Error\(type=\w+, name=(\w+),")
+_TRINO_UNDONE = {
+    *("NO_NODES_AVAILABLE", "REMOTE_TASK_ERROR", "REMOTE_HOST_GONE", "TOO_MANY_REQUESTS_FAILED", "ABANDONED_TASK"),
+    *("PAGE_TRANSPORT_ERROR", "PAGE_TRANSPORT_TIMEOUT", "SERVER_STARTING_UP", "SERVER_SHUTTING_DOWN"),
+    "TRANSACTION_CONFLICT",
+}
+_TRINO_REFUSED = re.compile(r"failed to establish a new connection|connection refused", re.IGNORECASE)
+
+
+class Kind(Enum):
+    """What another try of the same command can do about an error."""
+
+    LASTING = "nothing: it would find the same"
+    UNDONE = "it may succeed, and nothing was done before"
+    BROKEN = "it may succeed, but whether something was done before is not known"
+
+
+def kind_of(message: str, adapter: str = DUCKDB) -> Kind:
+    """Return what an error's message means, as this adapter writes it.
+
+    Give it one message, a node's or dbt's own, not a whole log. What is not known is lasting.
+
+    >>> kind_of("Database Error\\n  deadlock detected", "postgres"), kind_of("Parser Error: near selct")
+    (<Kind.UNDONE: 'it may succeed, and nothing was done before'>, <Kind.LASTING: 'nothing: it would find the same'>)
+    """
+    if adapter == "postgres":
+        return _postgres(_first_line(message))
+    if adapter == "trino" and (name := _TRINO_NAME.search(message)):
+        return Kind.UNDONE if name[1] in _TRINO_UNDONE else Kind.LASTING
+    if not _AWAY.search(message) or _LASTING.search(message):
+        return Kind.LASTING
+    # DuckDB's file is opened by dbt itself, and no commit of it goes over a connection.
+    return Kind.UNDONE if adapter == DUCKDB or _TRINO_REFUSED.search(message) else Kind.BROKEN
+
+
+def _postgres(line: str) -> Kind:
+    if _POSTGRES_BROKEN.match(line):
+        return Kind.BROKEN
+    return Kind.UNDONE if _POSTGRES_UNDONE.match(line) else Kind.LASTING
+
+
+def _first_line(message: str) -> str:
+    """Return what the server said, without dbt's own words before it."""
+    lines = (line for each in message.splitlines() if not _HEAD.match(line := _BATCH.sub("", each)))
+    return _PREFIX.sub("", next(lines, ""))
+
+
+def classify(code: int, failed: Sequence[str], said: Sequence[str], adapter: str = DUCKDB) -> type[DbtPodError] | None:
     """Return the error of a dbt command that ended with this exit code, negative for a signal's number; None for none.
 
     `failed` are the messages of the nodes that failed, `said` are dbt's own error lines.
@@ -50,30 +128,29 @@ def classify(code: int, failed: Sequence[str], said: Sequence[str]) -> type[DbtP
         return BuildIncomplete if failed else None
     if code < 0:
         return DbtKilled
-    if was_connection_lost(failed, said):
+    if was_connection_lost(failed, said, adapter):
         return ConnectionLost
     if any(_FULL in message for message in failed or said):
         return VolumeFull
     return DbtFailed if failed else DbtUnusable
 
 
-def is_connection_error(message: str) -> bool:
-    """Return whether the database could not be reached, so that the same command may succeed later.
+def is_connection_error(message: str, adapter: str = DUCKDB) -> bool:
+    """Return whether the database could not be reached or gave up, so that the same command may succeed later.
 
-    Give it one message, a node's or dbt's own, not a whole log. A file that is not a database, or of a newer format,
-    is none; nor is a path that is wrong or forbidden.
+    A file that is not a database, or of a newer format, is none; nor is a path that is wrong or forbidden.
 
     >>> is_connection_error("IO Error: Could not set lock on file"), is_connection_error("Parser Error: near selct")
     (True, False)
     """
-    return bool(_AWAY.search(message)) and not _LASTING.search(message)
+    return kind_of(message, adapter) is not Kind.LASTING
 
 
-def was_connection_lost(failed: Sequence[str], said: Sequence[str]) -> bool:
+def was_connection_lost(failed: Sequence[str], said: Sequence[str], adapter: str = DUCKDB) -> bool:
     """Return whether only the connection failed: for each of these nodes or, without one, in dbt's error lines."""
     if failed:
-        return all(is_connection_error(message) for message in failed)
-    return any(map(is_connection_error, said)) and not any(map(_LASTING.search, said))
+        return all(is_connection_error(message, adapter) for message in failed)
+    return any(is_connection_error(line, adapter) for line in said) and not any(map(_LASTING.search, said))
 
 
 def advice(message: str) -> str:

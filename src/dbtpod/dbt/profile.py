@@ -28,6 +28,14 @@ class Connection:
     project_dir: Path  # what a relative path begins at
     profiles_yml: Path
     target: str
+    # Of a server, as far as the profile says it: None where its adapter has no such key.
+    host: str | None = None
+    port: int | None = None
+
+    def __str__(self) -> str:
+        """Say where it is, and nothing secret."""
+        server = f" at {self.host}{f':{self.port}' if self.port else ''}" if self.host else ""
+        return f"{self.adapter}{server}, target {self.target}"
 
     def is_file(self, file: Path) -> bool:
         """Return whether it is that file, whatever links lead to it."""
@@ -81,6 +89,12 @@ def _connection(given: Arguments, environment: Mapping[str, str]) -> Connection:
     # Models go to the default database, which may be an attached one.
     found = attached(output) or output
     is_remote = adapter != DUCKDB or output.get("remote")
-    return Connection(
-        adapter, "" if is_remote else render(found.get("path") or MEMORY), project_dir, profiles_yml, target
-    )
+    path = "" if is_remote else render(found.get("path") or MEMORY)
+    server = _server(output, render) if adapter != DUCKDB else (None, None)
+    return Connection(adapter, path, project_dir, profiles_yml, target, *server)
+
+
+def _server(output: Mapping[str, Any], render: Renderer) -> tuple[str | None, int | None]:
+    """Return the host and the port of a target, as most adapters call them."""
+    host, port = (render(output[key]).strip() if output.get(key) else "" for key in ("host", "port"))
+    return host or None, int(port) if port.isdecimal() else None

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
 
-from dbtpod.dbt import arguments, profile
+from dbtpod.dbt import arguments, kinds, profile
 from dbtpod.dbt.profile_source import Unusable
 from dbtpod.dbt.project import CATALOG, DUCKDB, Target
 from dbtpod.dbt.rendering import Renderer, VariableMissing
@@ -35,11 +35,14 @@ def judge(found: Any, where: str, environment: Mapping[str, str]) -> Judged:
         return Judged(problems=[f"{where} has no `outputs`: add a target of type duckdb to it."])
     judged = Judged()
     default = _default(found, where, environment, judged)
-    adapter = _adapter(outputs.get(default), environment)
     for name, output in outputs.items():
         here = f"{where}, target `{name}`"
         try:
-            judged.targets[name] = _target(output, here, adapter, environment, judged.notes)
+            target = _target(output, here, environment, judged.notes)
+            # Another environment may take another target of the same image.
+            if name == default and (misfit := kinds.misfit(kinds.declared(environment) or "", target.adapter)):
+                raise Unusable(misfit)
+            judged.targets[name] = target
         except Unusable as reason:
             if name == default:
                 judged.problems.append(f"{here} {reason}")
@@ -70,16 +73,7 @@ def _default(found: Mapping[str, Any], where: str, environment: Mapping[str, str
     return name
 
 
-def _adapter(output: Any, environment: Mapping[str, str]) -> str | None:
-    try:
-        return Renderer(environment)(output["type"])
-    except Exception:  # `_target` says it
-        return None
-
-
-def _target(
-    output: Any, here: str, default_adapter: str | None, environment: Mapping[str, str], notes: list[str]
-) -> Target:
+def _target(output: Any, here: str, environment: Mapping[str, str], notes: list[str]) -> Target:
     """Return what is known of a target; Unusable says why it is not."""
     if not isinstance(output, dict) or "type" not in output:
         raise Unusable("has no `type`: write `type: duckdb`.")
@@ -89,14 +83,9 @@ def _target(
     if adapter == DUCKDB:
         _check_shape(output)
         return Target(DUCKDB, _catalog(output, here, environment, notes))
-    if default_adapter not in (None, adapter):
-        raise Unusable(f"is of type {adapter}, which is another adapter than the default target's.")
     if not re.fullmatch(r"\w+", adapter) or not find_spec(f"dbt.adapters.{adapter}"):
         raise Unusable(f"is of type {adapter}, which is not installed: install dbt-{adapter}, or use duckdb.")
-    notes.append(
-        f"{here} is of type {adapter} and used as it is: there is no DuckDB file to publish, so set warehouse.publish "
-        "to false (DBTPOD_PUBLISH=false)."
-    )
+    notes.append(f"{here} is of type {adapter} and used as it is, in an environment with warehouse.kind remote.")
     return Target(adapter)
 
 

@@ -80,6 +80,8 @@ class Project:
     memory_limit: str | None = None
     # Whether its commands open `reads`, and that read-only.
     only_reads: bool = False
+    # Whether its data is in a database server, and in neither of these files.
+    is_remote: bool = False
 
     @property
     def profiles_dir(self) -> Path:

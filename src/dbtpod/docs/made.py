@@ -158,7 +158,7 @@ class Made:
 def _generations(one: Generation) -> Generations:
     """Return those of the volume that a generation lies on."""
     published = one.database.parent.parent
-    return Generations(Volume(published.parent / "work" / one.database.name))
+    return Generations(Volume(published.parent / "work" / one.database.name, one.is_remote))
 
 
 def _current(one: Generation) -> int | None:

@@ -26,7 +26,8 @@ def make(kind: str, database: Path, target: Path) -> None:
     folder = database.parent
     text = (folder / site.MANIFEST).read_bytes()
     manifest = site.read(text)
-    found = tables.read(database)
+    is_remote = database.name == facts.MANIFEST
+    found = [] if is_remote else tables.read(database)
     if kind == DOCS:
         generation, _ = facts.generation(folder / FACTS, number_of(folder.name) or 0, database)
         target.write_bytes(site.page(text, site.catalog(manifest, found, generation.at)))
@@ -34,6 +35,8 @@ def make(kind: str, database: Path, target: Path) -> None:
         from dbtpod.docs import columns
 
         del text
+        if is_remote:
+            found = tables.declared(manifest)
         sql = compiled.read(manifest, folder, folder.parent.parent / "runs")
         target.write_text(json.dumps(columns.of(manifest, sql, found)))
 

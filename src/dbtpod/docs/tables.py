@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -47,6 +48,18 @@ def read(path: Path) -> list[Table]:
             return _read(connection)
     except duckdb.Error as error:
         raise WarehouseUnusable(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+
+
+def declared(manifest: Mapping[str, Any]) -> list[Table]:
+    """Return those that a manifest names, with the columns that the project gives them: a server is not asked."""
+    nodes = [*manifest["nodes"].values(), *manifest["sources"].values()]
+    return [_declared(node) for node in nodes if node.get("schema") and node.get("columns")]
+
+
+def _declared(node: Mapping[str, Any]) -> Table:
+    name = str(node.get("identifier") or node.get("alias") or node["name"])
+    columns = [Column(str(each["name"]), each.get("data_type") or "", None) for each in node["columns"].values()]
+    return Table((str(node.get("database")), str(node["schema"]), name), None, None, columns)
 
 
 def _read(connection: duckdb.DuckDBPyConnection) -> list[Table]:

@@ -162,8 +162,14 @@ PRELOAD = Part(
     {
         "dbt.cli.main:cli": None,
         "dbt.task.build:BuildTask": None,
-        "dbt.adapters.duckdb.connections:DuckDBConnectionManager.close_all_connections": "()",
     },
+)
+# Of that adapter alone: the others close their connections with each command.
+DUCKDB = Part(
+    "preload-duckdb",
+    "dbt-core",
+    "each command is a dbt of its own",
+    {"dbt.adapters.duckdb.connections:DuckDBConnectionManager.close_all_connections": "()"},
 )
 LAZY_CLASSES = Part(
     "lazy-classes",
@@ -212,6 +218,7 @@ PARTS = (
     BEGIN_RUN,
     HTTPX_CLI,
     PRELOAD,
+    DUCKDB,
     WARM_UP,
     LAZY_CLASSES,
     DEBUG_EVENTS,

@@ -21,6 +21,7 @@ import tempfile
 import threading
 import traceback
 from contextlib import suppress
+from importlib import import_module
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
@@ -40,17 +41,19 @@ def serve(wire: socket.socket) -> None:
     threading.Thread(target=_die_with_flow, args=(wire.fileno(),), daemon=True).start()
     # What an import makes is there to stay: looking through it for garbage costs a tenth of the time.
     gc.disable()
-    from dbtpod.dbt.project import find
+    from dbtpod.dbt.project import DUCKDB, find
     from dbtpod.environment import environment
     from dbtpod.errors import SettingsError
     from dbtpod.faststart import parts, patches, precompiled
 
     patches.apply_before_import()
-    if not parts.PRELOAD.is_usable():
+    adapter = _adapter()
+    if not parts.PRELOAD.is_usable() or (adapter == DUCKDB and not parts.DUCKDB.is_usable()):
         return
-    import dbt.adapters.duckdb
     import dbt.task.build  # noqa: F401
 
+    with suppress(ImportError):  # dbt says it
+        import_module(f"dbt.adapters.{adapter}")
     patches.apply()
     with suppress(SettingsError):
         precompiled.use(precompiled.path(find(environment(), Path.cwd())))
@@ -71,6 +74,21 @@ def serve(wire: socket.socket) -> None:
         code = _run(**json.loads(message))
         wire.send(str(code).encode())
         _quieten()
+
+
+def _adapter() -> str:
+    """Return the adapter of the target that a command without one has."""
+    from dbtpod.dbt import kinds
+    from dbtpod.dbt.project import DUCKDB, facts, find
+    from dbtpod.environment import environment
+    from dbtpod.errors import SettingsError
+
+    given = environment()
+    with suppress(SettingsError):
+        known = facts(find(given, Path.cwd()))
+        if known and (default := kinds.default_target(known, given)):
+            return default[1].adapter
+    return DUCKDB
 
 
 def _quieten() -> None:
@@ -123,7 +141,6 @@ def _run(
     args: list[str], environment: dict[str, str], folder: str, on_interrupt: Any = signal.default_int_handler
 ) -> int:
     """Do what the `dbt` executable does, and leave the process as it was."""
-    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
     from dbt.cli.main import cli
 
     # The process is one command's at a time, and has one thread.
@@ -143,7 +160,8 @@ def _run(
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         # dbt leaves that to the interpreter's exit; an open file could be neither copied nor opened by the flow.
-        DuckDBConnectionManager.close_all_connections()  # type: ignore[no-untyped-call]
+        if duckdb := sys.modules.get("dbt.adapters.duckdb.connections"):
+            duckdb.DuckDBConnectionManager.close_all_connections()
         sys.stdout.flush()
         sys.stderr.flush()
 

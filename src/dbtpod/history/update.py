@@ -10,8 +10,8 @@ and from `runs/`.
 
 import os
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -52,16 +52,22 @@ class History:
         """The newest."""
         return self.volume.history / FILE
 
-    def bring_up_to_date(self, log: Log) -> None:
+    def bring_up_to_date(self, log: Log, alone: Callable[[], AbstractContextManager[None]] = nullcontext) -> None:
         """Take in what is new in `runs/` and what is published; what goes wrong is a warning.
 
-        One warning for all: no run needs its history.
+        One warning for all: no run needs its history. `alone` takes the lock where the caller has not got it.
         """
         try:
-            self._update(log)
-            self._give()
+            with alone(), self._cleaned():
+                self._update(log)
+                self._give()
         except Exception as error:  # whatever it is, what was built is published already
             log.warning("The history of runs could not be brought up to date: %s", error)
+
+    @contextmanager
+    def _cleaned(self) -> Iterator[None]:
+        try:
+            yield
         finally:
             with suppress(OSError):
                 durable.remove(self._unfinished)
@@ -126,7 +132,7 @@ class History:
         for run_id, one in published.items():
             opened.note_generation(run_id, one.number)
         current = self._current()
-        if current and not opened.has_relations(current.number, current.run):
+        if current and not current.is_remote and not opened.has_relations(current.number, current.run):
             try:
                 opened.add_relations(current.number, current.run, current.at, relations.read(current.database))
             except duckdb.Error as error:

@@ -10,7 +10,7 @@ import yaml
 from jinja2 import StrictUndefined, TemplateError
 from jinja2.sandbox import SandboxedEnvironment
 
-from dbtpod.dbt import project
+from dbtpod.dbt import kinds, profile_source, project
 from dbtpod.dbt.yaml_file import load, mappings
 from dbtpod.errors import SettingsError
 from dbtpod.init import git, sources
@@ -26,6 +26,17 @@ _FOLDERS = {
     "test-paths": ("tests",),
 }
 SMOKE = "smoke"
+# Where a server listens whose profile names no port, as dbt-postgres and dbt-redshift have it.
+_PORTS = {"postgres": 5432, "redshift": 5439}
+
+
+@dataclass(frozen=True)
+class DatabaseServer:
+    """Where the profile's default target builds, if that is no DuckDB file."""
+
+    adapter: str
+    # None where the profile has none, or a variable that is not set.
+    port: int | None
 
 
 @dataclass(frozen=True)
@@ -46,6 +57,8 @@ class Survey:
     has_freshness: bool
     has_smoke_selector: bool
     python_models: Imports
+    # None: it builds in a DuckDB file.
+    server: DatabaseServer | None
 
 
 def of(repository: Path, environment: Mapping[str, str]) -> Survey:
@@ -83,6 +96,7 @@ def of(repository: Path, environment: Mapping[str, str]) -> Survey:
         has_freshness=sources.have_freshness(_files(described, ".yml", ".yaml"), settings),
         has_smoke_selector=_has_selector(folder, SMOKE),
         python_models=imports(_files(models, ".py")),
+        server=_server(folder, repository),
     )
 
 
@@ -111,6 +125,23 @@ def _has_git_packages(folder: Path) -> bool:
 
 def _has_selector(folder: Path, name: str) -> bool:
     return any(each.get("name") == name for each in mappings(load(folder / "selectors.yml"), "selectors"))
+
+
+def _server(folder: Path, repository: Path) -> DatabaseServer | None:
+    """Return the server of the default target of a profile in the repository; what is wrong there, `check` says."""
+    try:
+        found = profile_source.find(folder, {}, repository).profile
+    except profile_source.Unusable:
+        return None
+    outputs = found.get("outputs") if isinstance(found, dict) else None
+    target = outputs.get(_text(found.get("target"), "default")) if isinstance(outputs, dict) else None
+    if not isinstance(target, dict):
+        return None
+    adapter, port = _text(target.get("type"), project.DUCKDB), target.get("port")
+    if kinds.needed(adapter) == kinds.FILE:
+        return None
+    named = str(port) if isinstance(port, int) else _text(port, "")
+    return DatabaseServer(adapter, int(named) if named.isdigit() else _PORTS.get(adapter))
 
 
 # ---- paths

@@ -7,7 +7,7 @@ slept for an hour has sent none.
 import sys
 from pathlib import Path
 
-from dbtpod import register
+from dbtpod import register, settings
 from dbtpod.errors import DbtPodError
 from dbtpod.laptop import pool
 from dbtpod.registration import deployments
@@ -23,7 +23,8 @@ def main(prefect_yaml: Path, pool_file: Path) -> int:
         for deployment in file.deployments:
             if idle := sorted(deployment.job_variables & set(pool.OF_A_POD)):
                 print(f"deployment {deployment.name}: {', '.join(idle)} is of a pod, and does nothing here")
-        register.run(file, pool.TEMPLATE, WAIT_SECONDS, kind=pool.KIND)
+        writers = settings.writers(settings.environment(), prefect_yaml.absolute().parent)
+        register.run(file, pool.TEMPLATE, WAIT_SECONDS, kind=pool.KIND, writers=writers)
         pool_file.write_text(file.pool)
     except DbtPodError as error:
         print(error, file=sys.stderr)

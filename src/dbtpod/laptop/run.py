@@ -186,7 +186,7 @@ def _next_steps(chosen: Choice, outcome: str, kept: Warehouse, here: Place) -> s
     serve = f"{here.variables}{program} serve"
     lines = [
         f"\n{chosen.name} is done: {outcome}",
-        *([f"The warehouse: {here.shown(kept.readable)}"] if kept.readable.exists() else []),
+        *([f"The warehouse: {here.shown(kept.readable)}"] if _is_here(kept) else []),
         "",
         "Next:",
         f"  what was published     DUCKDB_PATH={kept.volume.database} {program} generations list",
@@ -194,6 +194,10 @@ def _next_steps(chosen: Choice, outcome: str, kept: Warehouse, here: Place) -> s
         f"  runs and schedules     {serve}",
     ]
     return "\n".join(lines)
+
+
+def _is_here(kept: Warehouse) -> bool:
+    return kept.readable.exists() and not kept.volume.is_remote
 
 
 def _program(here: Place) -> str:

@@ -50,12 +50,13 @@ def serve(folder: Path | None, port: int, reader_port: int) -> int:
     with served.hold(here, url):
         _check_port(port, "--port")
         # What is built in place has no generations to read.
-        reader_url = f"http://127.0.0.1:{reader_port}{_READER_PATH}" if given.publish else ""
+        reader_url = f"http://127.0.0.1:{reader_port}{_READER_PATH}" if kept.publishes else ""
         if reader_url:
             _check_port(reader_port, "--reader-port")
         place.prepare(warehouse.project(given))
         settings.add_to_environment(_environment(here, port, url) | {reader_links.ADDRESS: reader_url})
-        return Service(here, url, kept.readable, reader_url).run()
+        data = "in the database of the profile's target" if kept.volume.is_remote else str(kept.readable)
+        return Service(here, url, data, reader_url).run()
 
 
 def _check_port(port: int, option: str) -> None:
@@ -95,8 +96,8 @@ def _environment(here: Place, port: int, url: str) -> dict[str, str]:
 class Service:
     """The processes of one `dbtpod serve`."""
 
-    def __init__(self, here: Place, url: str, readable: Path, reader_url: str) -> None:
-        self._here, self._url, self._readable, self._reader_url = here, url, readable, reader_url
+    def __init__(self, here: Place, url: str, data: str, reader_url: str) -> None:
+        self._here, self._url, self._data, self._reader_url = here, url, data, reader_url
         self._stop = threading.Event()
         self._deaths: dict[str, list[float]] = {}
         self._server: Child | None = None
@@ -216,7 +217,7 @@ class Service:
         _say(f"  Prefect UI     {self._url}")
         if self._reader_url:
             _say(f"  the reader     {self._reader_url}/")
-        _say(f"  the warehouse  {self._readable}")
+        _say(f"  the warehouse  {self._data}")
         _say("Ctrl-C ends it; a run that is under way then continues when it is started again.")
         _notify(f"READY=1\nSTATUS=Prefect UI at {self._url}")
 

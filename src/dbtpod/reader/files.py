@@ -55,10 +55,13 @@ class Numbers:
         return number
 
     def missing(self, number: str) -> HTTPException:
-        """Say that this is no generation, and which there are."""
+        """Say that this is no generation, or one without data here, and which there are."""
         there = self._held.numbers()
         if not _NUMBER.fullmatch(number):
             return HTTPException(404, f"{number[:50]!r} is neither a generation's number nor `{CURRENT}`.")
+        found = self._reader.kept.generations.read(int(number))
+        if found and found[0].is_remote:
+            return HTTPException(404, f"Generation {number} has no data here: {elsewhere(self._reader)}", NO_STORE)
         was = "is not kept any more" if there and int(number) < there[-1] else "is not there"
         names = ", ".join(map(str, there)) or "none"
         # A number never comes back.
@@ -70,6 +73,11 @@ class Numbers:
         if not _NUMBER.fullmatch(number):
             raise self.missing(number)
         return int(number)
+
+
+def elsewhere(reader: Reader) -> str:
+    """Say how to get at data that is not here."""
+    return f"it is in {reader.server}. Connect to that with a client of its own, and a user who may read."
 
 
 class _Files:
@@ -100,6 +108,8 @@ class _Files:
             return RedirectResponse(address, 307, NO_STORE)
         # A program that reads in pieces begins with HEAD, or with a first piece.
         found = await aside(self._held.file, number, name)
+        if found is None and name == self._held.names[0]:
+            raise await aside(self._numbers.missing, str(number))
         if found is None:
             raise HTTPException(404, f"Generation {number} has no {name}.")
         too_large = found.size > WHOLE_BYTES
@@ -133,7 +143,7 @@ class _Files:
                 "run": one.run,
                 "bytes": one.size,
                 "duckdb": one.duckdb,
-                "address": f"{self._reader.path}/data/{one.number}/{name}",
+                "address": None if one.is_remote else f"{self._reader.path}/data/{one.number}/{name}",
             }
             for one in generations.all()
         ]

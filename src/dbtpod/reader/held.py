@@ -14,6 +14,7 @@ from email.utils import formatdate
 
 from dbtpod.errors import WarehouseUnusable
 from dbtpod.warehouse import builds
+from dbtpod.warehouse.remote import Remote
 from dbtpod.warehouse.warehouse import DuckDBFile
 
 # An HTTP session has no end that could be seen: a person may think, or have lunch.
@@ -59,7 +60,7 @@ class _Holding:
 class Held:
     """The files that are open."""
 
-    kept: DuckDBFile
+    kept: DuckDBFile | Remote
     seconds: float = SECONDS
     removed: int = REMOVED
     now: Callable[[], float] = time.monotonic

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dbtpod import settings
+from dbtpod.dbt import arguments, process, profile
+from dbtpod.dbt.project import Project
 from dbtpod.errors import SettingsError
 from dbtpod.warehouse import warehouse
-from dbtpod.warehouse.warehouse import DuckDBFile
+from dbtpod.warehouse.remote import Remote
+from dbtpod.warehouse.warehouse import DuckDBFile, InPlace
 
 PATH = "DBTPOD_READER_PATH"
 AUTH = "DBTPOD_READER_AUTH"
@@ -23,7 +26,7 @@ class Reader:
     """What is read, and how it is served."""
 
     # Its volume is mounted read-only in a pod: nothing is written there.
-    kept: DuckDBFile
+    kept: DuckDBFile | Remote
     # Everything is below it: "/reader", or "" where the reader has an address of its own.
     path: str
     # "user:password"; None where everybody who reaches the address may read.
@@ -37,6 +40,8 @@ class Reader:
     cache: Path
     # So many files are sent at a time.
     downloads: int = 32
+    # Where the data is that is not here: a database server, as far as the profile says it without secrets.
+    server: str = ""
     # So large may the file be that is made of one table; the cache has room for eight of them (tables.AT_A_TIME).
     table_bytes: int = 512 * 10**6
 
@@ -44,9 +49,10 @@ class Reader:
 def from_environment(host: str, given: Mapping[str, str] | None = None) -> Reader:
     """Read the settings of a reader that listens at `host`; SettingsError names each that is missing or wrong."""
     values = settings.environment() if given is None else given
-    kept = warehouse.of(settings.from_environment(values))
+    read = settings.from_environment(values)
+    kept = warehouse.of(read)
     problems: list[str] = []
-    if not isinstance(kept, DuckDBFile):
+    if isinstance(kept, InPlace):
         problems.append("DBTPOD_PUBLISH is false, so runs build in place: there are no generations to read.")
     path = values.get(PATH, "/reader").rstrip("/")
     if not re.fullmatch("(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*", path):
@@ -58,10 +64,11 @@ def from_environment(host: str, given: Mapping[str, str] | None = None) -> Reade
         problems.append(f"{AUTH} is not set: without a login, the reader listens at 127.0.0.1 only, not at {host}.")
     downloads = _number(values, DOWNLOADS, 32, problems)
     megabytes = _number(values, TABLE_MB, 512, problems)
-    if problems or not isinstance(kept, DuckDBFile):
+    if problems or isinstance(kept, InPlace):
         raise SettingsError("\n".join(problems))
     return Reader(
         kept=kept,
+        server=_server(warehouse.project(read), values) if isinstance(kept, Remote) else "",
         path=path,
         login=login,
         api=values.get("PREFECT_API_URL") or None,
@@ -71,6 +78,12 @@ def from_environment(host: str, given: Mapping[str, str] | None = None) -> Reade
         downloads=downloads,
         table_bytes=megabytes * 10**6,
     )
+
+
+def _server(project: Project, values: Mapping[str, str]) -> str:
+    environment = process.environment(project, project.folder, values)
+    found = profile.connection(arguments.parse(["build"]), environment)
+    return str(found or "a database server, which the profile names")
 
 
 def _number(values: Mapping[str, str], name: str, default: int, problems: list[str]) -> int:

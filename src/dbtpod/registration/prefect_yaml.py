@@ -19,8 +19,10 @@ from dbtpod.registration.mapping import Around, StrictMapping
 from dbtpod.registration.steps import Steps
 from dbtpod.registration.yaml_file import Place, Problem
 
+# The queue for what builds, with the limit that warehouse.writers says.
+WRITER_QUEUE = "duckdb-writer"
 # The queues of the work pool and how many of their runs may be in a pod at once. One writer: DuckDB has no second.
-QUEUES: Mapping[str, int | None] = {"duckdb-writer": 1, "duckdb-reader": None}
+QUEUES: Mapping[str, int | None] = {WRITER_QUEUE: 1, "duckdb-reader": None}
 
 
 _KINDS: dict[str, TypeAdapter[Any]] = {

@@ -12,7 +12,7 @@ from prefect.client.schemas.objects import WorkPool
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 from dbtpod.errors import DeploymentsInvalid
-from dbtpod.registration.prefect_yaml import QUEUES
+from dbtpod.registration.prefect_yaml import QUEUES, WRITER_QUEUE
 from dbtpod.watchdog.owner import Mark, Owner, taken
 
 KIND = "kubernetes"
@@ -96,9 +96,10 @@ async def _describe(client: PrefectClient, name: str, mark: Mark) -> None:
     await client.update_work_pool(name, WorkPoolUpdate(description=str(mark)))
 
 
-async def ensure_queues(client: PrefectClient, pool: str) -> None:
-    """Create the queues that are missing and set each limit."""
-    for name, limit in QUEUES.items():
+async def ensure_queues(client: PrefectClient, pool: str, writers: int = 1) -> None:
+    """Create the queues that are missing and set each limit: so many runs that write are in a pod at once."""
+    limits = dict(QUEUES) | {WRITER_QUEUE: writers}
+    for name, limit in limits.items():
         try:
             queue = await client.read_work_queue_by_name(name, work_pool_name=pool)
         except ObjectNotFound:

@@ -1,12 +1,14 @@
-"""The DuckDB file and its generations.
+"""The DuckDB file and its generations; or what belongs to builds in a database server.
 
 warehouse        the kinds, and what a run that writes or reads does first and last
+remote           the kind whose data is in a database server
 volume           the paths on the volume
 health           the volume made ready when a run starts, checked, repaired
 damage           what can be wrong with it, and what helps; damaged_generations, the same for what is published
 lock             one writer, by the kernel
 run_lock         one process for one flow run, likewise
-working_copy     what a run builds on
+built            what a run builds on, as the run sees it
+working_copy     the DuckDB file that it is
 publish          from the working copy to the next generation or a preview, and the link that readers follow
 making           that way itself
 publish_preview  a preview to the next generation; previews removed

@@ -69,8 +69,12 @@ class Builds(ABC):
         return self.place / f".{folder_name(number)}.tmp"
 
     def database(self, number: int) -> Path:
-        """Return the DuckDB file of a build, which need not exist."""
-        return self.folder(number) / self.volume.database.name
+        """Return the DuckDB file of a build, which need not exist.
+
+        Where the data is in a database server, dbt's manifest stands for it; not in an older build that has a file.
+        """
+        path = self.folder(number) / self.volume.database.name
+        return path.with_name(facts.MANIFEST) if self.volume.is_remote and not durable.is_file(path) else path
 
     def read(self, number: int) -> tuple[Generation, str] | None:
         """Return one build and what is wrong with its facts; None where it has no database."""
@@ -141,7 +145,7 @@ def size_fault(one: Generation) -> str:
 def fault(one: Generation) -> str:
     """Say why the file is not whole; "" where it is. A file of a newer DuckDB is whole: NewerFormat."""
     try:
-        if found := size_fault(one):
+        if (found := size_fault(one)) or one.is_remote:
             return found
         database.check_database(one.database)
     except database.NewerFormat:

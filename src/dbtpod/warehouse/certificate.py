@@ -9,8 +9,9 @@ class Certificate:
     """The run `run_id` built this file to its end; a file of another inode is another run's, whatever its name."""
 
     run_id: str
-    device: int
-    inode: int
+    # None where there is no file: the data is in a database server.
+    device: int | None = None
+    inode: int | None = None
 
 
 def identity(path: Path) -> tuple[int, int]:

@@ -72,7 +72,7 @@ class _Fault:
 
 
 def _fault(builds: Builds, number: int, folder: Path, thorough: bool) -> _Fault | None:
-    path = folder / builds.volume.database.name
+    path = builds.database(number)
     if not durable.is_folder(folder):
         return _Fault(folder, f"is {kind_of(folder)} where the folder of {builds.name(number)} belongs")
     if problem := builds.unreadable(number):
@@ -80,6 +80,8 @@ def _fault(builds: Builds, number: int, folder: Path, thorough: bool) -> _Fault 
     if not durable.is_file(path):
         others = sorted(one.name for one in folder.glob("*.duckdb") if one.name != HISTORY)
         hint = f", but {', '.join(others)}: DUCKDB_PATH has another name" if others else ""
+        if not others and durable.is_file(folder / facts.MANIFEST):
+            hint = ", as one that was built in a database server (warehouse.kind: remote)"
         return _Fault(folder, f"holds no {path.name}{hint}")
     found = builds.read(number)
     return _file_fault(found[0], thorough) if found else None
@@ -123,7 +125,8 @@ def _facts(builds: Builds, number: int) -> Iterator[Damage]:
 
     def rewrite() -> str:
         try:
-            database.check_database(generation.database)
+            if not generation.is_remote:
+                database.check_database(generation.database)
         except DbtPodError as error:
             # The size of a damaged file must not become the size that it had.
             return f"{path} {damage}: left as it is. {error}"

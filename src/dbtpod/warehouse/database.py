@@ -138,6 +138,22 @@ def relations_of(connection: duckdb.DuckDBPyConnection, catalog: str) -> dict[st
     return found
 
 
+def rows(path: Path) -> dict[str, int]:
+    """Return the number of rows of each table, which DuckDB knows without reading them."""
+    with _connect(path, read_only=True) as connection:
+        found = connection.execute(
+            "SELECT schema_name, table_name FROM duckdb_tables() "
+            "WHERE database_name = current_database() AND NOT internal"
+        ).fetchall()
+        [catalog] = connection.execute("SELECT current_database()").fetchall()
+        return {_shown(*place): _count(connection, str(catalog[0]), *place) for place in found}
+
+
+def _count(connection: duckdb.DuckDBPyConnection, *place: str) -> int:
+    [count] = connection.execute(f"SELECT count(*) FROM {'.'.join(map(quoted, place))}").fetchall()  # noqa: S608
+    return int(count[0])
+
+
 def names(path: Path) -> tuple[str, set[tuple[str, str]]]:
     """Return the name of the file's catalog, and schema and name of each table and view in it, in lower case."""
     with _connect(path, read_only=True) as connection:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 UNKNOWN = "unknown"
+MANIFEST = "manifest.json"
 _MISSING = "is missing"
 
 
@@ -21,12 +22,18 @@ class Generation:
     number: int
     run: str
     at: datetime
-    size: int  # bytes of the DuckDB file when it was published; of the file as it is where that is not known
+    size: int  # bytes of `database` when it was published; of the file as it is where that is not known
     # The generation that the build began from; None for the first, and where it is not known.
     base: int | None
     dbtpod: str
     duckdb: str
+    # The DuckDB file; dbt's manifest.json where the data is in a database server.
     database: Path
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the data is in a database server, and nothing of it here."""
+        return self.database.name == MANIFEST
 
 
 @dataclass(frozen=True)

@@ -53,9 +53,9 @@ class Generations(Builds):
         number = number_of(target.name)
         if number is None or number not in there or target.parent != self.volume.published.resolve():
             return Pointer(None, f"points to {link.readlink()}, which is no generation here")
-        name = self.volume.database.name
-        if not durable.is_file(target / name) and not self.unreadable(number):
-            return Pointer(None, f"points to {link.readlink()}, which holds no {name}")
+        path = self.database(number)
+        if not durable.is_file(path) and not self.unreadable(number):
+            return Pointer(None, f"points to {link.readlink()}, which holds no {path.name}")
         return Pointer(number)
 
     def current(self) -> int | None:
@@ -98,7 +98,9 @@ class Generations(Builds):
 
     def bring_back(self) -> str:
         """Say how a person brings a database, where no generation is whole."""
+        if self.volume.is_remote:
+            return f"the data in the database server is as it is. To begin with new records, move {self.place} away."
         return (
-            "bring a backup, an export or a whole DuckDB file: dbtpod import FILE. To begin from nothing, move "
-            f"{self.volume.published} away."
+            "bring a backup, an export or a whole DuckDB file: dbtpod import FILE, or dbtpod restore --beside. To "
+            f"begin from nothing, move {self.volume.published} away."
         )

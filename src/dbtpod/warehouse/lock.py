@@ -14,7 +14,7 @@ import fcntl
 import json
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -67,7 +67,7 @@ def hold(path: Path, holder: Holder, timeout: float, log: Callable[[str], None] 
     A holder that dies, by whatever signal, frees the lock at once. A signal's exception ends the waiting. `tell` gets
     one line about the other one where there is a wait.
     """
-    waiting = _Waiting(path, timeout, log)
+    waiting = _Waiting([path], timeout, log)
     with _locked_folder(path.parent, waiting) as folder, _locked_file(path, waiting) as file:
         _write(file, holder)
         _held[path] = _Held(file, folder)
@@ -93,17 +93,52 @@ def check_held(path: Path) -> None:
 
 
 @contextmanager
+def hold_any(paths: Sequence[Path], holder: Holder, timeout: float, log: Callable[[str], None]) -> Iterator[None]:
+    """Be one of so many holders until the block ends, each of a file; WarehouseBusy names them after `timeout` seconds.
+
+    A file alone is locked, and no folder: whoever deletes it lets one more in.
+    """
+    waiting = _Waiting(paths, timeout, log)
+    while (held := next((one for path in paths if (one := _taken(path)) is not None), None)) is None:
+        waiting.pause()
+    try:
+        _write(held, holder)
+        yield
+    finally:
+        # Said outright: a forked child would keep the lock past our close.
+        os.ftruncate(held, 0)
+        fcntl.flock(held, fcntl.LOCK_UN)
+        os.close(held)
+
+
+def _taken(path: Path) -> int | None:
+    """Take the lock of a file if it is free; the descriptor that holds it, or None."""
+    with durable.volume_errors(path.parent, 0, f"the lock {path}"):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o664)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+    if _is_at(descriptor, path):
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+@contextmanager
 def hold_folder(path: Path, timeout: float) -> Iterator[None]:
     """Hold only the lock of the folder where `path` is: for the repair of `path` itself."""
-    with _locked_folder(path.parent, _Waiting(path, timeout, None)):
+    with _locked_folder(path.parent, _Waiting([path], timeout, None)):
         yield
 
 
 class _Waiting:
     """One deadline and one message for both locks."""
 
-    def __init__(self, path: Path, timeout: float, log: Callable[[str], None] | None) -> None:
-        self._path = path
+    def __init__(self, paths: Sequence[Path], timeout: float, log: Callable[[str], None] | None) -> None:
+        # One of them has to be free.
+        self._paths = paths
         self._timeout = Timeout(timeout)
         self._log = log
 
@@ -117,9 +152,9 @@ class _Waiting:
     def pause(self, reason: BaseException | None = None) -> None:
         seconds = self._timeout.seconds
         if self._timeout.is_over:
-            raise WarehouseBusy(_busy_text(self._path, seconds)) from reason
+            raise WarehouseBusy(_busy_text(self._paths, seconds)) from reason
         if self._log:
-            self._log(f"Waiting for the warehouse, {seconds:.0f} s at most. {_holder_text(self._path)}.")
+            self._log(f"Waiting for the warehouse, {seconds:.0f} s at most. {_holders(self._paths)}.")
             self._log = None
         self._timeout.pause(PAUSE_SECONDS)
 
@@ -198,9 +233,13 @@ def _holder_text(path: Path) -> str:
         return "Another run is writing"
 
 
-def _busy_text(path: Path, timeout: float) -> str:
+def _holders(paths: Sequence[Path]) -> str:
+    return "; ".join(map(_holder_text, paths))
+
+
+def _busy_text(paths: Sequence[Path], timeout: float) -> str:
     return (
-        f"{_holder_text(path)}: it holds {path}, and {timeout:.0f} s of waiting did not see it end. "
+        f"{_holders(paths)}: it holds {', '.join(map(str, paths))}, and {timeout:.0f} s of waiting did not see it end. "
         "Let it finish or cancel it, then run this again; the lock goes with its holder, there is no file to remove."
     )
 

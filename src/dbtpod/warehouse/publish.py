@@ -63,6 +63,29 @@ class Publisher:
         self._disown()
         return generation
 
+    def record(self, certificate: Certificate, artifacts: Sequence[Path]) -> Generation:
+        """Make the artifacts of a build whose data is in a database server the next generation.
+
+        Whatever fails or dies on the way, readers see those of the build before, or all of this one.
+        """
+        lock.check_held(self.volume.lock)
+        found = [artifact for artifact in (*artifacts, *self._taken_over(artifacts)) if artifact.exists()]
+        sizes = {artifact.name: artifact.stat().st_size for artifact in found}
+        if facts.MANIFEST not in sizes:
+            raise WarehouseUnusable(f"dbt left no {facts.MANIFEST} in {artifacts[0].parent}: nothing was published.")
+        with self.volume.errors("publishing dbt's artifacts", sum(sizes.values())):
+            making = Making(
+                self.generations, self.describe(self.generations, certificate.run_id, sizes[facts.MANIFEST])
+            )
+            with self._undone(making):
+                making.begin(found)
+                link = self.link(making.generation.number)
+                making.finish()
+                switch(link)
+        with suppress(OSError):
+            self.prune()
+        return making.generation
+
     def keep_aside(self, certificate: Certificate, artifacts: Sequence[Path]) -> Generation:
         """Make the certified file a preview, as `publish` makes a generation, and leave what readers see as it is."""
         made = [*artifacts, *self._taken_over(artifacts)]
@@ -135,13 +158,19 @@ class Publisher:
         needed = sum(artifact.stat().st_size for artifact in found)
         with self.volume.errors("publishing dbt's artifacts", needed):
             making = Making(builds, self.describe(builds, run, self.volume.database.stat().st_size))
-            try:
+            with self._undone(making):
                 making.begin(found)
                 yield making
-            except BaseException:
-                making.undo()
-                unfinished_link(self.volume).unlink(missing_ok=True)
-                raise
+
+    @contextmanager
+    def _undone(self, making: Making) -> Iterator[None]:
+        """Have what is not kept by the block's end undone."""
+        try:
+            yield
+        except BaseException:
+            making.undo()
+            unfinished_link(self.volume).unlink(missing_ok=True)
+            raise
 
     def describe(self, builds: Builds, run: str, size: int) -> Generation:
         """Return the facts of what a file of this size is about to become there."""
@@ -198,7 +227,7 @@ class Publisher:
         return chosen
 
 
-def _check_file(path: Path, expected: tuple[int, int], run: str) -> None:
+def _check_file(path: Path, expected: tuple[int | None, int | None], run: str) -> None:
     found = identity(path) if path.is_file() else None
     if found != expected:
         state = "is another file than the one that was built" if found else "is gone"

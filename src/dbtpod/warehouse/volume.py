@@ -4,6 +4,7 @@ volume/                          e.g. /data, the claim
 ├── work/warehouse.duckdb        DUCKDB_PATH: what a writing run builds on
 ├── work/owner.json              the flow run whose working copy it is, and the generation it began from
 ├── writer.lock                  held by the one writing run
+├── writer-<n>.lock              held by one of the runs that write to a database server, see `remote`
 ├── published/<n>/               a generation: warehouse.duckdb and dbt's artifacts of its build
 ├── published/current            link to the generation that readers see
 ├── previews/<n>/                likewise, of a build that was kept aside: no link leads there
@@ -39,6 +40,8 @@ class Volume:
     # The writer's file. Its stem is the catalog's name that DuckDB views carry, and its path is part of dbt's parse
     # cache: neither may change between runs.
     database: Path
+    # Whether the data is in a database server: then there is no such file, and a build is known by dbt's manifest.
+    is_remote: bool = False
 
     @property
     def root(self) -> Path:
@@ -59,6 +62,10 @@ class Volume:
     def lock(self) -> Path:
         """The file whose kernel lock makes its holder the one writer."""
         return self.root / "writer.lock"
+
+    def writers(self, count: int) -> list[Path]:
+        """Return the files of which each run that writes to a database server holds one."""
+        return [self.root / f"writer-{number}.lock" for number in range(1, count + 1)]
 
     @property
     def published(self) -> Path:

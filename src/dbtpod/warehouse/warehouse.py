@@ -5,7 +5,7 @@
         ...
         built.publish(certificate, artifacts)
 
-A new kind, such as a database server, is one more class here, and one more line in `of`.
+`remote` has the one whose data is in a database server. A new kind is one more class, and one more line in `of`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,25 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol
 
+from dbtpod.dbt import kinds
 from dbtpod.dbt.project import Project
 from dbtpod.errors import WarehouseBusy, WarehouseUnusable
 from dbtpod.settings import Settings
 from dbtpod.warehouse import durable, health, housekeeping, lock, working_copy
+from dbtpod.warehouse.built import Built, Run
 from dbtpod.warehouse.facts import Generation
 from dbtpod.warehouse.generations import Generations
-from dbtpod.warehouse.lock import Holder
 from dbtpod.warehouse.previews import Previews
 from dbtpod.warehouse.publish import Publisher
+from dbtpod.warehouse.remote import Remote
 from dbtpod.warehouse.volume import Log, Volume
-from dbtpod.warehouse.working_copy import BuiltFile, InPlaceFile, WorkingCopy
-
-
-@dataclass(frozen=True)
-class Run:
-    """The flow run that writes, as others see it while they wait."""
-
-    id: str
-    holder: Holder
+from dbtpod.warehouse.working_copy import InPlaceFile, WorkingCopy
 
 
 class Warehouse(Protocol):
@@ -49,7 +43,7 @@ class Warehouse(Protocol):
     def builds(self) -> Sequence[Generation]:
         """Return the builds that are kept, the oldest first; none where they are not kept."""
 
-    def write(self, run: Run, timeout: float, log: Log) -> AbstractContextManager[BuiltFile]:
+    def write(self, run: Run, timeout: float, log: Log) -> AbstractContextManager[Built]:
         """Be the one writer until the block ends, which waits `timeout` seconds for the one before."""
 
     def read(self, log: Log) -> Path:
@@ -63,6 +57,8 @@ class DuckDBFile:
     publisher: Publisher
     allow_network_filesystem: bool = False
     publishes: ClassVar[bool] = True
+    # Why there is no working copy that could be kept aside or discarded; empty where there is one.
+    no_copy: ClassVar[str] = ""
 
     @property
     def volume(self) -> Volume:
@@ -133,6 +129,10 @@ class InPlace:
     publisher: Publisher
     allow_network_filesystem: bool = False
     publishes: ClassVar[bool] = False
+    no_copy: ClassVar[str] = (
+        "DBTPOD_PUBLISH is false: this run would build in place, where readers see each commit. Leave it out, or set "
+        "warehouse.publish to true."
+    )
 
     @property
     def volume(self) -> Volume:
@@ -160,8 +160,14 @@ class InPlace:
         return _existing(self.readable)
 
 
-def of(settings: Settings) -> DuckDBFile | InPlace:
+Kept = DuckDBFile | InPlace | Remote
+
+
+def of(settings: Settings) -> Kept:
     """Return the warehouse that the settings describe."""
+    if settings.kind == kinds.REMOTE:
+        publisher = Publisher(Volume(settings.duckdb_path, is_remote=True), settings.keep_generations)
+        return Remote(publisher, settings.writers, settings.allow_network_filesystem)
     kind = DuckDBFile if settings.publish else InPlace
     publisher = Publisher(Volume(settings.duckdb_path), settings.keep_generations)
     return kind(publisher, settings.allow_network_filesystem)
@@ -176,6 +182,7 @@ def project(settings: Settings, reads: Path | None = None) -> Project:
         reads or kept.readable,
         settings.memory_limit,
         only_reads=reads is not None,
+        is_remote=settings.kind == kinds.REMOTE,
     )
 
 

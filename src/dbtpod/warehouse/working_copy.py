@@ -12,14 +12,15 @@ working copy. It is set aside all the same, and the next one is made.
 import os
 import shutil
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import ClassVar
 
 from dbtpod.errors import BuildIncomplete, WarehouseBusy
 from dbtpod.timeout import Timeout
 from dbtpod.warehouse import database, durable, facts
+from dbtpod.warehouse.built import Built, Look
 from dbtpod.warehouse.certificate import Certificate, identity
 from dbtpod.warehouse.facts import Generation
 from dbtpod.warehouse.publish import Publisher
@@ -31,18 +32,13 @@ PAUSE_SECONDS = 0.5
 _LONG_COPY_SECONDS = 1.0
 
 
-class BuiltFile(ABC):
+class BuiltFile(Built):
     """The DuckDB file that a run builds on: the same one from its first command to its publishing."""
 
-    # Whether what is built becomes a generation.
-    publishes: ClassVar[bool]
-
     def __init__(self, publisher: Publisher, run_id: str, log: Log) -> None:
-        self._publisher = publisher
-        self._run_id = run_id
-        self._log = log
-        self.volume: Volume = publisher.volume
+        super().__init__(publisher, run_id, log)
         self.path = self.volume.database
+        self.name = f"the working copy {self.path}"
         # Before the first build there is none, until dbt makes it. A device has another number in another pod.
         self._identity: tuple[int, int] | None = None
         self._begun = self.look()
@@ -58,29 +54,9 @@ class BuiltFile(ABC):
         """Whether it is what was checked out, so that checking out again brings it back."""
         return self.publishes and self._is_fresh and self.is_untouched
 
-    @abstractmethod
-    def obstacle(self) -> str:
-        """Say why this run, started again, cannot resume with what is there; empty where it can."""
-
-    @abstractmethod
-    def bring_back(self, run_id: str) -> None:
-        """Put back what a run had built before others built here; nothing where that is gone or too old."""
-
-    @abstractmethod
-    def take_over(self, earlier: str) -> str:
-        """Make what an earlier run had built this run's own; why that cannot be, or empty."""
-
-    @abstractmethod
-    def publish(self, certificate: Certificate, artifacts: Sequence[Path]) -> Generation | None:
-        """Make it the next generation: see Publisher.publish; None where builds stay in place."""
-
-    @abstractmethod
-    def keep_aside(self, certificate: Certificate, artifacts: Sequence[Path]) -> Generation | None:
-        """Make it a preview: see Publisher.keep_aside; None where builds stay in place."""
-
-    @abstractmethod
-    def drop(self) -> None:
-        """Remove what the run built on: it ended well, nothing of it is kept, and it will not come back to resume."""
+    def alone(self) -> AbstractContextManager[None]:
+        """Do nothing: the run holds the volume's lock from its beginning to its end."""
+        return nullcontext()
 
     def check_out(self) -> None:
         """Put a fresh copy of the current generation, or nothing before the first one, where the run builds.
@@ -109,7 +85,7 @@ class BuiltFile(ABC):
         self._identity = found
         return found
 
-    def look(self) -> tuple[tuple[int, int] | None, ...]:
+    def look(self) -> Look:
         """Return what is another after each commit."""
         found = [path.stat() if path.exists() else None for path in (self.path, database.wal(self.path))]
         return tuple(each and (each.st_mtime_ns, each.st_size) for each in found)

@@ -49,6 +49,27 @@ def test_this_repositorys_file_becomes_pool_queues_deployments_and_scheduled_run
     assert "dbt-build/dbt-build-daily" in table and "06:00 UTC" in table and "WARNING" not in table
 
 
+def test_so_many_runs_that_write_get_a_pod_at_once_as_the_warehouse_takes_writers(
+    api: None, project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def limit() -> int | None:
+        return ask(lambda client: client.read_work_queue_by_name("duckdb-writer", "shop")).concurrency_limit
+
+    monkeypatch.setenv("DBTPOD_WAREHOUSE_KIND", "remote")
+    monkeypatch.setenv("DBTPOD_WAREHOUSE_WRITERS", "3")
+    assert run(project) == 0
+    assert limit() == 3
+
+    monkeypatch.setenv("DBTPOD_WAREHOUSE_KIND", "file")
+    assert run(project) == 1
+    assert "DBTPOD_WAREHOUSE_WRITERS is 3, and warehouse.kind is file" in capsys.readouterr().err
+    assert limit() == 3
+
+    monkeypatch.delenv("DBTPOD_WAREHOUSE_WRITERS")
+    assert run(project) == 0
+    assert limit() == 1
+
+
 def test_what_was_registered_is_written_into_the_pool_and_goes_with_it(api: None, project: Path) -> None:
     assert run(project, "--digest", "1a2b3c4d") == 0
     assert ask(lambda client: client.read_work_pool("shop")).description == "Registered by dbtpod: 1a2b3c4d"

@@ -72,6 +72,16 @@ def test_how_the_warehouse_is_kept_reaches_the_flow(render: Render) -> None:
     assert variables["DBTPOD_ALLOW_NETWORK_FILESYSTEM"] == "true"
 
 
+def test_where_the_data_is_and_how_many_write_reaches_the_flow(render: Render) -> None:
+    remote = {"kind": "remote", "writers": 2, "egress": {"ports": [5432]}}
+    ours = environment(flow_run_container(render()))
+    theirs = environment(flow_run_container(render({"warehouse": remote})))
+
+    names = ("DBTPOD_WAREHOUSE_KIND", "DBTPOD_WAREHOUSE_WRITERS")
+    assert [ours[name] for name in names] == ["file", "1"]
+    assert [theirs[name] for name in names] == ["remote", "2"]
+
+
 def test_duckdb_learns_the_pods_memory_limit_and_where_to_spill(render: Render) -> None:
     variables = environment(flow_run_container(render()))
 

@@ -38,7 +38,7 @@ def test_prometheus_reads_the_watchdogs_port_also_where_the_worker_is_not_ready(
 def test_each_rule_has_its_section_in_the_runbook(render: Render) -> None:
     sections = re.findall(r"^## (\w+)$", (ROOT / "docs" / "runbook.md").read_text(), re.MULTILINE)
 
-    rules = rules_of(render(ALL))
+    rules = rules_of(render(ALL | {"backup": {"enabled": True, "bucket": "backups"}}))
 
     assert [rule["alert"] for rule in rules] == sections
     assert [rule["annotations"]["runbook"] for rule in rules] == [

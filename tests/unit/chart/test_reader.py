@@ -104,7 +104,7 @@ def test_it_knows_the_warehouse_and_its_image_as_flow_runs_do(render: Render) ->
 
     ours, runs = environment(container(render, values)), environment(run)
     assert container(render, values)["image"] == run["image"]
-    shared = {"DBTPOD_VOLUME", "DBT_TARGET", "DBTPOD_PUBLISH", "PREFECT_API_URL"}
+    shared = {"DBTPOD_VOLUME", "DBT_TARGET", "DBTPOD_WAREHOUSE_KIND", "DBTPOD_PUBLISH", "PREFECT_API_URL"}
     assert {name: ours[name] for name in shared} == {name: runs.get(name, ours[name]) for name in shared}
     assert ours["DBTPOD_POD_MEMORY_BYTES"]["resourceFieldRef"]["containerName"] == "reader"
 

@@ -66,6 +66,26 @@ def test_what_dbt_reads_is_open_to_flow_runs_alone(render: Render) -> None:
     assert policy["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "flow-run"
 
 
+def test_the_database_of_the_warehouse_is_open_to_flow_runs_alone(render: Render) -> None:
+    to = [{"ipBlock": {"cidr": "10.0.0.5/32"}}]
+    rule = {"to": [{"podSelector": {}}]}
+    warehouse = {"kind": "remote", "egress": {"to": to, "ports": [5432, 6432]}}
+    made = render({"warehouse": warehouse, "networkPolicy": {"extraEgress": [rule]}}, kind="NetworkPolicy")
+
+    [policy] = [each for each in made if each["metadata"]["name"].endswith("-flow-run")]
+    ports = [{"protocol": "TCP", "port": 5432}, {"protocol": "TCP", "port": 6432}]
+    assert policy["spec"]["egress"] == [{"ports": ports, "to": to}, rule]
+    assert policy["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "flow-run"
+    assert str(made).count("10.0.0.5/32") == 1
+
+
+def test_a_database_at_any_address_is_open_at_its_ports_only(render: Render) -> None:
+    warehouse = {"kind": "remote", "egress": {"ports": [5432]}}
+    [policy] = render({"warehouse": warehouse}, kind="NetworkPolicy", component="flow-run")
+
+    assert policy["spec"]["egress"] == [{"ports": [{"protocol": "TCP", "port": 5432}]}]
+
+
 def test_every_pod_is_denied_what_no_arrow_allows(render: Render) -> None:
     [everything] = render(kind="NetworkPolicy", component="all")
 

@@ -37,10 +37,10 @@ def test_every_value_is_used_by_a_template_and_every_use_is_a_value() -> None:
     used = set(re.findall(r"\.Values\.([A-Za-z.]+[A-Za-z])", text))
     # Read through `with` or `range`: the parent is what the template names.
     parents = {"image", "prefect", "server.database", "server.ingress", "server.httpRoute", "networkPolicy.dns"}
-    parents |= {"certificateAuthorities"}
+    parents |= {"certificateAuthorities", "warehouse.egress"}
     # Of each component alike: by the helpers for all pods.
     pods = re.findall(r"[A-Za-z]+", (CHART / "templates" / "_pod.tpl").read_text())
-    components = ("server", "worker", "register", "jobs", "reader")
+    components = ("server", "worker", "register", "jobs", "reader", "backup")
 
     unknown = {use for use in used if not any(value == use or value.startswith(f"{use}.") for value in values)}
     assert {use for use in unknown if not use.startswith("jobs.resources.")} == set()

@@ -134,3 +134,23 @@ def test_a_project_that_the_variable_names_outside_of_the_folder_is_an_error(tmp
 def test_a_dbt_project_yml_without_a_name_is_an_error_with_its_path(tmp_path: Path, text: str) -> None:
     with pytest.raises(SettingsError, match=r"dbt_project\.yml"):
         look(tmp_path, {"dbt_project.yml": text})
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("{type: duckdb, path: shop.duckdb}", None),
+        ("{type: postgres, host: db, port: 6432}", survey.DatabaseServer("postgres", 6432)),
+        ("""{type: postgres, port: "{{ env_var('PORT') | int }}"}""", survey.DatabaseServer("postgres", 5432)),
+        ("""{type: trino, port: "{{ env_var('PORT', '8443') | int }}"}""", survey.DatabaseServer("trino", 8443)),
+        ("{type: trino}", survey.DatabaseServer("trino", None)),
+        ("[", None),
+    ],
+)
+def test_a_server_is_that_of_the_default_target(
+    tmp_path: Path, target: str, expected: survey.DatabaseServer | None
+) -> None:
+    profiles = f"shop: {{target: prod, outputs: {{dev: {{type: duckdb}}, prod: {target}}}}}"
+    files = {"dbt_project.yml": project(), "profiles.yml": profiles}
+
+    assert look(tmp_path, files).server == expected

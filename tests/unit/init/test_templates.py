@@ -371,3 +371,31 @@ def test_a_name_is_made_of_any_dbt_projects_name() -> None:
 
     made = [templates.name(each) for each in given]
     assert made == ["jaffle-shop", "zakazy", "dbt-1st-shop", "dbt-on", "dbt-null", "dbt", "x" * 40]
+
+
+# ---- a project on a database server
+
+
+@pytest.mark.parametrize(("port", "ports"), [("port: 5433", [5433]), ("keepalives_idle: 0", [5432])])
+def test_a_project_on_a_server_gets_its_kind_and_the_way_out_to_it(tmp_path: Path, port: str, ports: list[int]) -> None:
+    profiles = f"shop: {{target: dev, outputs: {{dev: {{type: postgres, host: db, {port}}}}}}}"
+    folder = init(tmp_path, {"dbt_project.yml": project(), "profiles.yml": profiles})
+
+    assert values(folder)["warehouse"] == {
+        "kind": "remote",
+        "egress": {"ports": ports},
+        "size": "1Gi",
+        "keepGenerations": 3,
+    }
+    assert "make base EXTRA_PACKAGES=dbt-postgres" in (folder / "Dockerfile").read_text()
+    done = helm_template(values(folder), "--set-string", "image.tag=1")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_server_whose_port_is_not_known_is_refused_by_the_chart_with_the_key_to_fill(tmp_path: Path) -> None:
+    profiles = "shop: {target: dev, outputs: {dev: {type: trino, host: db}}}"
+    folder = init(tmp_path, {"dbt_project.yml": project(), "profiles.yml": profiles})
+
+    done = helm_template(values(folder), "--set-string", "image.tag=1")
+
+    assert "give its ports by warehouse.egress.ports, such as [5432]" in done.stderr

@@ -37,12 +37,14 @@ def one(site: Site, request: Request) -> Response:
     generation = site.generation(number)
     there = site.generations()
     before = _before(there, generation)
-    difference = site.differences.between(before, generation) if before else None
+    has_data = not generation.is_remote
+    is_compared = before and has_data and not before.is_remote
+    difference = site.differences.between(before, generation) if before and is_compared else None
     with site.history() as history:
         run = history.row(questions.RUN, generation.run)
         measured = history.rows(questions.RELATIONS, generation.number)
     problem = _problem(generation)
-    with site.opened(generation.database) as opened:
+    with site.opened(generation) as opened:
         relations = measured or opened.rows(questions.IN_FILE)
     manifest = site.manifests.of(generation)
     by_place = {node.place: node.id for node in manifest.nodes.values() if node.place[1]}
@@ -52,6 +54,7 @@ def one(site: Site, request: Request) -> Response:
         "is_current": site.reader.kept.generations.is_current(generation.number),
         "numbers": list(there),
         "before": before,
+        "has_data": has_data,
         "difference": difference,
         "changes": [(change, comparison.cells(change)) for change in difference.changes] if difference else [],
         "run": run,

@@ -45,7 +45,7 @@ def page(site: Site, request: Request) -> Response:
         sizes = history.rows(questions.SIZES, *node.place) if node and node.place[1] else []
         said = {row["node_id"]: row for row in history.rows(questions.LAST_OF, [each.id for each in tests])}
         failing = [row for row in history.rows(questions.FAILING) if row["node_id"] == node_id]
-    with site.opened(generation.database) as opened:
+    with site.opened(generation) as opened:
         typed = opened.rows(questions.COLUMNS, *node.place) if node and node.place[1] else []
     lineage = site.lineages.of(generation) if node and node.kind not in TESTS else Lineage()
     columns = _columns(node, typed, lineage) if node else []

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from jinja2 import Environment
 from starlette.exceptions import HTTPException
@@ -39,8 +38,9 @@ class Site:
         """Open the newest history; where there is none, or it is damaged, it has no rows and says why."""
         return Opened(self.reader.kept.volume.history / HISTORY, self.answers)
 
-    def opened(self, path: Path) -> Opened:
-        """Open the DuckDB file of a generation."""
+    def opened(self, generation: Generation) -> Opened:
+        """Open the DuckDB file of a generation; it has no rows where the data is in a database server."""
+        path = generation.database.parent / self.reader.kept.volume.database.name
         return Opened(path, self.answers)
 
     def generations(self) -> dict[int, Generation]:
@@ -74,6 +74,7 @@ class Site:
     def page(self, request: Request, name: str, values: Mapping[str, object]) -> Response:
         """Render a page."""
         shared = {"ui_url": (self.reader.ui_url or "").rstrip("/"), "stem": self.reader.kept.volume.database.stem}
+        shared["server"] = self.reader.server
         return rendering.page(self.templates, request, name, shared | dict(values))
 
 

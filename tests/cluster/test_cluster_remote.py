@@ -1,0 +1,145 @@
+"""A project whose data is in PostgreSQL: initialized, built and installed by the commands that a user types."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import postgres
+from kube import REPO, Cluster, command
+from pod_postgres import PodPostgres
+from release import Release
+from shop import write
+from waiting import until
+
+# The base image with another adapter is built anew: minutes, the first time.
+pytestmark = [pytest.mark.cluster, pytest.mark.soak, pytest.mark.timeout(900)]
+
+NAME = "pgshop"
+BASE = "dbtpod:with-postgres"
+BUILD, SMOKE, FRESHNESS = (f"dbt/{NAME}-{what}" for what in ("build-daily", "smoke-hourly", "source-freshness"))
+RUN = f"dbt-run/{NAME}-run"
+PASSWORD, NEXT = "first-4711", "second-4712"
+# Each takes as long as the run says.
+SLOW = "select n from {{ ref('totals') }}, pg_sleep({{ env_var('SECONDS', '0') }})"
+FILES = postgres.FILES | {"models/slow.sql": SLOW, "models/slow_too.sql": SLOW}
+ASLEEP = "select count(*) from pg_stat_activity where query like '%pg_sleep%' and pid <> pg_backend_pid()"
+
+
+@pytest.fixture(scope="module")
+def database(cluster: Cluster) -> Iterator[PodPostgres]:
+    one = PodPostgres(cluster, "warehouse-data")
+    one.prepare()
+    one.start(PASSWORD)
+    yield one
+    one.remove()
+
+
+@pytest.fixture(scope="module")
+def shop(cluster: Cluster, database: PodPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Release]:
+    """The project, as `dbtpod init` takes it to a cluster, with two writers."""
+    folder = tmp_path_factory.mktemp("pgshop")
+    profile = postgres.PROFILE
+    for variable, value in {
+        """ "{{ env_var('SHOP_HOST') }}\"""": f" {database.host}",
+        """ "{{ env_var('SHOP_PORT') | int }}\"""": " 5432",
+        """ "{{ env_var('SHOP_SCHEMA') }}\"""": " analytics",
+    }.items():
+        assert variable in profile
+        profile = profile.replace(variable, value)
+    named = {"profiles.yml": profile, "dbt_project.yml": FILES["dbt_project.yml"]}
+    write(folder, FILES | {path: text.replace("shop", NAME) for path, text in named.items()})
+    given = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT", "DBT", "SHOP"))}
+    subprocess.run([Path(sys.executable).with_name("dbtpod"), "init"], cwd=folder, env=given, check=True)
+    shorten(folder / "prefect.yaml")
+
+    command("make", "base", f"BASE={BASE}", "EXTRA_PACKAGES=dbt-postgres", seconds=900)
+    image = f"{NAME}:for-tests"
+    command("docker", "build", "--build-arg", f"DBTPOD={BASE}", "--tag", image, str(folder), seconds=300)
+    cluster.load(image)
+    one = Release(cluster, cluster.namespace(NAME), full_name=f"{NAME}-dbtpod")
+    give_password(one, PASSWORD)
+    cluster.helm(
+        *("install", NAME, str(REPO / "charts/dbtpod"), "--namespace", NAME, "--wait", "--timeout", "4m"),
+        *("--values", str(REPO / "k8s/values-kind.yaml"), "--values", str(folder / "values.yaml")),
+        *("--set-string", "image.tag=for-tests", "--set", "warehouse.writers=2"),
+        *("--set-json", 'jobs.envFrom=[{"secretRef": {"name": "shop-env"}}]'),
+    )
+    yield one
+    one.disconnect()
+    cluster.kubectl("delete", "namespace", NAME, "--wait=false")
+
+
+def shorten(file: Path) -> None:
+    """Shorten the pauses between two tries."""
+    text = file.read_text()
+    assert "retry_delay_seconds: 60" in text
+    file.write_text(text.replace("retry_delay_seconds: 60", "retry_delay_seconds: 5"))
+
+
+def give_password(release: Release, password: str) -> None:
+    metadata = {"name": "shop-env", "namespace": release.namespace}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"SHOP_PASSWORD": password}}
+    release.cluster.apply(secret)
+
+
+def seconds(number: int) -> dict[str, dict[str, str]]:
+    """Job variables of a run whose slow models take so long."""
+    return {"env": {"SECONDS": str(number)}}
+
+
+def test_the_four_flows_complete_and_their_rows_are_in_the_database(shop: Release, database: PodPostgres) -> None:
+    for deployment in (BUILD, SMOKE, FRESHNESS):
+        shop.prefect.completed(deployment)
+    before = database.sql("select max(built_at) from analytics.facts")
+    request = {"command": "run", "select": ["facts"], "full_refresh": True}
+    run = shop.prefect.ended(shop.prefect.start_with(RUN, {"request": request}))
+
+    assert run["state"]["name"] == "Completed", shop.prefect.page(run["id"])
+    assert database.sql("select n, amount from analytics.totals") == "2|30"
+    assert database.sql(f"select count(*), min(built_at) > '{before}' from analytics.facts") == "2|t"
+    nodes = shop.prefect.ended_nodes(run["id"], 1)
+    assert [(node["name"], node["state_name"]) for node in nodes] == [("model facts", "Completed")]
+
+
+def test_a_server_that_crashes_in_a_model_is_waited_for_and_the_rest_is_built(
+    shop: Release, database: PodPostgres
+) -> None:
+    run = shop.prefect.start(BUILD, **seconds(20))
+    until(lambda: database.sql(ASLEEP) != "0", 120, "a model runs")
+
+    database.crash()
+    ended = shop.prefect.ended(run, 240)
+
+    assert ended["state"]["name"] == "Completed", shop.prefect.page(run)
+    assert any("nodes are left" in text for _, text in shop.prefect.log(run))
+    assert len(shop.pods_of(run)) == 1
+    assert database.sql("select n from analytics.slow") == "2"
+
+
+def test_two_runs_write_at_once_and_a_third_waits(shop: Release, database: PodPostgres) -> None:
+    def start(model: str) -> str:
+        asked = {"request": {"command": "run", "select": [model]}}
+        return shop.prefect.start_with(RUN, asked, **seconds(20))
+
+    first, second, third = start("slow"), start("slow_too"), start("totals")
+    until(lambda: database.sql(ASLEEP) == "2", 120, "both write")
+    waiting = shop.prefect.flow_run(third)["state"]["type"]
+    runs = [shop.prefect.ended(run) for run in (first, second, third)]
+
+    assert waiting == "SCHEDULED"
+    assert [run["state"]["name"] for run in runs] == ["Completed"] * 3
+
+
+def test_a_changed_password_reaches_the_next_run(shop: Release, database: PodPostgres) -> None:
+    database.sql(f"alter role postgres password '{NEXT}'")
+    refused = shop.prefect.ended(shop.prefect.start(SMOKE))
+    give_password(shop, NEXT)
+    shop.prefect.completed(SMOKE)
+
+    assert refused["state"]["name"] == "Failed"
+    assert 'password authentication failed for user "postgres"' in refused["state"]["message"]
+    assert PASSWORD not in str(shop.prefect.log(refused["id"]))

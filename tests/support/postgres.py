@@ -1,0 +1,146 @@
+"""A real PostgreSQL in a container, for tests; and a small dbt project on it."""
+
+import os
+import shutil
+import subprocess
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import psycopg2  # type: ignore[import-untyped]
+import pytest
+
+from waiting import until
+
+IMAGE = "postgres:17"
+PASSWORD = "s3cret"
+
+PROFILE = """
+shop:
+  target: dev
+  outputs:
+    dev:
+      type: postgres
+      host: "{{ env_var('SHOP_HOST') }}"
+      port: "{{ env_var('SHOP_PORT') | int }}"
+      user: postgres
+      password: "{{ env_var('SHOP_PASSWORD') }}"
+      dbname: postgres
+      schema: "{{ env_var('SHOP_SCHEMA') }}"
+      threads: 2
+"""
+FILES = {
+    "dbt_project.yml": "name: shop\nprofile: shop\nmodels: {+materialized: table}\nseeds: {+schema: raw}\n",
+    "profiles.yml": PROFILE,
+    "selectors.yml": "selectors: [{name: smoke, definition: {method: fqn, value: stg_orders}}]\n",
+    "seeds/orders.csv": "id,amount,loaded_at\n1,10,2026-01-01\n2,20,2026-01-02\n",
+    "models/stg_orders.sql": "select id, amount from {{ source('raw', 'orders') }} -- depends on {{ ref('orders') }}",
+    "models/totals.sql": "select count(*) as n, sum(amount) as amount from {{ ref('stg_orders') }}",
+    "models/facts.sql": """
+{{ config(materialized='incremental', unique_key='id') }}
+select id, amount, now() as built_at from {{ ref('stg_orders') }}
+""",
+    "models/shop.yml": """
+sources:
+  - name: raw
+    schema: "{{ target.schema }}_raw"
+    config: {freshness: {error_after: {count: 1000, period: day}}, loaded_at_field: "loaded_at::timestamp"}
+    tables: [{name: orders}]
+models:
+  - name: stg_orders
+    columns: [{name: id, data_tests: [unique, not_null]}]
+""",
+}
+
+
+@dataclass
+class Postgres:
+    """A server that can be stopped and started; its port stays the same."""
+
+    container: str
+    port: int
+
+    def environment(self, schema: str) -> dict[str, str]:
+        """Return what the profile of the project reads."""
+        return {
+            "SHOP_HOST": "127.0.0.1",
+            "SHOP_PORT": str(self.port),
+            "SHOP_PASSWORD": PASSWORD,
+            "SHOP_SCHEMA": schema,
+        }
+
+    def ask(self, sql: str) -> list[tuple[Any, ...]]:
+        """Return the answer to a query."""
+        connection = psycopg2.connect(
+            host="127.0.0.1", port=self.port, user="postgres", password=PASSWORD, dbname="postgres", connect_timeout=5
+        )
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(sql)
+                found: list[tuple[Any, ...]] = cursor.fetchall()
+                return found
+        finally:
+            connection.close()
+
+    def kill(self) -> None:
+        """End it as a lost machine does."""
+        _docker("kill", self.container)
+
+    def start(self) -> None:
+        """Start it again, and wait until it answers."""
+        _docker("start", self.container)
+        self.wait()
+
+    def wait(self) -> None:
+        until(self._answers, 60, "PostgreSQL")
+
+    def _answers(self) -> bool:
+        try:
+            return self.ask("select 1") == [(1,)]
+        except psycopg2.OperationalError:
+            return False
+
+
+@contextmanager
+def running() -> Iterator[Postgres]:
+    """Run a server for a while; skipped where there is no docker, which on CI is a failure."""
+    if reason := _missing():
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"no tests with PostgreSQL, although CI is true: {reason}")
+        pytest.skip(f"no tests with PostgreSQL: {reason}")
+    name = f"dbtpod-test-postgres-{uuid.uuid4().hex[:8]}"
+    port = _free_port()
+    _docker(
+        *("run", "--detach", "--name", name, "--memory", "384m", "--env", f"POSTGRES_PASSWORD={PASSWORD}"),
+        *("--publish", f"127.0.0.1:{port}:5432", IMAGE, "postgres", "-c", "fsync=off"),
+    )
+    try:
+        server = Postgres(name, port)
+        server.wait()
+        yield server
+    finally:
+        subprocess.run(["docker", "rm", "--force", "--volumes", name], check=False, capture_output=True)
+
+
+@cache
+def _missing() -> str:
+    if not shutil.which("docker"):
+        return "docker is not on PATH"
+    found = subprocess.run(["docker", "info"], capture_output=True, text=True, check=False)
+    return "" if found.returncode == 0 else f"docker does not answer: {found.stderr.strip()[-200:]}"
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def _docker(*words: str) -> None:
+    found = subprocess.run(["docker", *words], capture_output=True, text=True, check=False)
+    assert found.returncode == 0, f"docker {words[0]}: {found.stderr}"
