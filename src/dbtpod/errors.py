@@ -77,5 +77,9 @@ class BackupUnusable(DbtPodError):
     """The bucket of the backups cannot be used, or a backup in it is not what was uploaded."""
 
 
+class MoveRefused(DbtPodError):
+    """The tables of a generation cannot be moved to a database server, or are not the same there."""
+
+
 class DeploymentsInvalid(DbtPodError):
     """prefect.yaml has errors; the text lists all of them, with the key and the fix."""
