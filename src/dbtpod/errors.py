@@ -12,6 +12,7 @@
 ├── VolumeFull           no space left for the copy, the build or publishing retry: no
 ├── ExportUnusable       an export is cut, damaged, of another kind          retry: no
 ├── BackupUnusable       the bucket or a backup in it cannot be used       retry: no
+├── MoveRefused          tables cannot be moved to a database server         retry: no
 └── DeploymentsInvalid   prefect.yaml or its work pool has errors            retry: no
 """
 

@@ -4,5 +4,5 @@ tables      which table of the DuckDB file is which relation of the server, by d
 columns     DuckDB's types: what each is in PostgreSQL, and how its values go there
 postgres    a PostgreSQL server: tables made, rows taken, and summed up
 copying     all tables in one transaction, each compared when its rows are there
-move        what `dbtpod move` does
+move        what `dbtpod move` does (flow: the same as a ready flow)
 """
