@@ -1,13 +1,16 @@
 """The data of a DuckDB file moved into a real PostgreSQL, where the project's runs then go on."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
 import pytest
 
+import messages
 import postgres
 from dbtpod import cli
+from dbtpod.moving.flow import move
 from postgres import Postgres
 from shop import write
 from shop_flows import building, run
@@ -99,6 +102,15 @@ def test_tables_of_every_type_arrive_whole_and_the_next_build_goes_on_from_them(
     # The incremental model had its row, and the view came with the build.
     assert database.ask(f"select step from {schema}.steps order by 1") == [(1,), (2,)]
     assert database.ask(f"select n from {schema}.a_view") == [(2,)]
+
+
+def test_the_ready_flow_logs_what_it_moved(built: Path, database: Postgres, schema: str) -> None:
+    with messages.kept(logging.INFO, "prefect.flow_runs") as said:
+        state = move(return_state=True)
+
+    assert state.is_completed(), state.message
+    assert any("Moved: 6 tables of generation 1" in text for text in said)
+    assert database.ask(f"select count(*) from {schema}_raw.orders") == [(2,)]
 
 
 def test_what_is_there_already_is_named_and_nothing_is_changed(
