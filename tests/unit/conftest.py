@@ -12,7 +12,6 @@ from dbtpod import cli
 from dbtpod.warehouse.warehouse import DuckDBFile
 from warehouse import Command
 
-
 HERE = Path(__file__).parent
 # Most of their tests render the chart, start git or make warehouses: some tenths of a second each, minutes together.
 SLOW = {"chart", "damage", "docs_site", "history", "init", "warehouse"}
