@@ -79,7 +79,7 @@ lint-manifests: $(UV) ## checkov and trivy over the rendered chart and the image
 	.venv-lint/bin/$(TRIVY) $(MANIFESTS); .venv-lint/bin/$(TRIVY) image
 
 .PHONY: check
-check: lint .tools/helm-docs ## lint, types, imports and the unit tests: no server, no cluster
+check: lint .tools/helm-docs ## lint, types, imports and the quick unit tests: no server, no cluster
 	$(UV) run --no-sync pytest tests/unit -m 'not soak and not slow' --numprocesses 2 --dist loadgroup
 
 # One process is the cluster's, whose tests wait for pods. No coverage of flows, which takes half as much CPU again.

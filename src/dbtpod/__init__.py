@@ -35,6 +35,7 @@ what the command `dbtpod` does (cli)
     watchdog         beside the worker: compares what Prefect says of runs with what Kubernetes has of them
     transfer         a generation taken out as one file, checked, and brought in
     backup           published generations in S3, checked, and brought back
+    moving           the tables of a generation, copied into a database server
     generations      what was published or kept aside, what changed, the way back; the volume checked and repaired
     reader           what is published, over HTTP
     laptop           on one machine, without a cluster: one run, or the schedules of prefect.yaml
@@ -63,6 +64,7 @@ from dbtpod.errors import (
     DbtUnusable,
     DeploymentsInvalid,
     ExportUnusable,
+    MoveRefused,
     RunGivenUp,
     SettingsError,
     VolumeFull,
@@ -85,6 +87,7 @@ __all__ = [
     "DbtUnusable",
     "DeploymentsInvalid",
     "ExportUnusable",
+    "MoveRefused",
     "RunGivenUp",
     "SettingsError",
     "VolumeFull",

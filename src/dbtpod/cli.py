@@ -405,6 +405,12 @@ def _number(_: click.Context, __: click.Parameter, value: str) -> int | None:
     return None
 
 
+def _with_data(_: click.Context, __: click.Parameter, value: str) -> int | None:
+    if value != "newest" and not value.isdecimal():
+        raise click.BadParameter(f"{value!r} is no generation's number.")
+    return int(value) if value.isdecimal() else None
+
+
 def _say(line: str) -> None:
     """Print beside what goes through a pipe."""
     click.echo(line, err=True)
@@ -487,6 +493,19 @@ def restore(name: str | None, beside: bool) -> int:
     from dbtpod.backup import main
 
     return _print(main.restore(main.connect(), name, beside, _say))
+
+
+@dbtpod.command()
+@click.argument("generation", default="newest", callback=_with_data)
+def move(generation: int | None) -> int:
+    """Copy a generation's tables to a database server.
+
+    Once, after warehouse.kind has become `remote`: into the schemas of the profile's target, in one transaction. Rows
+    and sums of each table are compared. GENERATION is a number; without it, the newest that has a DuckDB file.
+    """
+    from dbtpod.moving import move as moving
+
+    return _print(moving.move(generation, _say))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

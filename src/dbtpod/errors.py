@@ -12,6 +12,7 @@
 ├── VolumeFull           no space left for the copy, the build or publishing retry: no
 ├── ExportUnusable       an export is cut, damaged, of another kind          retry: no
 ├── BackupUnusable       the bucket or a backup in it cannot be used       retry: no
+├── MoveRefused          tables cannot be moved to a database server         retry: no
 └── DeploymentsInvalid   prefect.yaml or its work pool has errors            retry: no
 """
 
@@ -75,6 +76,10 @@ class ExportUnusable(DbtPodError):
 
 class BackupUnusable(DbtPodError):
     """The bucket of the backups cannot be used, or a backup in it is not what was uploaded."""
+
+
+class MoveRefused(DbtPodError):
+    """The tables of a generation cannot be moved to a database server, or are not the same there."""
 
 
 class DeploymentsInvalid(DbtPodError):

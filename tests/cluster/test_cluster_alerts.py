@@ -60,10 +60,15 @@ def receiver(warehouse: Release) -> Iterator[str]:
     warehouse.install()
 
 
-@pytest.mark.soak
-def test_a_failed_run_arrives_at_the_webhook_with_its_failed_model(warehouse: Release, receiver: str) -> None:
+@pytest.fixture(scope="module")
+def alerting(warehouse: Release, receiver: str) -> Release:
     warehouse.install(*values("url"))
+    return warehouse
 
+
+@pytest.mark.soak
+def test_a_failed_run_arrives_at_the_webhook_with_its_failed_model(alerting: Release, receiver: str) -> None:
+    warehouse = alerting
     failed = warehouse.prefect.run(BUILD, **case("fails"))
 
     line = until(lambda: warehouse.kubectl("logs", receiver).strip(), 90, "the alert")
@@ -76,7 +81,8 @@ def test_a_failed_run_arrives_at_the_webhook_with_its_failed_model(warehouse: Re
     assert said["page"] == f"http://localhost:4200/runs/flow-run/{failed['id']}"
 
 
-def test_the_address_is_nowhere_but_in_its_secret(warehouse: Release, receiver: str) -> None:
+def test_the_address_is_nowhere_but_in_its_secret(alerting: Release) -> None:
+    warehouse = alerting
     seen = [
         warehouse.kubectl("get", "configmaps,pods,jobs,deployments,events", "--output", "yaml"),
         warehouse.cluster.helm("get", "all", "dbtpod", "--namespace", warehouse.namespace),

@@ -24,7 +24,7 @@ BUILD, SMOKE, FRESHNESS = (f"dbt/{NAME}-{what}" for what in ("build-daily", "smo
 RUN = f"dbt-run/{NAME}-run"
 PASSWORD, NEXT = "first-4711", "second-4712"
 # Each takes as long as the run says.
-SLOW = "select n, pg_sleep({{ env_var('SECONDS', '0') }}) from {{ ref('totals') }}"
+SLOW = "select n from {{ ref('totals') }}, pg_sleep({{ env_var('SECONDS', '0') }})"
 FILES = postgres.FILES | {"models/slow.sql": SLOW, "models/slow_too.sql": SLOW}
 ASLEEP = "select count(*) from pg_stat_activity where query like '%pg_sleep%' and pid <> pg_backend_pid()"
 

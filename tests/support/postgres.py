@@ -74,14 +74,25 @@ class Postgres:
 
     def ask(self, sql: str) -> list[tuple[Any, ...]]:
         """Return the answer to a query."""
+        with self._cursor() as cursor:
+            cursor.execute(sql)
+            found: list[tuple[Any, ...]] = cursor.fetchall()
+            return found
+
+    def do(self, sql: str) -> None:
+        """Run statements, and commit them."""
+        with self._cursor() as cursor:
+            cursor.execute(sql)
+
+    @contextmanager
+    def _cursor(self) -> Iterator[Any]:
         connection = psycopg2.connect(
             host="127.0.0.1", port=self.port, user="postgres", password=PASSWORD, dbname="postgres", connect_timeout=5
         )
+        connection.autocommit = True
         try:
             with connection.cursor() as cursor:
-                cursor.execute(sql)
-                found: list[tuple[Any, ...]] = cursor.fetchall()
-                return found
+                yield cursor
         finally:
             connection.close()
 

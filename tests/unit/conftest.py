@@ -12,6 +12,19 @@ from dbtpod import cli
 from dbtpod.warehouse.warehouse import DuckDBFile
 from warehouse import Command
 
+HERE = Path(__file__).parent
+# Most of their tests render the chart, start git or make warehouses: some tenths of a second each, minutes together.
+SLOW = {"chart", "damage", "docs_site", "history", "init", "warehouse"}
+
+
+# Before pytest chooses by marks.
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave whole folders out of `make check`, which is the inner loop; whoever works on one names it to pytest."""
+    for item in items:
+        if item.path.is_relative_to(HERE) and item.path.relative_to(HERE).parts[0] in SLOW:
+            item.add_marker(pytest.mark.slow)
+
 
 @pytest.fixture
 def memory(tmp_path: Path) -> Iterator[Path]:

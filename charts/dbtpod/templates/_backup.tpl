@@ -27,7 +27,7 @@ metadata:
 spec:
   {{- if $.schedule }}
   schedule: {{ $.schedule | quote }}
-  timeZone: Etc/UTC
+  timeZone: UTC
   {{- else }}
   suspend: true
   # No such day.

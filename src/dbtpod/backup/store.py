@@ -23,14 +23,16 @@ from dbtpod.backup.record import Backup
 from dbtpod.errors import BackupUnusable
 
 if TYPE_CHECKING:
-    from obstore.store import ObjectStore
+    from obstore.store import BackoffConfig, ObjectStore
 
 EXPORT, RECORD, CURRENT = "export.tar", "backup.json", "current.json"
 # A request of this size has to end within TIMEOUT.
 PIECE = 8 << 20
 _TIMEOUT = timedelta(seconds=120)
-# With pauses that double, about half a minute in all.
-TRIES = 9
+# A request that fails is made again for that long. The client's pauses are random and may be short: a number of tries
+# would say nothing about the time.
+PATIENCE = timedelta(seconds=30)
+_PAUSES: "BackoffConfig" = {"init_backoff": timedelta(seconds=1), "max_backoff": timedelta(seconds=5)}
 # An upload has at most this many parts in S3 (10,000), with room for what grows meanwhile.
 _PARTS = 5000
 _NAME = re.compile(r"\d{8}T\d{6}Z-\d+")
@@ -153,7 +155,7 @@ class Store:
             raise BackupUnusable(problem(self.place, what, str(error))) from error
 
 
-def connect(place: Place, tries: int = TRIES) -> Store:
+def connect(place: Place, patience: timedelta = PATIENCE) -> Store:
     """Return the store at a place; nothing is asked of it yet."""
     config = {"region": place.region} | ({"endpoint": place.endpoint} if place.endpoint else {})
     objects = S3Store(
@@ -165,7 +167,7 @@ def connect(place: Place, tries: int = TRIES) -> Store:
             "connect_timeout": timedelta(seconds=5),
             "timeout": _TIMEOUT,
         },
-        retry_config={"max_retries": tries, "retry_timeout": _TIMEOUT},
+        retry_config={"max_retries": 1000, "retry_timeout": patience, "backoff": _PAUSES},
     )
     return Store(place, objects)
 

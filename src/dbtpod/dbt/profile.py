@@ -15,6 +15,7 @@ from dbtpod.dbt import arguments, lake, yaml_file
 from dbtpod.dbt.arguments import Arguments
 from dbtpod.dbt.project import DUCKDB, DUCKLAKE
 from dbtpod.dbt.rendering import Renderer
+from dbtpod.errors import SettingsError
 
 MEMORY = ":memory:"
 
@@ -51,6 +52,18 @@ def connection(given: Arguments, environment: Mapping[str, str]) -> Connection |
         return None
 
 
+def rendered(given: Arguments, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the target of such a command, its values as dbt would render them, secrets among them.
+
+    SettingsError where that cannot be done.
+    """
+    try:
+        found = _target(given, environment)
+        return {key: found.render(value) for key, value in found.output.items() if value is not None}
+    except Exception as error:  # whatever a template or a file of the user may raise
+        raise SettingsError(f"The profile's target cannot be read: {type(error).__name__}: {error}") from error
+
+
 def scheme(path: str) -> str:
     """Return what is before the colon of a path that is no file's, such as `md` or `s3`; else nothing."""
     found = re.match(r"(\w{2,}):", path)
@@ -74,7 +87,16 @@ def attached(output: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return None
 
 
-def _connection(given: Arguments, environment: Mapping[str, str]) -> Connection:
+@dataclass(frozen=True)
+class _Target:
+    name: str
+    output: Mapping[str, Any]
+    render: Renderer
+    project_dir: Path
+    profiles_yml: Path
+
+
+def _target(given: Arguments, environment: Mapping[str, str]) -> _Target:
     here = Path(environment["DBT_PROJECT_DIR"])
     project_dir = here / (given.last("--project-dir") or ".")
     profiles_yml = here / (given.last("--profiles-dir") or environment["DBT_PROFILES_DIR"]) / "profiles.yml"
@@ -84,7 +106,12 @@ def _connection(given: Arguments, environment: Mapping[str, str]) -> Connection:
     target = (
         given.last("--target") or arguments.variable(environment, "TARGET") or render(profile.get("target", "default"))
     )
-    output = profile["outputs"][target]
+    return _Target(target, profile["outputs"][target], render, project_dir, profiles_yml)
+
+
+def _connection(given: Arguments, environment: Mapping[str, str]) -> Connection:
+    chosen = _target(given, environment)
+    output, render = chosen.output, chosen.render
     adapter = render(output["type"])
     # Models go to the default database, which may be an attached one.
     if lake.attached(output):
@@ -93,7 +120,7 @@ def _connection(given: Arguments, environment: Mapping[str, str]) -> Connection:
     is_remote = adapter != DUCKDB or output.get("remote")
     path = "" if is_remote else render(found.get("path") or MEMORY)
     server = _server(output, render) if adapter != DUCKDB else (None, None)
-    return Connection(adapter, path, project_dir, profiles_yml, target, *server)
+    return Connection(adapter, path, chosen.project_dir, chosen.profiles_yml, chosen.name, *server)
 
 
 def _of_lake(

@@ -149,6 +149,16 @@ def rows(path: Path) -> dict[str, int]:
         return {_shown(*place): _count(connection, str(catalog[0]), *place) for place in found}
 
 
+def tables(path: Path) -> set[tuple[str, str]]:
+    """Return schema and name of each table in the file, in lower case."""
+    with _connect(path, read_only=True) as connection:
+        found = connection.execute(
+            "SELECT lower(schema_name), lower(table_name) FROM duckdb_tables() "
+            "WHERE database_name = current_database() AND NOT internal"
+        ).fetchall()
+    return {(str(schema), str(name)) for schema, name in found}
+
+
 def _count(connection: duckdb.DuckDBPyConnection, *place: str) -> int:
     [count] = connection.execute(f"SELECT count(*) FROM {'.'.join(map(quoted, place))}").fetchall()  # noqa: S608
     return int(count[0])
