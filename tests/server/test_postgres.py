@@ -4,7 +4,6 @@ import contextvars
 import logging
 import os
 import signal
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -33,12 +32,6 @@ pytestmark = [pytest.mark.usefixtures("api"), pytest.mark.xdist_group("postgres"
 
 
 _CONNECTIONS = "select count(*) from pg_stat_activity where application_name = 'dbt'"
-
-
-@pytest.fixture(scope="module")
-def database() -> Iterator[Postgres]:
-    with postgres.running() as server:
-        yield server
 
 
 @pytest.fixture
