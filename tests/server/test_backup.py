@@ -145,7 +145,7 @@ def test_a_server_that_is_away_is_named_after_a_bounded_time(server: S3) -> None
     with pytest.raises(BackupUnusable, match=r"http://127\.0\.0\.1:9 does not answer in \d+ tries"):
         store.connect(away, timedelta(seconds=2)).names()
 
-    assert 2 < time.monotonic() - began < 30
+    assert 2 < time.monotonic() - began < 60
 
 
 def test_a_server_that_is_away_for_some_seconds_is_waited_for(kept: DuckDBFile) -> None:

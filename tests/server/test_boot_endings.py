@@ -115,7 +115,7 @@ def test_the_next_pod_of_a_run_waits_for_the_one_before_it_to_end(prefect: Api, 
 
     pod.start()
     with pytest.raises(AssertionError):
-        small.until(lambda: pod.boot.poll() is not None, seconds=15)
+        small.until(lambda: pod.boot.poll() is not None, seconds=30)
     assert prefect.state(pod.run) == "Pending"
     run_lock.drop(lock_file(gated, pod), held)
 

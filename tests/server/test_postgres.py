@@ -311,5 +311,5 @@ def test_a_preloaded_dbt_has_the_projects_adapter_and_keeps_no_connection(
         said = command.stdout.read()
         assert command.wait() == 0, said
         command.close()
-        until(lambda: database.ask(_CONNECTIONS) == [(0,)], 10, "dbt closes its connections")
+        until(lambda: database.ask(_CONNECTIONS) == [(0,)], 60, "dbt closes its connections")
     dbt.send_signal(signal.SIGKILL)
