@@ -6,7 +6,7 @@ from faults import CONTENT, in_the_middle, is_settled, lock, state
 from release import Release
 from waiting import until
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.soak]
 
 
 def second_pod(release: Release, run: str, name: str) -> str:

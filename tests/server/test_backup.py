@@ -174,6 +174,7 @@ def test_a_server_that_goes_away_in_an_upload_is_one_sentence() -> None:
                 write(bytes(store.PIECE))
 
 
+@pytest.mark.soak
 def test_a_full_server_is_named_and_the_older_backup_stays(
     kept: DuckDBFile, say: Say, monkeypatch: pytest.MonkeyPatch
 ) -> None:

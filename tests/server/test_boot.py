@@ -51,6 +51,7 @@ def test_a_run_completes_with_heartbeats_and_one_dbt_for_its_commands(prefect: A
     small.until(lambda: prefect.events(pod.run, "prefect.flow-run.heartbeat"), seconds=60)
 
 
+@pytest.mark.soak
 def test_for_a_bug_report_each_command_is_the_plain_dbt(prefect: Api, start: Start) -> None:
     pod = start("two_commands", DBTPOD_PLAIN_DBT="1")
 
@@ -96,6 +97,7 @@ def test_a_run_that_was_taken_early_begins_at_its_time_and_not_before(prefect: A
         assert begun >= time
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("ending", ["Cancelled", "AwaitingRetry"])
 def test_a_run_that_waits_for_its_time_can_be_ended(prefect: Api, start: Start, ending: str) -> None:
     pod = start("gated", datetime.now(UTC) + timedelta(minutes=10))

@@ -165,6 +165,7 @@ def test_a_server_that_is_away_is_waited_for_and_then_named_with_host_and_port(
     assert "The database at 127.0.0.1:9 could not be reached within 2 s: Connection refused" in str(state.message)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("writers", [1, 2])
 def test_so_many_runs_write_at_once_as_writers_says(
     project: Path, database: Postgres, schema: str, volume: Volume, monkeypatch: pytest.MonkeyPatch, writers: int
@@ -209,6 +210,7 @@ def test_a_run_that_failed_is_continued_with_what_is_left(project: Path, databas
     assert database.ask(f"select n, (select max(built_at) from {schema}.facts) from {schema}.totals") == [(2, built)]
 
 
+@pytest.mark.soak
 def test_a_failed_run_is_not_continued_where_another_one_has_begun_to_write(project: Path) -> None:
     write(project, postgres.FILES | {"models/totals.sql": "select nothing from {{ ref('stg_orders') }}"})
     failed = run(building)
@@ -230,6 +232,7 @@ def test_a_build_is_kept_aside_of_a_file_only(project: Path) -> None:
     assert "with warehouse.kind remote there is none: in a database server, readers see" in str(state.message)
 
 
+@pytest.mark.soak
 def test_a_build_that_is_fresh_enough_builds_nothing(project: Path) -> None:
     assert run(building).is_completed()
     first = build_if_fresher(return_state=True)
@@ -259,6 +262,7 @@ def test_what_needs_the_data_of_a_generation_says_that_it_is_in_a_server(
     assert says in said
 
 
+@pytest.mark.soak
 def test_generations_are_listed_checked_and_shown_without_data(
     project: Path, database: Postgres, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
