@@ -11,7 +11,7 @@ from kube import CommandFailed, pod
 from release import BUILD, Release
 from waiting import until
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.soak]
 
 PATH = "/services/T0/B0/s3cr3t"
 RECEIVE = """
@@ -66,7 +66,6 @@ def alerting(warehouse: Release, receiver: str) -> Release:
     return warehouse
 
 
-@pytest.mark.soak
 def test_a_failed_run_arrives_at_the_webhook_with_its_failed_model(alerting: Release, receiver: str) -> None:
     warehouse = alerting
     failed = warehouse.prefect.run(BUILD, **case("fails"))
@@ -96,7 +95,6 @@ def test_the_address_is_nowhere_but_in_its_secret(alerting: Release) -> None:
     assert [text for text in seen if "s3cr3t" in text] == []
 
 
-@pytest.mark.soak
 def test_a_secret_without_that_key_fails_the_release_and_is_named(warehouse: Release, receiver: str) -> None:
     with pytest.raises(CommandFailed) as failed:
         warehouse.install(*values("no-such-key"))

@@ -3,6 +3,7 @@
 import json
 import shlex
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -70,7 +71,8 @@ def bucket(cluster: Cluster) -> Iterator[Bucket]:
     one.remove()
 
 
-def installed(cluster: Cluster, namespace: str, bucket: Bucket) -> Release:
+@contextmanager
+def installed(cluster: Cluster, namespace: str, bucket: Bucket) -> Iterator[Release]:
     """A release without schedules, with its backups in that bucket."""
     one = Release(cluster, cluster.namespace(namespace))
     credentials = {"AWS_ACCESS_KEY_ID": s3.KEY, "AWS_SECRET_ACCESS_KEY": s3.SECRET}
@@ -84,23 +86,21 @@ def installed(cluster: Cluster, namespace: str, bucket: Bucket) -> Release:
         "credentialsSecret": "s3-credentials",
     }
     one.install("--set-json", f"backup={json.dumps(values)}", "--set", "environment.schedules=false")
-    return one
+    yield one
+    one.disconnect()
+    cluster.kubectl("delete", "namespace", namespace, "--wait=false")
 
 
 @pytest.fixture(scope="module")
 def first(cluster: Cluster, bucket: Bucket) -> Iterator[Release]:
-    one = installed(cluster, "backup-first", bucket)
-    yield one
-    one.disconnect()
-    cluster.kubectl("delete", "namespace", one.namespace, "--wait=false")
+    with installed(cluster, "backup-first", bucket) as one:
+        yield one
 
 
 @pytest.fixture(scope="module")
 def second(cluster: Cluster, bucket: Bucket) -> Iterator[Release]:
-    one = installed(cluster, "backup-second", bucket)
-    yield one
-    one.disconnect()
-    cluster.kubectl("delete", "namespace", one.namespace, "--wait=false")
+    with installed(cluster, "backup-second", bucket) as one:
+        yield one
 
 
 def job(release: Release, cron_job: str, name: str) -> tuple[str, str]:

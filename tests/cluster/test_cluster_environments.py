@@ -11,7 +11,7 @@ import yaml
 from kube import REPO, CommandFailed
 from release import BUILD, Release
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.soak, pytest.mark.timeout(600)]
 
 POOL = "dbtpod-dev"
 VALUES = {
@@ -79,7 +79,6 @@ def test_a_run_of_one_environment_builds_its_own_warehouse(both: tuple[Release, 
     assert first.generation() == before
 
 
-@pytest.mark.soak
 def test_a_pool_of_another_release_is_refused_and_its_runs_are_left_alone(both: tuple[Release, Release]) -> None:
     first, dev = both
     before = first.prefect.call("GET", "work_pools/dbtpod")
@@ -95,7 +94,6 @@ def test_a_pool_of_another_release_is_refused_and_its_runs_are_left_alone(both: 
     dev.install("--reuse-values", "--set", f"workPool.name={POOL}")
 
 
-@pytest.mark.soak
 def test_a_schedule_changes_without_a_new_image(both: tuple[Release, Release], tmp_path: Path) -> None:
     first, dev = both
     file = yaml.safe_load((REPO / "prefect.yaml").read_text())
@@ -108,7 +106,6 @@ def test_a_schedule_changes_without_a_new_image(both: tuple[Release, Release], t
     assert schedule["schedule"]["cron"] == "17 3 * * *"
 
 
-@pytest.mark.soak
 def test_a_wrong_schedule_fails_the_upgrade_with_its_line_and_changes_nothing(
     both: tuple[Release, Release], tmp_path: Path
 ) -> None:

@@ -49,6 +49,7 @@ def test_a_pod_that_cannot_reach_the_api_when_it_starts_waits_for_it(warehouse: 
     is_settled(warehouse, content, published=run)
 
 
+@pytest.mark.soak
 def test_a_run_that_loses_the_api_for_a_while_tells_its_whole_story(warehouse: Release, content: Content) -> None:
     with in_the_middle(warehouse) as run, api_cut(warehouse):
         until(lambda: is_cut_off(warehouse, run), 30, "the cut")

@@ -9,7 +9,7 @@ from faults import CONTENT, goes_on_by_itself, in_the_middle, is_settled, state
 from kube import command, pod
 from release import BUILD, SHELL, Release, on_another_claim, static_volume
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.soak]
 
 SMALL = "/var/small"
 
@@ -37,7 +37,6 @@ def fill(release: Release, left: int) -> None:
     on_node(release, f"dd if=/dev/zero of={SMALL}/filler bs=1k count={count} 2>/dev/null; test -s {SMALL}/filler")
 
 
-@pytest.mark.soak
 def test_a_volume_that_is_full_before_the_build_fails_the_run_and_says_how_much_it_needs(small: Release) -> None:
     content = small.rows(CONTENT)
     fill(small, left=300)

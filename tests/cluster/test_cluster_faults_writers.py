@@ -48,6 +48,7 @@ def test_of_two_writers_from_two_queues_the_second_waits_for_the_first(warehouse
     is_settled(warehouse, content, published=second)
 
 
+@pytest.mark.soak
 def test_a_run_waits_for_a_shell_that_has_the_working_copy_open(warehouse: Release, content: Content) -> None:
     argv = ("kubectl", "exec", "--stdin", "--namespace", warehouse.namespace, "shell", "--", "python", "-c", KEEP_OPEN)
     # Without HOME, kubectl would keep its cache here.
@@ -66,6 +67,7 @@ def test_a_run_waits_for_a_shell_that_has_the_working_copy_open(warehouse: Relea
     is_settled(warehouse, content, published=run)
 
 
+@pytest.mark.soak
 def test_a_dbt_by_hand_fails_while_a_run_builds_and_does_not_disturb_it(warehouse: Release, content: Content) -> None:
     with in_the_middle(warehouse) as run:
         assert "Could not set lock on file" in warehouse.shell(DBT_BY_HAND)
@@ -74,6 +76,7 @@ def test_a_dbt_by_hand_fails_while_a_run_builds_and_does_not_disturb_it(warehous
     is_settled(warehouse, content, published=run)
 
 
+@pytest.mark.soak
 def test_three_runs_of_one_minute_all_complete_and_none_begins_before_it(warehouse: Release, content: Content) -> None:
     at = datetime.now(UTC) + timedelta(seconds=15)
 

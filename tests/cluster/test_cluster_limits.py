@@ -11,7 +11,7 @@ from faults import CONTENT, Content, is_settled
 from images import case
 from release import BUILD, Release
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.soak]
 
 STOP_DBT = """
 import os, pathlib, signal

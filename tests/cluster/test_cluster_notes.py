@@ -7,7 +7,7 @@ import pytest
 from kube import command
 from release import BUILD, Release
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.soak]
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +37,5 @@ def test_what_the_registration_said_is_one_log_and_the_newest(upgraded: Release)
     assert typed(upgraded, "no deployments in the UI") in upgraded.registration_logs()
 
 
-@pytest.mark.soak
 def test_the_workers_log_is_the_new_workers(upgraded: Release) -> None:
     assert "Worker" in typed(upgraded, "runs stay Scheduled or Late")

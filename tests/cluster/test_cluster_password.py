@@ -11,7 +11,7 @@ from kube import Cluster, command
 from release import SMOKE, Release
 from waiting import until
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.soak, pytest.mark.timeout(900)]
 
 ROTATE = pages.line("docs/access.md", "kubectl -n dbtpod patch secret")
 
@@ -44,7 +44,6 @@ def test_helm_knows_no_password_and_leaves_no_rights_behind(installed: Release) 
         assert "-auth" not in names, kind
 
 
-@pytest.mark.soak
 def test_a_changed_secret_reaches_server_worker_and_runs_without_another_command(installed: Release) -> None:
     before = {name: installed.pods(name)[0]["metadata"]["uid"] for name in ("server", "worker")}
     old = secret(installed)
@@ -69,7 +68,6 @@ def test_a_changed_secret_reaches_server_worker_and_runs_without_another_command
     installed.prefect.completed(SMOKE)
 
 
-@pytest.mark.soak
 def test_uninstalled_and_installed_again_it_has_the_same_password(installed: Release) -> None:
     before = secret(installed)
     installed.uninstall()

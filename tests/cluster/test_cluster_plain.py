@@ -10,7 +10,7 @@ from waiting import until
 
 SECOND = "dbtpod-demo:second"
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.soak]
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,6 @@ def test_applied_again_it_goes_on_with_the_same_password_and_pods(plain: Release
     until(lambda: len(plain.prefect.deployments()) == 6, 30, "the deployments")
 
 
-@pytest.mark.soak
 def test_another_image_is_applied_twice_and_its_job_template_reaches_the_server(plain: Release) -> None:
     command("docker", "tag", IMAGE, SECOND)
     plain.cluster.load(SECOND)

@@ -15,7 +15,7 @@ from images import case
 from kube import Cluster
 from release import BUILD, RUN, Release
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.soak, pytest.mark.timeout(600)]
 
 # Another one each time: a cluster that was kept has those of before.
 NAME = f"newcomer_{uuid4().hex[:8]}"

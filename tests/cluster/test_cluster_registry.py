@@ -13,7 +13,7 @@ from release import SMOKE, Release
 from rendering import script
 from waiting import until
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.soak, pytest.mark.timeout(600)]
 
 REGISTRY = "registry:3"
 CONTAINER = "dbtpod-test-registry"
@@ -119,7 +119,6 @@ def test_the_chart_in_the_registry_says_where_it_is_from(published: Published) -
     assert f"image: {published.image}" in chart
 
 
-@pytest.mark.soak
 def test_each_pod_has_the_image_that_was_pushed_by_its_digest(installed: Release, published: Published) -> None:
     pods = installed.pods("server") + installed.pods("worker") + installed.pods("register")
 

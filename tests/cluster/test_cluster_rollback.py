@@ -12,7 +12,7 @@ from kube import REPO, CommandFailed
 from release import SMOKE, Release
 from waiting import until
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.soak, pytest.mark.timeout(600)]
 
 KEPT, CHANGED = 86400, 600
 
@@ -49,7 +49,6 @@ def test_a_rollback_has_reached_the_server_when_helm_returns(warehouse: Release,
     assert is_back(warehouse)
 
 
-@pytest.mark.soak
 def test_the_workers_undone_rollout_reaches_the_server(warehouse: Release, upgraded: str, tmp_path: Path) -> None:
     warehouse.kubectl("rollout", "undo", "deployment/dbtpod-worker")
 
@@ -58,7 +57,6 @@ def test_the_workers_undone_rollout_reaches_the_server(warehouse: Release, upgra
     warehouse.install("--force-conflicts", *options(tmp_path))
 
 
-@pytest.mark.soak
 def test_an_upgrade_that_fails_half_way_is_undone_on_the_server_too(warehouse: Release, tmp_path: Path) -> None:
     # The server refuses this name, after the pool has its new job template.
     refused = options(tmp_path, "dbt/orders")

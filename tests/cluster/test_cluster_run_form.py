@@ -91,6 +91,7 @@ def test_select_exclude_vars_and_full_refresh_do_what_dbts_options_do(warehouse:
     assert warehouse.rows("select note from growing") == [[note]]
 
 
+@pytest.mark.soak
 def test_an_event_time_range_builds_its_days_alone_and_a_next_one_adds_its_own(warehouse: Release, image: str) -> None:
     days = "select min(ts)::date::varchar, max(ts)::date::varchar, count(*) from daily"
     january = {"event_time_start": "2026-01-30", "event_time_end": "2026-02-02"}
@@ -104,6 +105,7 @@ def test_an_event_time_range_builds_its_days_alone_and_a_next_one_adds_its_own(w
     assert warehouse.rows(days) == [["2026-01-30", "2026-02-03", 5 * 24]]
 
 
+@pytest.mark.soak
 def test_a_selector_or_resource_types_choose_and_result_says_what_becomes_of_it(warehouse: Release, image: str) -> None:
     before = warehouse.generation()
     previews = warehouse.dbtpod("generations", "list").count("preview-")
@@ -128,6 +130,7 @@ def test_a_selector_or_resource_types_choose_and_result_says_what_becomes_of_it(
     assert {name.split()[0] for name in tests} == {"test"}
 
 
+@pytest.mark.soak
 def test_with_fail_fast_what_waits_for_its_turn_is_not_built_any_more(warehouse: Release, image: str) -> None:
     before = warehouse.generation()
 

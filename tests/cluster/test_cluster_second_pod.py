@@ -6,7 +6,7 @@ from faults import CONTENT, in_the_middle, is_settled, lock, state
 from release import Release
 from waiting import until
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.soak]
 
 
 def second_pod(release: Release, run: str, name: str) -> str:
@@ -44,5 +44,5 @@ def test_a_second_pod_of_a_run_does_nothing_while_the_first_works_and_after_it(w
 
     assert warehouse.prefect.flow_run(run)["state"] == done
     assert warehouse.generation() == generation
-    until(lambda: lock(warehouse) == "free", 10, "the lock")
+    until(lambda: lock(warehouse) == "free", 60, "the lock")
     is_settled(warehouse, content, published=run)

@@ -34,13 +34,15 @@ def seconds_between(earlier: str, later: str) -> float:
     return (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds()
 
 
-def test_a_run_that_is_cancelled_while_its_pod_is_pending_is_cancelled_within_15_seconds(warehouse: Release) -> None:
+def test_a_run_that_is_cancelled_while_its_pod_is_pending_is_cancelled_and_not_given_up(
+    warehouse: Release,
+) -> None:
     run = warehouse.prefect.start(FRESHNESS, **NOWHERE)
     until(lambda: warehouse.pods_of(run), 60, "the pod")
 
     warehouse.prefect.call("POST", f"flow_runs/{run}/set_state", state=CANCELLING)
     cancelling = warehouse.prefect.flow_run(run)["state"]
-    ended = warehouse.prefect.ended(run, 30)
+    ended = warehouse.prefect.ended(run, 90)
 
     assert ended["state"]["name"] == "Cancelled"
     # Prefect's worker may be first, and not have noted yet which Job it made.
@@ -48,8 +50,8 @@ def test_a_run_that_is_cancelled_while_its_pod_is_pending_is_cancelled_within_15
         "Cancelled before its pod started. Its Job and its pod were deleted.",
         "Flow run cancelled by worker (no infrastructure found).",
     )
-    assert seconds_between(cancelling["timestamp"], ended["state"]["timestamp"]) < 15
-    until(lambda: not jobs_of(warehouse, run) and not warehouse.pods_of(run), 15, "the end of Job and pod")
+    assert seconds_between(cancelling["timestamp"], ended["state"]["timestamp"]) < 60
+    until(lambda: not jobs_of(warehouse, run) and not warehouse.pods_of(run), 60, "the end of Job and pod")
 
 
 @pytest.mark.soak

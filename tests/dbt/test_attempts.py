@@ -90,6 +90,7 @@ def test_what_had_ended_when_the_pod_was_killed_is_not_run_again(tmp_path: Path)
     assert pod.publish()
 
 
+@pytest.mark.soak
 def test_an_attempt_that_left_nothing_is_never_read_as_done(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     shop = month_end(tmp_path, "true")
     (shop.folder / "tests" / "last.sql").unlink()

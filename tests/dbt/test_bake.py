@@ -130,6 +130,7 @@ def test_a_project_as_cloned_builds_in_the_volumes_file_and_parses_nothing(clone
     assert all((clone.folder / name).read_text() == text for name, text in CLONED.items())
 
 
+@pytest.mark.soak
 def test_a_bake_takes_what_the_one_before_has_compiled(clone: Clone, tmp_path: Path) -> None:
     clone.write({"dbt_project.yml": "name: shop\n", "models/orders.sql": "select 1 as id"})
     cache = tmp_path / "cache"

@@ -33,7 +33,7 @@ from dbtpod.errors import DbtPodError
 from dbtpod.warehouse.volume import Volume
 
 OUTCOMES: Counter[tuple[str, str]] = Counter()
-EXAMPLES = int(os.environ.get("DBTPOD_PROPERTY_EXAMPLES", "4"))
+EXAMPLES = int(os.environ.get("DBTPOD_PROPERTY_EXAMPLES", "3"))
 
 
 @dataclass(frozen=True)

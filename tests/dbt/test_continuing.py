@@ -222,6 +222,7 @@ def test_a_mistake_that_dbt_cannot_read_keeps_what_was_built(shop: Project) -> N
     assert proceed(shop) == {"d_fixed", "e_last"}
 
 
+@pytest.mark.soak
 def test_stopped_while_it_continues_it_continues_again(shop: Project, tmp_path: Path) -> None:
     slow = {"models/d_fixed.sql": f"select {{{{ halved('id') }}}} as half from {{{{ ref('a_staged') }}}} where {LONG}"}
     changed = slow | {"models/b_other.sql": "select 2 as rate"}

@@ -30,6 +30,7 @@ def catalog(shop: Documented) -> dict[str, Any]:
     return site.catalog(manifest, tables.read(database), shop.generation.at)
 
 
+@pytest.mark.soak
 def test_the_catalog_is_that_of_dbt_docs_generate(shop: Documented, tmp_path: Path) -> None:
     documented.check_out(shop)
     documented.dbt(shop.kept, shop.project, tmp_path, "docs", "generate")

@@ -58,6 +58,7 @@ def test_a_warning_that_is_an_error_is_one_after_a_lost_connection_too(tmp_path:
         Pod(shop).command("build", "--warn-error", retries=1)
 
 
+@pytest.mark.soak
 def test_without_that_flag_the_same_run_completes(tmp_path: Path) -> None:
     shop = project(
         tmp_path,

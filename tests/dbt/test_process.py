@@ -138,7 +138,7 @@ def test_dbt_dies_with_a_flow_that_is_killed(project: Project, target: Path, gat
     os.kill(flow.pid, signal.SIGKILL)
 
     assert flow.wait() == -signal.SIGKILL
-    until(lambda: not small.is_alive(pid), 10, "the end of dbt")
+    until(lambda: not small.is_alive(pid), 30, "the end of dbt")
 
 
 def test_a_dbt_that_is_no_python_package_is_run_as_it_is(

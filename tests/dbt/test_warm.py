@@ -103,7 +103,7 @@ def test_a_command_that_is_left_is_interrupted_and_its_process_not_used_again(
 
     assert dbt.wait() == 2
     assert (target / "run_results.json").is_file()
-    small.until(lambda: not small.is_alive(pid_of_dbt), seconds=10)
+    small.until(lambda: not small.is_alive(pid_of_dbt), seconds=30)
 
 
 def test_a_crash_is_the_end_of_the_command_by_a_signal(
@@ -207,7 +207,7 @@ def test_a_command_that_is_left_before_the_warm_up_ends_is_never_run(
 
     assert dbt.wait() < 0
     assert not (target / "run_results.json").exists()
-    small.until(lambda: not small.is_alive(warming), seconds=10)
+    small.until(lambda: not small.is_alive(warming), seconds=30)
 
 
 def test_an_idle_dbt_ends_with_its_flow() -> None:
@@ -215,5 +215,5 @@ def test_an_idle_dbt_ends_with_its_flow() -> None:
 
     flow_end.close()
 
-    small.until(lambda: not small.is_alive(pid), seconds=10)
+    small.until(lambda: not small.is_alive(pid), seconds=30)
     os.waitpid(pid, 0)

@@ -13,9 +13,11 @@ import attempting
 import following
 import gated_project as small
 import messages
+import postgres
 from booted import Api, Start, starting
 from dbtpod.dbt import process
 from dbtpod.dbt.project import Project
+from postgres import Postgres
 from prefect_server import Server, running
 
 
@@ -47,6 +49,13 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("DUCKDB_PATH", str(tmp_path / "volume" / "work" / "warehouse.duckdb"))
     yield project
     process.launch_by(None)
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[Postgres]:
+    """A database server for the data."""
+    with postgres.running() as server:
+        yield server
 
 
 @pytest.fixture

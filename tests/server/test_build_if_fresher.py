@@ -83,6 +83,7 @@ def test_with_one_source_newer_only_what_is_built_on_it_is_built_and_the_report_
     assert str(run(build_if_fresher).message).startswith("nothing new: ")
 
 
+@pytest.mark.soak
 def test_with_all_sources_newer_all_is_built(project: Path, published: Path) -> None:
     built_and_recorded(published)
     for name in NAMES:
@@ -106,6 +107,7 @@ def test_the_first_run_builds_everything_and_the_second_what_no_record_says_is_o
     assert generations(published) == 2
 
 
+@pytest.mark.soak
 def test_a_generation_that_another_run_publishes_keeps_the_record_of_its_base(project: Path, published: Path) -> None:
     built_and_recorded(published)
     load(project, "orders", SIX, SEVEN)
@@ -118,6 +120,7 @@ def test_a_generation_that_another_run_publishes_keeps_the_record_of_its_base(pr
     assert "raw.payments has rows" not in str(state.message)
 
 
+@pytest.mark.soak
 def test_rows_within_the_tolerance_are_not_recorded_so_they_add_up_until_they_are_built(
     project: Path, published: Path
 ) -> None:
@@ -145,6 +148,7 @@ def test_before_the_minimum_interval_is_over_dbt_is_not_even_started(project: Pa
     assert "the minimum interval is 1 h" in str(state.message)
 
 
+@pytest.mark.soak
 def test_a_source_that_cannot_be_asked_is_a_failure_and_a_stale_one_is_not(project: Path, published: Path) -> None:
     built_and_recorded(published)
     assert run(build_if_fresher).is_completed(), "the rows are months old"
@@ -157,6 +161,7 @@ def test_a_source_that_cannot_be_asked_is_a_failure_and_a_stale_one_is_not(proje
     assert generations(published) == 1
 
 
+@pytest.mark.soak
 def test_a_source_without_a_time_starts_no_build_and_is_built_along(project: Path, published: Path) -> None:
     for yml in (project / "models").glob("*.yml"):
         location = f"config: {{meta: {{external_location: {project}/plain.csv}}}}"

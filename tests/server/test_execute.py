@@ -36,7 +36,7 @@ def test_sigterm_puts_the_run_back_into_the_queue_and_ends_dbt(prefect: Api, sta
 
     pod.boot.wait(90)
     assert prefect.state(pod.run) == "AwaitingRetry"
-    until(lambda: not small.is_alive(engine) and not small.is_alive(dbt), seconds=15)
+    until(lambda: not small.is_alive(engine) and not small.is_alive(dbt), seconds=30)
 
 
 @pytest.mark.soak

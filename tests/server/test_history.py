@@ -77,6 +77,7 @@ def test_a_completed_run_and_a_failed_one_are_in_the_history_with_their_states_a
     assert ask("SELECT run_id FROM runs", "published/current") == [(run_id(completed),)]
 
 
+@pytest.mark.soak
 def test_a_run_that_only_reads_is_taken_in_by_the_next_one_that_builds(project: Path, ask: Ask) -> None:
     run(building)
     (project / "models" / "sources.yml").write_text(

@@ -95,6 +95,7 @@ def _parsed_at(shop: Repository, generation: int) -> float:
     return found
 
 
+@pytest.mark.soak
 def test_a_deployment_runs_with_its_parameters(prefect: Api, shop: Repository) -> None:
     shop.write("flows.py", FLOWS)
     shop.write("prefect.yaml", PREFECT_YAML)

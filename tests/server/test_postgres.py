@@ -4,7 +4,6 @@ import contextvars
 import logging
 import os
 import signal
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -33,12 +32,6 @@ pytestmark = [pytest.mark.usefixtures("api"), pytest.mark.xdist_group("postgres"
 
 
 _CONNECTIONS = "select count(*) from pg_stat_activity where application_name = 'dbt'"
-
-
-@pytest.fixture(scope="module")
-def database() -> Iterator[Postgres]:
-    with postgres.running() as server:
-        yield server
 
 
 @pytest.fixture
@@ -172,6 +165,7 @@ def test_a_server_that_is_away_is_waited_for_and_then_named_with_host_and_port(
     assert "The database at 127.0.0.1:9 could not be reached within 2 s: Connection refused" in str(state.message)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("writers", [1, 2])
 def test_so_many_runs_write_at_once_as_writers_says(
     project: Path, database: Postgres, schema: str, volume: Volume, monkeypatch: pytest.MonkeyPatch, writers: int
@@ -216,6 +210,7 @@ def test_a_run_that_failed_is_continued_with_what_is_left(project: Path, databas
     assert database.ask(f"select n, (select max(built_at) from {schema}.facts) from {schema}.totals") == [(2, built)]
 
 
+@pytest.mark.soak
 def test_a_failed_run_is_not_continued_where_another_one_has_begun_to_write(project: Path) -> None:
     write(project, postgres.FILES | {"models/totals.sql": "select nothing from {{ ref('stg_orders') }}"})
     failed = run(building)
@@ -237,6 +232,7 @@ def test_a_build_is_kept_aside_of_a_file_only(project: Path) -> None:
     assert "with warehouse.kind remote there is none: in a database server, readers see" in str(state.message)
 
 
+@pytest.mark.soak
 def test_a_build_that_is_fresh_enough_builds_nothing(project: Path) -> None:
     assert run(building).is_completed()
     first = build_if_fresher(return_state=True)
@@ -266,6 +262,7 @@ def test_what_needs_the_data_of_a_generation_says_that_it_is_in_a_server(
     assert says in said
 
 
+@pytest.mark.soak
 def test_generations_are_listed_checked_and_shown_without_data(
     project: Path, database: Postgres, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -318,5 +315,5 @@ def test_a_preloaded_dbt_has_the_projects_adapter_and_keeps_no_connection(
         said = command.stdout.read()
         assert command.wait() == 0, said
         command.close()
-        until(lambda: database.ask(_CONNECTIONS) == [(0,)], 10, "dbt closes its connections")
+        until(lambda: database.ask(_CONNECTIONS) == [(0,)], 60, "dbt closes its connections")
     dbt.send_signal(signal.SIGKILL)

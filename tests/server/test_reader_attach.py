@@ -72,7 +72,7 @@ def client(python: Path, script: str, reader: Reading, *arguments: str) -> Itera
         yield process
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(60)
 
 
 def build_thirty(kept: DuckDBFile, first: int) -> None:

@@ -154,7 +154,7 @@ def test_who_goes_away_ends_the_making(reader: Reading) -> None:
         client.sendall(b"GET /reader/data/1/tables/main.long.csv HTTP/1.1\r\nHost: x\r\n\r\n")
         until(lambda: left(reader) and children(reader), 30, "a table that is made")
 
-    until(lambda: not left(reader), 20, "an empty cache")
+    until(lambda: not left(reader), 60, "an empty cache")
     assert children(reader) == []
 
 

@@ -1,18 +1,14 @@
 """A real PostgreSQL in a container, for tests; and a small dbt project on it."""
 
-import os
-import shutil
-import subprocess
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import psycopg2  # type: ignore[import-untyped]
-import pytest
 
+import containers
+from prefect_server import free_port
 from waiting import until
 
 IMAGE = "postgres:17"
@@ -98,11 +94,11 @@ class Postgres:
 
     def kill(self) -> None:
         """End it as a lost machine does."""
-        _docker("kill", self.container)
+        containers.docker("kill", self.container)
 
     def start(self) -> None:
         """Start it again, and wait until it answers."""
-        _docker("start", self.container)
+        containers.docker("start", self.container)
         self.wait()
 
     def wait(self) -> None:
@@ -117,41 +113,10 @@ class Postgres:
 
 @contextmanager
 def running() -> Iterator[Postgres]:
-    """Run a server for a while; skipped where there is no docker, which on CI is a failure."""
-    if reason := _missing():
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"no tests with PostgreSQL, although CI is true: {reason}")
-        pytest.skip(f"no tests with PostgreSQL: {reason}")
-    name = f"dbtpod-test-postgres-{uuid.uuid4().hex[:8]}"
-    port = _free_port()
-    _docker(
-        *("run", "--detach", "--name", name, "--memory", "384m", "--env", f"POSTGRES_PASSWORD={PASSWORD}"),
-        *("--publish", f"127.0.0.1:{port}:5432", IMAGE, "postgres", "-c", "fsync=off"),
-    )
-    try:
+    """Run a server for a while; see `containers.started`."""
+    port = free_port()
+    options = ("--memory", "384m", "--env", f"POSTGRES_PASSWORD={PASSWORD}", "--publish", f"127.0.0.1:{port}:5432")
+    with containers.started("PostgreSQL", IMAGE, options, "postgres", "-c", "fsync=off") as name:
         server = Postgres(name, port)
         server.wait()
         yield server
-    finally:
-        subprocess.run(["docker", "rm", "--force", "--volumes", name], check=False, capture_output=True)
-
-
-@cache
-def _missing() -> str:
-    if not shutil.which("docker"):
-        return "docker is not on PATH"
-    found = subprocess.run(["docker", "info"], capture_output=True, text=True, check=False)
-    return "" if found.returncode == 0 else f"docker does not answer: {found.stderr.strip()[-200:]}"
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
-def _docker(*words: str) -> None:
-    found = subprocess.run(["docker", *words], capture_output=True, text=True, check=False)
-    assert found.returncode == 0, f"docker {words[0]}: {found.stderr}"

@@ -34,16 +34,22 @@ class Server:
         return self.log.read_text()
 
     def get(self, path: str) -> Any:
-        return httpx.get(f"{self.url}{path}", timeout=30).raise_for_status().json()
+        return self._call("GET", path)
 
     def events(self, event: str, resource: str) -> list[dict[str, Any]]:
         """The newest events of that name about that resource."""
         body = {"filter": {"event": {"name": [event]}, "resource": {"id": [resource]}}}
-        found: list[dict[str, Any]] = self._post("events", body)["events"]
+        found: list[dict[str, Any]] = self._call("POST", "/events/filter", body)["events"]
         return found
 
-    def _post(self, what: str, body: dict[str, Any]) -> Any:
-        return httpx.post(f"{self.url}/{what}/filter", json=body, timeout=30).raise_for_status().json()
+    def _call(self, method: str, path: str, body: Any = None) -> Any:
+        answer = until(lambda: self._answer(method, path, body), 30, f"an answer to {method} {path}")
+        return answer.raise_for_status().json()
+
+    def _answer(self, method: str, path: str, body: Any) -> httpx.Response | None:
+        """None where SQLite is too busy on a loaded machine."""
+        answer = httpx.request(method, f"{self.url}{path}", json=body, timeout=30)
+        return None if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE else answer
 
     def filter(self, what: str, flow_run_id: str) -> list[dict[str, Any]]:
         """All task_runs, logs or artifacts of a flow run."""
@@ -52,7 +58,7 @@ class Server:
             body = {"logs": {"flow_run_id": {"any_": [flow_run_id]}}, "limit": 200}
         found: list[dict[str, Any]] = []
         while True:
-            page = self._post(what, body | {"offset": len(found)})
+            page = self._call("POST", f"/{what}/filter", body | {"offset": len(found)})
             found += page
             if len(page) < 200:
                 return found
@@ -60,7 +66,7 @@ class Server:
     def count(self, what: str, flow_run_id: str, state: str) -> int:
         """How many of a flow run's task_runs are in a state of that type."""
         body = {"flow_runs": {"id": {"any_": [flow_run_id]}}, "task_runs": {"state": {"type": {"any_": [state]}}}}
-        return int(httpx.post(f"{self.url}/{what}/count", json=body, timeout=30).raise_for_status().json())
+        return int(self._call("POST", f"/{what}/count", body))
 
 
 @contextmanager
@@ -88,7 +94,7 @@ def running(home: Path, port: int = 0, **settings: str) -> Iterator[Server]:
         def healthy() -> bool:
             assert process.poll() is None, (home / "server.log").read_text()
             try:
-                return bool(server.get("/health"))
+                return httpx.get(f"{server.url}/health", timeout=30).is_success
             except httpx.HTTPError:
                 return False
 

@@ -1,17 +1,12 @@
 """A real S3 server in a container, for tests."""
 
-import os
-import shutil
 import socket
-import subprocess
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 
-import pytest
-
+import containers
+from prefect_server import free_port
 from waiting import until
 
 IMAGE = "versity/versitygw:v1.8.0"
@@ -44,11 +39,11 @@ class S3:
 
     def kill(self) -> None:
         """End it as a lost machine does."""
-        _docker("kill", self.container)
+        containers.docker("kill", self.container)
 
     def start(self) -> None:
         """Start it again, and wait until it answers."""
-        _docker("start", self.container)
+        containers.docker("start", self.container)
         self.wait()
 
     def wait(self) -> None:
@@ -57,7 +52,7 @@ class S3:
 
     def files(self) -> list[str]:
         """Return what is in its folder, parts of uploads too."""
-        found = _docker("exec", self.container, "find", f"/data/{BUCKET}", "-type", "f")
+        found = containers.docker("exec", self.container, "find", f"/data/{BUCKET}", "-type", "f")
         return sorted(found.splitlines())
 
     def _answers(self) -> bool:
@@ -72,49 +67,15 @@ class S3:
 
 @contextmanager
 def running(megabytes: int | None = None) -> Iterator[S3]:
-    """Run a server for a while, with room for so many megabytes if that is given.
-
-    Skipped where there is no docker or no such image; without docker that is a failure on CI.
-    """
-    if not shutil.which("docker") and os.environ.get("CI") == "true":
-        pytest.fail("no tests with S3, although CI is true: docker is not on PATH")
-    if reason := _missing():
-        pytest.skip(f"no tests with S3: {reason}")
-    name = f"dbtpod-test-s3-{uuid.uuid4().hex[:8]}"
-    port = _free_port()
+    """Run a server for a while, with room for so many megabytes if that is given; see `containers.started`."""
+    port = free_port()
     small = ("--tmpfs", f"/data:size={megabytes}m,uid=1000,gid=1000") if megabytes else ()
-    _docker(
-        *("run", "--detach", "--name", name, "--memory", "256m"),
-        *("--env", f"ROOT_ACCESS_KEY={KEY}", "--env", f"ROOT_SECRET_KEY={SECRET}"),
-        *("--publish", f"127.0.0.1:{port}:7070", *small, IMAGE),
+    options = (
+        *("--memory", "256m", "--env", f"ROOT_ACCESS_KEY={KEY}", "--env", f"ROOT_SECRET_KEY={SECRET}"),
+        *("--publish", f"127.0.0.1:{port}:7070", *small),
     )
-    try:
+    with containers.started("S3", IMAGE, options) as name:
         server = S3(name, port)
         server.wait()
-        _docker("exec", name, "mkdir", f"/data/{BUCKET}")
+        containers.docker("exec", name, "mkdir", f"/data/{BUCKET}")
         yield server
-    finally:
-        subprocess.run(["docker", "rm", "--force", "--volumes", name], check=False, capture_output=True)
-
-
-@cache
-def _missing() -> str:
-    if not shutil.which("docker"):
-        return "docker is not on PATH"
-    found = subprocess.run(["docker", "image", "inspect", IMAGE], capture_output=True, text=True, check=False)
-    # It is pulled where a registry can be reached.
-    if found.returncode != 0:
-        found = subprocess.run(["docker", "pull", IMAGE], capture_output=True, text=True, check=False)
-    return "" if found.returncode == 0 else f"docker has no {IMAGE}: {found.stderr.strip()[-200:]}"
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
-def _docker(*words: str) -> str:
-    found = subprocess.run(["docker", *words], capture_output=True, text=True, check=False)
-    assert found.returncode == 0, f"docker {words[0]}: {found.stderr}"
-    return found.stdout

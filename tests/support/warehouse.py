@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
+import pytest
 
 from dbtpod import bake as baking
 from dbtpod.dbt.project import Project
@@ -28,6 +29,17 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 
 def new(folder: Path, keep: int = 3) -> DuckDBFile:
     return of(Settings(folder / "work" / "warehouse.duckdb", folder / "dbt_project", keep_generations=keep))
+
+
+def of_commands(folder: Path, monkeypatch: pytest.MonkeyPatch, keep: int = 3) -> DuckDBFile:
+    """Make a volume, and have the commands of this process use it."""
+    (folder / "dbt_project").mkdir(parents=True)
+    (folder / "dbt_project" / "dbt_project.yml").touch()
+    kept = new(folder, keep)
+    kept.volume.work.mkdir(exist_ok=True)
+    monkeypatch.setenv("DUCKDB_PATH", str(kept.volume.database))
+    monkeypatch.setenv("DBT_PROJECT_DIR", str(folder / "dbt_project"))
+    return kept
 
 
 def project(volume: Path, folder: Path) -> Project:

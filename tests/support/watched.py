@@ -31,13 +31,22 @@ class Pool:
         self.deployment = self.post("deployments/", flow_id=flow, name=name, work_pool_name=name)["id"]
 
     def post(self, path: str, **body: Any) -> Any:
-        answer = until(lambda: self._answer(path, body), 30)
+        return self._call("POST", path, body)
+
+    def patch(self, path: str, **body: Any) -> Any:
+        return self._call("PATCH", path, body)
+
+    def get(self, path: str) -> Any:
+        return self._call("GET", path, None)
+
+    def _call(self, method: str, path: str, body: Any) -> Any:
+        answer = until(lambda: self._answer(method, path, body), 30, f"an answer to {method} {path}")
         assert answer.is_success, answer.text
         return answer.json() if answer.content else None
 
-    def _answer(self, path: str, body: dict[str, Any]) -> httpx.Response | None:
+    def _answer(self, method: str, path: str, body: Any) -> httpx.Response | None:
         """None where SQLite is too busy on a loaded machine."""
-        answer = self.http.post(path, json=body)
+        answer = self.http.request(method, path, json=body)
         return None if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE else answer
 
     def missed(self, minutes: int, seconds: int = 2) -> list[str]:

@@ -26,18 +26,7 @@ def s3() -> Store:
 
 @pytest.fixture
 def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DuckDBFile:
-    return use(tmp_path / "kept", monkeypatch)
-
-
-def use(folder: Path, monkeypatch: pytest.MonkeyPatch) -> DuckDBFile:
-    """Make a volume, and have the commands use it."""
-    (folder / "dbt_project").mkdir(parents=True)
-    (folder / "dbt_project" / "dbt_project.yml").touch()
-    kept = warehouse.new(folder, keep=9)
-    kept.volume.work.mkdir(exist_ok=True)
-    monkeypatch.setenv("DUCKDB_PATH", str(kept.volume.database))
-    monkeypatch.setenv("DBT_PROJECT_DIR", str(folder / "dbt_project"))
-    return kept
+    return warehouse.of_commands(tmp_path / "kept", monkeypatch, keep=9)
 
 
 def back_up(s3: Store) -> list[str]:
@@ -103,7 +92,7 @@ def test_the_newest_stay_and_what_readers_see_and_none_is_uploaded_to_be_removed
     }
 
 
-def test_a_damaged_generation_is_told_the_others_are_uploaded_and_nothing_is_removed(
+def test_a_damaged_generation_is_named_the_others_are_uploaded_and_nothing_is_removed(
     s3: Store, kept: DuckDBFile
 ) -> None:
     for rows in range(1, 4):
@@ -150,7 +139,7 @@ def test_a_restore_into_an_empty_volume_is_what_was_backed_up(
     for rows in (4, 5):
         warehouse.build(kept, rows, f"run-{rows}")
     back_up(s3)
-    other = use(tmp_path / "other", monkeypatch)
+    other = warehouse.of_commands(tmp_path / "other", monkeypatch, keep=9)
 
     lines, wrong = main.restore(s3, None, False, print)
 
@@ -171,7 +160,7 @@ def test_a_restore_takes_what_readers_saw_not_a_build_that_was_rolled_back(
     kept.publisher.roll_back(1)
     back_up(s3)
     listed, _ = main.show(s3)
-    other = use(tmp_path / "other", monkeypatch)
+    other = warehouse.of_commands(tmp_path / "other", monkeypatch, keep=9)
 
     main.restore(s3, None, False, print)
 
@@ -196,7 +185,7 @@ def test_a_volume_with_generations_is_refused_unless_it_may_be_beside_them(s3: S
 
 
 @pytest.mark.parametrize(
-    ("at", "told"),
+    ("at", "says"),
     [
         (5000, "was damaged on its way: warehouse.duckdb is not what was sent"),
         # In what no reader of a tar file looks at.
@@ -204,16 +193,16 @@ def test_a_volume_with_generations_is_refused_unless_it_may_be_beside_them(s3: S
     ],
 )
 def test_a_backup_of_which_a_byte_has_changed_is_refused_and_leaves_nothing(
-    s3: Store, kept: DuckDBFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int, told: str
+    s3: Store, kept: DuckDBFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int, says: str
 ) -> None:
     warehouse.build(kept, 4)
     back_up(s3)
     change(s3, f"{s3.names()[0]}/export.tar", at)
-    other = use(tmp_path / "other", monkeypatch)
+    other = warehouse.of_commands(tmp_path / "other", monkeypatch, keep=9)
 
-    with pytest.raises(BackupUnusable, match=told):
+    with pytest.raises(BackupUnusable, match=says):
         main.restore(s3, None, False, print)
-    with pytest.raises(BackupUnusable, match=told):
+    with pytest.raises(BackupUnusable, match=says):
         main.check(s3)
 
     assert other.generations.current() is None
@@ -231,7 +220,7 @@ def test_a_backup_that_was_cut_is_refused(s3: Store, kept: DuckDBFile) -> None:
         main.check(s3)
 
 
-def test_a_name_that_no_backup_has_is_told(s3: Store, kept: DuckDBFile) -> None:
+def test_a_name_that_no_backup_has_is_named(s3: Store, kept: DuckDBFile) -> None:
     with pytest.raises(BackupUnusable, match="There is no backup 20261123T060019Z-000007 in s3://backups/prod/shop"):
         main.restore(s3, "20261123T060019Z-000007", False, print)
 
@@ -271,12 +260,12 @@ def test_the_check_fails_where_there_is_no_backup(s3: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"), [(b"{}", "is damaged"), (b"no", "is damaged"), (b'{"format": 2}', "of a newer dbtpod")]
+    ("text", "says"), [(b"{}", "is damaged"), (b"no", "is damaged"), (b'{"format": 2}', "of a newer dbtpod")]
 )
-def test_a_record_that_cannot_be_read_is_told(s3: Store, text: bytes, told: str) -> None:
+def test_a_record_that_cannot_be_read_is_named(s3: Store, text: bytes, says: str) -> None:
     obstore.put(s3.objects, "20261123T060019Z-000007/backup.json", text)
 
-    with pytest.raises(BackupUnusable, match=told):
+    with pytest.raises(BackupUnusable, match=says):
         main.check(s3)
 
 
@@ -292,10 +281,10 @@ def test_every_wrong_setting_is_named_at_once() -> None:
         "DBTPOD_BACKUP_KEEP": "0",
     }
 
-    with pytest.raises(SettingsError) as told:
+    with pytest.raises(SettingsError) as raised:
         place.from_environment(wrong)
 
-    assert [line.split()[0] for line in str(told.value).splitlines()] == list(wrong)
+    assert [line.split()[0] for line in str(raised.value).splitlines()] == list(wrong)
 
 
 def test_a_command_without_a_bucket_says_which_setting_is_missing(
@@ -310,7 +299,7 @@ def test_a_command_without_a_bucket_says_which_setting_is_missing(
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("said", "says"),
     [
         ("<Code>NoSuchBucket</Code><Message>m</Message>", "There is no bucket backups at https://s3.example.com"),
         ("<Code>AccessDenied</Code><Message>m</Message>", r"refuses the credentials .* \(AccessDenied: m\)"),
@@ -321,8 +310,8 @@ def test_a_command_without_a_bucket_says_which_setting_is_missing(
         ("something else\nmore", "s3://backups/prod/shop cannot be read: something else$"),
     ],
 )
-def test_what_the_client_says_becomes_one_sentence(said: str, told: str) -> None:
+def test_what_the_client_says_becomes_one_sentence(said: str, says: str) -> None:
     where = place.from_environment(ENVIRONMENT | {"DBTPOD_BACKUP_ENDPOINT": "https://s3.example.com"})
 
-    with pytest.raises(BackupUnusable, match=told):
+    with pytest.raises(BackupUnusable, match=says):
         raise BackupUnusable(store.problem(where, "read", said))

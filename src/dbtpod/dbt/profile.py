@@ -115,7 +115,7 @@ def _connection(given: Arguments, environment: Mapping[str, str]) -> Connection:
     adapter = render(output["type"])
     # Models go to the default database, which may be an attached one.
     if lake.attached(output):
-        return _of_lake(here, environment, profiles_yml, project_dir, target)
+        return _of_lake(chosen, environment)
     found = attached(output) or output
     is_remote = adapter != DUCKDB or output.get("remote")
     path = "" if is_remote else render(found.get("path") or MEMORY)
@@ -123,11 +123,9 @@ def _connection(given: Arguments, environment: Mapping[str, str]) -> Connection:
     return Connection(adapter, path, chosen.project_dir, chosen.profiles_yml, chosen.name, *server)
 
 
-def _of_lake(
-    here: Path, environment: Mapping[str, str], profiles_yml: Path, project_dir: Path, target: str
-) -> Connection:
-    found = lake.find(here, {**environment, "DBT_TARGET": target})
-    return Connection(DUCKLAKE, "", project_dir, profiles_yml, target, found.host, found.port)
+def _of_lake(chosen: _Target, environment: Mapping[str, str]) -> Connection:
+    found = lake.find(Path(environment["DBT_PROJECT_DIR"]), {**environment, "DBT_TARGET": chosen.name})
+    return Connection(DUCKLAKE, "", chosen.project_dir, chosen.profiles_yml, chosen.name, found.host, found.port)
 
 
 def _server(output: Mapping[str, Any], render: Renderer) -> tuple[str | None, int | None]:

@@ -9,10 +9,10 @@ from typing import Any
 from dbtpod import settings
 from dbtpod.dbt import arguments, kinds, listing, process, profile, reachable
 from dbtpod.dbt.listing import NotListed
+from dbtpod.dbt.project import Project
 from dbtpod.errors import MoveRefused
 from dbtpod.generations import Found
 from dbtpod.moving import copying, postgres, tables
-from dbtpod.settings import Settings
 from dbtpod.warehouse import database, lock, warehouse
 from dbtpod.warehouse.facts import MANIFEST, Generation
 from dbtpod.warehouse.remote import Remote
@@ -43,7 +43,7 @@ def move(number: int | None, say: Callable[[str], None]) -> Found:
     if target.get("host"):
         reachable.wait(target["host"], int(target.get("port") or 5432), say)
     there = database.tables(chosen.database)
-    moved = tables.of_nodes(_manifest(chosen.database.with_name(MANIFEST)), _listed(given), there)
+    moved = tables.of_nodes(_manifest(chosen.database.with_name(MANIFEST)), _listed(ours), there)
     if not moved:
         raise MoveRefused(f"Not moved: generation {chosen.number} has no table of a node of this project.")
     holder = lock.Holder.here("dbtpod move")
@@ -67,12 +67,12 @@ def _chosen(kept: Remote, number: int | None) -> Generation:
     return found[-1]
 
 
-def _listed(given: Settings) -> Any:
+def _listed(project: Project) -> Any:
     """Return the manifest of the project as its target is now."""
     with tempfile.TemporaryDirectory(prefix="dbtpod-move-") as folder:
         try:
             command = arguments.listing(["build"], tables.KINDS)
-            listing.ids(command, warehouse.project(given), Path(folder))
+            listing.ids(command, project, Path(folder))
         except NotListed as error:
             raise MoveRefused(f"Not moved: {error}") from error
         return _manifest(Path(folder) / MANIFEST)

@@ -1,6 +1,7 @@
 """The DuckDB file and its generations; or what belongs to builds in a database server.
 
 warehouse        the kinds, and what a run that writes or reads does first and last
+published        what the kinds with generations have in common
 remote           the kind whose data is in a database server
 lake             the kind whose data is in a DuckLake
 volume           the paths on the volume

@@ -141,22 +141,21 @@ def relations_of(connection: duckdb.DuckDBPyConnection, catalog: str) -> dict[st
 def rows(path: Path) -> dict[str, int]:
     """Return the number of rows of each table, which DuckDB knows without reading them."""
     with _connect(path, read_only=True) as connection:
-        found = connection.execute(
-            "SELECT schema_name, table_name FROM duckdb_tables() "
-            "WHERE database_name = current_database() AND NOT internal"
-        ).fetchall()
         [catalog] = connection.execute("SELECT current_database()").fetchall()
-        return {_shown(*place): _count(connection, str(catalog[0]), *place) for place in found}
+        return {_shown(*place): _count(connection, str(catalog[0]), *place) for place in _tables(connection)}
 
 
 def tables(path: Path) -> set[tuple[str, str]]:
     """Return schema and name of each table in the file, in lower case."""
     with _connect(path, read_only=True) as connection:
-        found = connection.execute(
-            "SELECT lower(schema_name), lower(table_name) FROM duckdb_tables() "
-            "WHERE database_name = current_database() AND NOT internal"
-        ).fetchall()
-    return {(str(schema), str(name)) for schema, name in found}
+        return {(schema.lower(), name.lower()) for schema, name in _tables(connection)}
+
+
+def _tables(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
+    found = connection.execute(
+        "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = current_database() AND NOT internal"
+    ).fetchall()
+    return [(str(schema), str(name)) for schema, name in found]
 
 
 def _count(connection: duckdb.DuckDBPyConnection, *place: str) -> int:

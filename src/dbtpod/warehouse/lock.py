@@ -23,7 +23,7 @@ from typing import Self
 
 from dbtpod.errors import WarehouseBusy, WarehouseUnusable
 from dbtpod.timeout import Timeout
-from dbtpod.warehouse import durable
+from dbtpod.warehouse import durable, run_lock
 from dbtpod.warehouse.certificate import identity
 
 # Often enough that a hand-over is not felt; each try is one system call.
@@ -112,18 +112,8 @@ def hold_any(paths: Sequence[Path], holder: Holder, timeout: float, log: Callabl
 
 
 def _taken(path: Path) -> int | None:
-    """Take the lock of a file if it is free; the descriptor that holds it, or None."""
     with durable.volume_errors(path.parent, 0, f"the lock {path}"):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o664)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-    if _is_at(descriptor, path):
-        return descriptor
-    os.close(descriptor)
-    return None
+        return run_lock.take(path)
 
 
 @contextmanager

@@ -17,21 +17,19 @@ from dbtpod.warehouse import durable, facts, health, housekeeping, lock
 from dbtpod.warehouse.built import Built, Look, Run
 from dbtpod.warehouse.certificate import Certificate
 from dbtpod.warehouse.facts import Generation
-from dbtpod.warehouse.generations import Generations
 from dbtpod.warehouse.lock import Holder
-from dbtpod.warehouse.previews import Previews
 from dbtpod.warehouse.publish import Publisher
-from dbtpod.warehouse.volume import Log, Volume
+from dbtpod.warehouse.published import Published
+from dbtpod.warehouse.volume import Log
 
 # For the volume's lock, which others hold for seconds, or minutes where one brings a generation in.
 LOCK_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
-class Remote:
+class Remote(Published):
     """A database server, beside the volume."""
 
-    publisher: Publisher
     writers: int = 1
     allow_network_filesystem: bool = False
     publishes: ClassVar[bool] = True
@@ -41,28 +39,9 @@ class Remote:
     )
 
     @property
-    def volume(self) -> Volume:
-        """Where runs keep their records."""
-        return self.publisher.volume
-
-    @property
-    def generations(self) -> Generations:
-        """What belongs to the builds that ended well."""
-        return self.publisher.generations
-
-    @property
-    def previews(self) -> Previews:
-        """Those of before, when the data was in a file."""
-        return self.publisher.previews
-
-    @property
     def readable(self) -> Path:
         """What there is of the current build; its data is elsewhere."""
         return self.volume.current / facts.MANIFEST
-
-    def builds(self) -> Sequence[Generation]:
-        """Return the generations, the oldest first."""
-        return self.generations.all()
 
     @contextmanager
     def write(self, run: Run, timeout: float, log: Log) -> Iterator["RemoteBuild"]:

@@ -22,10 +22,9 @@ from dbtpod.settings import Settings
 from dbtpod.warehouse import durable, health, housekeeping, lock, working_copy
 from dbtpod.warehouse.built import Built, Run
 from dbtpod.warehouse.facts import Generation
-from dbtpod.warehouse.generations import Generations
 from dbtpod.warehouse.lake.ducklake import DuckLake
-from dbtpod.warehouse.previews import Previews
 from dbtpod.warehouse.publish import Publisher
+from dbtpod.warehouse.published import Published
 from dbtpod.warehouse.remote import Remote
 from dbtpod.warehouse.volume import Log, Volume
 from dbtpod.warehouse.working_copy import InPlaceFile, WorkingCopy
@@ -53,38 +52,18 @@ class Warehouse(Protocol):
 
 
 @dataclass(frozen=True)
-class DuckDBFile:
+class DuckDBFile(Published):
     """A DuckDB file of which each build is a new generation: readers see the last one that is complete."""
 
-    publisher: Publisher
     allow_network_filesystem: bool = False
     publishes: ClassVar[bool] = True
     # Why there is no working copy that could be kept aside or discarded; empty where there is one.
     no_copy: ClassVar[str] = ""
 
     @property
-    def volume(self) -> Volume:
-        """Where it lies."""
-        return self.publisher.volume
-
-    @property
-    def generations(self) -> Generations:
-        """The published builds."""
-        return self.publisher.generations
-
-    @property
-    def previews(self) -> Previews:
-        """Those that were kept aside."""
-        return self.publisher.previews
-
-    @property
     def readable(self) -> Path:
         """The current generation, by the link that outlives it."""
         return self.volume.current / self.volume.database.name
-
-    def builds(self) -> Sequence[Generation]:
-        """Return the generations, the oldest first."""
-        return self.generations.all()
 
     @contextmanager
     def write(self, run: Run, timeout: float, log: Log) -> Iterator[WorkingCopy]:

@@ -143,6 +143,7 @@ def test_a_run_that_is_still_late_after_that_time_is_told_and_not_one_that_start
     set_state(late, "COMPLETED", "Completed")
 
 
+@pytest.mark.soak
 def test_no_success_in_that_time_is_told_of_each_schedule_that_has_none(shop: Path, receiver: Receiver) -> None:
     hours = TEN_SECONDS["noSuccessHours"]
     register(shop, webhook("team", receiver.url("/none"), deployments=["shop-daily"], noSuccessHours=hours))

@@ -71,7 +71,7 @@ def test_a_reader_that_is_healthy_after_a_moment_is_proven() -> None:
     said: list[str] = []
 
     with answering(503, 200) as address:
-        assert proof.prove_reader(address, said.append, seconds=20) == 0
+        assert proof.prove_reader(address, said.append, seconds=60) == 0
 
     assert said == ["reader: healthy"]
 

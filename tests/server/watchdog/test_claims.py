@@ -64,7 +64,7 @@ def test_a_late_run_that_is_about_to_start_is_the_one_that_is_kept(pool: Pool) -
 
 def test_a_run_whose_worker_went_before_it_made_a_job_is_put_back_within_a_minute(pool: Pool) -> None:
     key, clock = pool.by_hand("PENDING"), Clock()
-    pool.http.patch(f"flow_runs/{key}/labels", json={"prefect.worker.name": "dbtpod-worker-6d5f-gone1"})
+    pool.patch(f"flow_runs/{key}/labels", **{"prefect.worker.name": "dbtpod-worker-6d5f-gone1"})
 
     for _ in clock.rounds(55):
         run = pool.run(key)
@@ -78,7 +78,7 @@ def test_a_run_whose_worker_went_before_it_made_a_job_is_put_back_within_a_minut
 
 def test_a_run_that_a_container_claimed_which_was_restarted_since_is_put_back(pool: Pool) -> None:
     key, clock = pool.by_hand("PENDING"), Clock()
-    pool.http.patch(f"flow_runs/{key}/labels", json={"prefect.worker.name": WORKER})
+    pool.patch(f"flow_runs/{key}/labels", **{"prefect.worker.name": WORKER})
 
     restarted = worker(since=timedelta(seconds=-5))
     for _ in clock.rounds(55):

@@ -35,7 +35,7 @@ def test_a_run_whose_pod_works_is_left_to_cancel_itself(pool: Pool) -> None:
 def test_a_crashed_run_that_had_published_says_so_once(pool: Pool) -> None:
     key = pool.by_hand("PENDING", "RUNNING")
     pool.set(key, "CRASHED", "Crashed", "No heartbeat for 90 s: its pod is gone, or does not reach Prefect.")
-    pool.http.patch(f"flow_runs/{key}/labels", json={crashes.GENERATION: 12})
+    pool.patch(f"flow_runs/{key}/labels", **{crashes.GENERATION: 12})
 
     for _ in range(2):
         [run] = pool.server.crashed_runs(timedelta(minutes=1))

@@ -88,7 +88,7 @@ def test_a_deployment_without_a_success_counts_from_its_making_and_without_a_sch
 
     schedule(pool)
     measure(metrics, pool)
-    made = datetime.fromisoformat(pool.http.get(f"deployments/{pool.deployment}").json()["created"])
+    made = datetime.fromisoformat(pool.get(f"deployments/{pool.deployment}")["created"])
     assert samples(scrape)["dbtpod_last_success_timestamp_seconds", f"shop/{pool.name}"] == pytest.approx(
         made.astimezone(UTC).timestamp(), abs=1
     )

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -75,8 +74,6 @@ def test_a_pod_that_is_removed_lets_the_command_end_by_itself(tmp_path: Path) ->
     with subprocess.Popen(command, env=dict(os.environ)) as process:
         until(ready.exists, 30, "the command to start")
         process.send_signal(signal.SIGTERM)
-        started = time.monotonic()
 
-        assert process.wait(10) == 7
+        assert process.wait(30) == 7
     assert ended.exists()
-    assert time.monotonic() - started < 5

