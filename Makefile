@@ -89,22 +89,15 @@ test: lint lint-manifests .tools/helm-docs ## every check: those, and with real 
 	$(if $(TESTS),,$(TEST) tests/unit --numprocesses 2 --cov)
 	$(TEST) $(or $(TESTS),tests --ignore tests/unit) --numprocesses 3
 
-# With an older DuckDB than that of the other tests: one that has packages of its extensions.
-.PHONY: test-ducklake
-test-ducklake: $(UV) ## the tests of warehouse.kind ducklake, with a real PostgreSQL and S3
-	@UV_PROJECT_ENVIRONMENT=.venv-ducklake $(SYNC)
-	@$(UV) pip install --quiet --python .venv-ducklake --requirement image/ducklake.txt
-	.venv-ducklake/bin/python -m pytest tests/server/test_ducklake.py tests/server/test_ducklake_warehouse.py
-
-# What CI has no time for. SOAK picks a part: properties, dbt-1.11, faults, long.
-SOAK ?= properties dbt-1.11 long faults
+# What CI has no time for. SOAK picks a part.
+SOAK ?= properties dbt-1.11 ducklake long faults
 FAULT_ROUNDS ?= 5
 FAULTS ?= (faults or stop or api_away or limits or second_pod or watchdog) and not watchdog_soak
 DBT_SEAM := $(addprefix tests/dbt/test_,process.py warm.py precompiled.py installed_dbt.py attempts.py lost_connections.py \
   appended_rows.py) $(addprefix tests/unit/test_,events.py results.py arguments.py)
 
-.PHONY: soak $(addprefix soak-,properties dbt-1.11 long faults)
-soak: $(addprefix soak-,$(SOAK)) ## what is too long for make test: property tests, dbt 1.11, long faults, the fault suite five times
+.PHONY: soak $(addprefix soak-,properties dbt-1.11 ducklake long faults)
+soak: $(addprefix soak-,$(SOAK)) ## what is too long for make test: property tests, dbt 1.11, DuckLake, long faults, the fault suite five times
 
 soak-properties: $(UV) ## random graphs, flags and kills, many of them; three flows that meet, twenty times
 	@$(SYNC)
@@ -115,6 +108,11 @@ soak-dbt-1.11: $(UV) ## the tests of our seam to dbt with the dbt before
 	@UV_PROJECT_ENVIRONMENT=.venv-dbt-1.11 $(SYNC)
 	@$(UV) pip install --quiet --python .venv-dbt-1.11 "dbt-core>=1.11,<1.12"
 	.venv-dbt-1.11/bin/python -m pytest $(DBT_SEAM)
+
+soak-ducklake: $(UV) ## the tests of warehouse.kind ducklake, with an older DuckDB, which has packages of its extensions
+	@UV_PROJECT_ENVIRONMENT=.venv-ducklake $(SYNC)
+	@$(UV) pip install --quiet --python .venv-ducklake --requirement image/ducklake.txt
+	DBTPOD_TEST_DUCKLAKE=1 .venv-ducklake/bin/python -m pytest -m soak tests/server/test_ducklake.py tests/server/test_ducklake_warehouse.py
 
 soak-long: $(UV) ## the tests that wait for minutes
 	@$(SYNC)

@@ -28,11 +28,7 @@ from shop import write
 from shop_flows import building, run
 from waiting import until
 
-pytestmark = [
-    pytest.mark.skipif(bool(lakes.missing()), reason=lakes.missing()),
-    pytest.mark.usefixtures("api"),
-    pytest.mark.xdist_group("ducklake"),
-]
+pytestmark = [*lakes.MARKS, pytest.mark.usefixtures("api")]
 
 FILES = {
     "dbt_project.yml": "name: shop\nprofile: shop\nmodels: {+materialized: table}\nseeds: {+schema: raw}\n",
@@ -260,6 +256,37 @@ def test_what_does_not_fit_is_refused_before_dbt_starts(project: Path, monkeypat
     state = run(building)
     assert "builds in a DuckLake, and warehouse.kind is file" in str(state.message)
     assert "Set warehouse.kind to ducklake" in str(state.message)
+
+
+@pytest.mark.parametrize("given", ["option", "variable"])
+def test_more_than_one_thread_is_refused_before_dbt_starts(
+    project: Path, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    if given == "variable":
+        monkeypatch.setenv("DBT_THREADS", "2")
+
+    state = run(building, "build", *(("--threads", "2") if given == "option" else ()))
+
+    assert isinstance(state.result(raise_on_failure=False), SettingsError), state.message
+    assert f"{'DBT_THREADS' if given == 'variable' else '--threads'} is 2, and in a DuckLake one node is" in str(
+        state.message
+    )
+
+
+def test_the_password_is_in_no_log_or_file_of_a_run_whether_it_is_right_or_not(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with messages.kept(logging.DEBUG, "prefect.flow_runs") as said:
+        assert run(building).is_completed()
+        monkeypatch.setenv("DBT_ENV_SECRET_PASSWORD", "mistaken-4711")
+        failed = run(building)
+
+    assert "does not let this run in" in str(failed.message)
+    files = [file.read_text(errors="replace") for file in kept().volume.root.rglob("*") if file.is_file()]
+    text = "\n".join([*said, str(failed.message), *files])
+    assert "Running with dbt" in text
+    assert postgres.PASSWORD not in text
+    assert "mistaken-4711" not in text
 
 
 def test_a_catalog_that_is_away_fails_with_host_and_port(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

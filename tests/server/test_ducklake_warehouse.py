@@ -28,7 +28,7 @@ from lakes import LOG
 from postgres import Postgres
 from waiting import until
 
-pytestmark = [pytest.mark.skipif(bool(lakes.missing()), reason=lakes.missing()), pytest.mark.xdist_group("ducklake")]
+pytestmark = lakes.MARKS
 New = Callable[..., DuckLake]
 
 

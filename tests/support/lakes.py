@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pytest
 
-from dbtpod.dbt import effective_profile, extensions, lake
+from dbtpod.dbt import effective_profile, lake
 from dbtpod.settings import Settings
 from dbtpod.warehouse import warehouse as kinds
 from dbtpod.warehouse.built import Built, Run
@@ -21,6 +22,13 @@ from dbtpod.warehouse.lock import Holder
 from postgres import PASSWORD
 
 LOG = logging.getLogger("warehouse")
+IS_HERE = os.environ.get("DBTPOD_TEST_DUCKLAKE") == "1"
+# For the tests of it.
+MARKS = [
+    pytest.mark.soak,
+    pytest.mark.skipif(not IS_HERE, reason="`make soak SOAK=ducklake` runs it, with a DuckDB that has extensions"),
+    pytest.mark.xdist_group("ducklake"),
+]
 PROFILE = """
 shop:
   target: prod
@@ -37,15 +45,6 @@ shop:
 password={{ env_var('DBT_ENV_SECRET_PASSWORD') }}"
           options: {data_path: "{{ env_var('SHOP_FILES') }}", metadata_schema: "{{ env_var('SHOP_LAKE') }}"}
 """
-
-
-def missing() -> str:
-    """Say which of DuckDB's extensions are not installed here; "" for none."""
-    try:
-        extensions.settings()
-    except Exception as error:
-        return str(error)
-    return ""
 
 
 def environment(port: int, name: str, files: Path | str) -> dict[str, str]:
