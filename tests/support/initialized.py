@@ -40,7 +40,7 @@ def install(cluster: Cluster, name: str, folder: Path, *options: str) -> Release
     cluster.helm(
         *("install", name, str(REPO / "charts/dbtpod"), "--namespace", name, "--wait", "--timeout", "4m"),
         *("--values", str(REPO / "k8s/values-kind.yaml"), "--values", str(folder / "values.yaml")),
-        *("--set-string", "image.tag=for-tests", *options),
+        *("--set-string", f"image.repository={name},image.tag=for-tests", *options),
         *("--set-json", f'jobs.envFrom=[{{"secretRef": {{"name": "{SECRET}"}}}}]'),
     )
     return Release(cluster, name, full_name=f"{name}-dbtpod")
