@@ -80,9 +80,9 @@ SECTIONS = {
     ),
     "growth": Section(
         "Where the data is",
-        "On a kind cluster of its own, one kind after the other, each with its servers alone: a project like TPC-H, whose\n"
-        "largest table has so many rows, built whole and tested. A build is from the request to the run's end, CPU is\n"
-        "that of all pods of the cluster, Prefect's server and the databases among them.",
+        "On a kind cluster of its own, one kind after the other, each with its servers alone: a project like TPC-H,\n"
+        "whose largest table has so many rows, built whole and tested. A build is from the request to the run's end;\n"
+        "CPU is that of all pods of the cluster, with Prefect's server and the databases.",
         growth.table,
     ),
     "docs": Section(
