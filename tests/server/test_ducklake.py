@@ -357,3 +357,69 @@ def test_an_s3_that_is_away_fails_and_the_next_run_builds(on_s3: Path, bucket: S
     assert isinstance(state.result(raise_on_failure=False), ConnectionLost), state.message
     assert f"127.0.0.1:{bucket.port}" in str(state.message)
     assert run(building).is_completed()
+
+
+OF_TYPES = """
+select 1 as id, 'red'::enum ('red', 'green') as e, [1, null] as l, {'x': 1} as s, 12.345::decimal(18, 3) as d,
+    'a "quoted" text' as t, 'nan'::double as f, date '1999-12-31' as day
+"""
+TARGETS = {
+    "profiles.yml": lakes.PROFILE.replace("  target: prod\n", "  target: \"{{ env_var('SHOP_TARGET') }}\"\n")
+    + "    file: {type: duckdb, path: shop.duckdb, threads: 1}\n",
+    "models/of_types.sql": OF_TYPES,
+}
+
+
+@pytest.fixture
+def built(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The project after two builds into its DuckDB file; the kind is a DuckLake now."""
+    write(project, FILES | TARGETS)
+    monkeypatch.setenv("SHOP_TARGET", "file")
+    monkeypatch.setenv("DBTPOD_WAREHOUSE_KIND", "file")
+    for _ in range(2):
+        state = run(building)
+        assert state.is_completed(), state.message
+    monkeypatch.setenv("SHOP_TARGET", "prod")
+    monkeypatch.setenv("DBTPOD_WAREHOUSE_KIND", "ducklake")
+    return project
+
+
+def test_a_generation_is_moved_into_the_lake_and_the_next_build_goes_on_from_it(
+    built: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = cli.main(["move"])
+    said = capsys.readouterr()
+    moved = ask("select (select count(*) from log), (select n from totals), (select count(*) from many)")
+    kinds = ask("select e, l, s, d, t, isnan(f), day::text from of_types")
+    state = run(building)
+
+    assert code == 0, said
+    assert "Moved: 7 tables of generation 2, " in said.out
+    assert moved == [(2, 2, 10_000)]
+    assert [(*row[:3], str(row[3]), *row[4:]) for row in kinds] == [
+        ("red", [1, None], {"x": 1}, "12.345", 'a "quoted" text', True, "1999-12-31")
+    ]
+    assert state.is_completed(), state.message
+    assert ask("select (select count(*) from log), (select count(*) from per_order)") == [(3, 2)]
+
+
+def test_what_a_lake_cannot_hold_or_has_already_is_named_and_nothing_is_changed(
+    built: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli.main(["move"]) == 0
+    capsys.readouterr()
+    before = lakes.readable(kept())
+
+    assert cli.main(["move"]) == 1
+    assert "Not moved: main.facts, main.kept" in capsys.readouterr().err
+    assert lakes.readable(kept()) == before
+
+    monkeypatch.setenv("SHOP_TARGET", "file")
+    monkeypatch.setenv("DBTPOD_WAREHOUSE_KIND", "file")
+    write(built, {"models/of_types.sql": "select '1011'::bit as b"})
+    assert run(building).is_completed()
+    monkeypatch.setenv("SHOP_TARGET", "prod")
+    monkeypatch.setenv("DBTPOD_WAREHOUSE_KIND", "ducklake")
+    assert cli.main(["move"]) == 1
+    assert "main.of_types: column b is of type BIT, for which a DuckLake has none" in capsys.readouterr().err
+    assert lakes.readable(kept()) == before

@@ -46,6 +46,12 @@ class LakeBuild(Built):
         """Whether it is what was checked out, so that checking out again brings it back."""
         return self._is_fresh and self.is_untouched
 
+    @property
+    def schema(self) -> str:
+        """The schema of PostgreSQL that is its catalog."""
+        assert self._build is not None  # noqa: S101
+        return self._build.schema
+
     def obstacle(self) -> str:
         """Say why this run cannot resume with it: it is gone, or another generation was published since."""
         return self._obstacle_of(self._run_id)

@@ -12,7 +12,7 @@ from dbtpod.dbt.lake import Lake
 from dbtpod.errors import ConnectionLost, SettingsError, WarehouseUnusable
 from dbtpod.warehouse.database import literal
 
-_ALIAS = "lake"
+ALIAS = "lake"
 # Our own way with files knows what other builds name; DuckLake's knows one catalog. A CHECKPOINT in a user's hook then
 # deletes none, as it would by default after two days.
 _NEVER = "1000 years"
@@ -23,22 +23,22 @@ def prepare(lake: Lake, schema: str) -> None:
 
     SettingsError where the place of the data files cannot be used, ConnectionLost where it is away.
     """
-    with _attached(lake, schema) as connection:
+    with attached(lake, schema) as connection:
         _check_place(lake, connection)
         _expire(connection)
-        connection.execute(f"CALL {_ALIAS}.set_option('delete_older_than', '{_NEVER}')")
+        connection.execute(f"CALL {ALIAS}.set_option('delete_older_than', '{_NEVER}')")
 
 
 def expire(lake: Lake, schema: str) -> None:
     """Leave no snapshot in the catalog but the newest: what it replaced is then named by the builds before alone."""
-    with _attached(lake, schema) as connection:
+    with attached(lake, schema) as connection:
         _expire(connection)
 
 
 def delete(lake: Lake, schema: str) -> int:
     """Delete the files that this catalog names as those to delete; return how many."""
-    with _attached(lake, schema) as connection:
-        found = connection.execute(f"CALL ducklake_cleanup_old_files('{_ALIAS}', cleanup_all => true)").fetchall()
+    with attached(lake, schema) as connection:
+        found = connection.execute(f"CALL ducklake_cleanup_old_files('{ALIAS}', cleanup_all => true)").fetchall()
         return len(found)
 
 
@@ -51,9 +51,9 @@ def missing(lake: Lake, paths: set[str]) -> set[str]:
 
 def _expire(connection: duckdb.DuckDBPyConnection) -> None:
     """Expire all but the newest, each by its number: no clock has a say in it."""
-    rows = connection.execute(f"SELECT snapshot_id FROM {_ALIAS}.snapshots() ORDER BY 1").fetchall()
+    rows = connection.execute(f"SELECT snapshot_id FROM {ALIAS}.snapshots() ORDER BY 1").fetchall()
     if old := [row[0] for row in rows[:-1]]:
-        connection.execute(f"CALL ducklake_expire_snapshots('{_ALIAS}', versions => ?)", [old])
+        connection.execute(f"CALL ducklake_expire_snapshots('{ALIAS}', versions => ?)", [old])
 
 
 def _is_there(connection: duckdb.DuckDBPyConnection, path: str) -> bool:
@@ -61,10 +61,11 @@ def _is_there(connection: duckdb.DuckDBPyConnection, path: str) -> bool:
 
 
 @contextmanager
-def _attached(lake: Lake, schema: str) -> Iterator[duckdb.DuckDBPyConnection]:
+def attached(lake: Lake, schema: str) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a DuckDB with the catalog of that schema attached as ALIAS, made where it is not there."""
     options = f"METADATA_SCHEMA {literal(schema)}, DATA_PATH {literal(lake.data_path)}"
     with opened(lake) as connection:
-        connection.execute(f"ATTACH {literal(lake.attach_path)} AS {_ALIAS} ({options})")
+        connection.execute(f"ATTACH {literal(lake.attach_path)} AS {ALIAS} ({options})")
         yield connection
 
 
