@@ -82,7 +82,7 @@ SECTIONS = {
         "Where the data is",
         "On a kind cluster of its own, one kind after the other, each with its servers alone: a project like TPC-H,\n"
         "whose largest table has so many rows, built whole and tested. A build is from the request to the run's end;\n"
-        "CPU is that of all pods of the cluster, with Prefect's server and the databases.",
+        "CPU is that of the whole cluster in that time, with Prefect's server, the databases and Kubernetes itself.",
         growth.table,
     ),
     "docs": Section(
