@@ -84,10 +84,13 @@ check: lint .tools/helm-docs ## lint, types, imports and the quick unit tests: n
 
 # One process is the cluster's, whose tests wait for pods. No coverage of flows, which takes half as much CPU again.
 TEST = $(UV) run --no-sync pytest --dist loadgroup
+# A test that fails runs once more, and the summary has both: with three processes on two cores, one of a thousand comes
+# too late now and then. `make soak` gives no second try.
+TWICE = --reruns 1 --reruns-delay 5 -r fEsR
 .PHONY: test
 test: lint lint-manifests .tools/helm-docs ## every check: those, and with real dbt, a Prefect server, a cluster; TESTS=tests/cluster picks a part
 	$(if $(TESTS),,$(TEST) tests/unit --numprocesses 2 --cov)
-	$(TEST) $(or $(TESTS),tests --ignore tests/unit) --numprocesses 3
+	$(TEST) $(or $(TESTS),tests --ignore tests/unit) --numprocesses 3 $(TWICE)
 
 # What CI has no time for. SOAK picks a part.
 SOAK ?= properties dbt-1.11 ducklake long faults
