@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from math import isclose
+from pathlib import Path
 from typing import Any, Protocol
 
 import duckdb
@@ -31,10 +32,15 @@ class Target(Protocol):
         """Return the values of these aggregates over the table."""
 
 
+def opened(file: Path) -> duckdb.DuckDBPyConnection:
+    """Open the file, to read only."""
+    return duckdb.connect(file, read_only=True)
+
+
 def copy(source: duckdb.DuckDBPyConnection, tables: Sequence[Table], target: Target, say: Callable[[str], None]) -> int:
     """Copy the tables and return how many rows they have; MoveRefused lists all that cannot be moved, or differs.
 
-    `source` has the file as its default database, to read only.
+    `source` has the file as its default database.
     """
     columns = _columns(source, tables, target)
     if there := target.existing([one.target for one in tables]):

@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import duckdb
-
 from dbtpod import settings
 from dbtpod.dbt import arguments, kinds, listing, process, profile, reachable
 from dbtpod.dbt.listing import NotListed
@@ -74,7 +72,7 @@ def _server(kept: Remote, ours: Project, chosen: Generation, say: Callable[[str]
         writers = kept.volume.writers(kept.writers)
         with (
             lock.hold_any(writers, lock.Holder.here(_NAME), LOCK_SECONDS, say),
-            duckdb.connect(chosen.database, read_only=True) as source,
+            copying.opened(chosen.database) as source,
             postgres.opened(target) as server,
         ):
             return copying.copy(source, moved, server, say)
