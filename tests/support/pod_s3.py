@@ -32,7 +32,8 @@ class PodS3:
             "readinessProbe": {"tcpSocket": {"port": PORT}, "periodSeconds": 1},
         }
         spec = {"containers": [container], "terminationGracePeriodSeconds": 0}
-        service = {"selector": {"app": "s3"}, "ports": [{"port": PORT}]}
+        # A probe that is late on a busy node takes nobody's connection away.
+        service = {"selector": {"app": "s3"}, "ports": [{"port": PORT}], "publishNotReadyAddresses": True}
         self.cluster.apply(
             {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}},
             {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec},
