@@ -144,6 +144,14 @@ NO_S3 = "Unable to execute HTTP request: Connect to s3:7070 [s3/10.96.0.9] faile
         (of_trino("PERMISSION_DENIED", "USER_ERROR", "Access Denied: Cannot create schema analytics"), Kind.LASTING),
         (of_trino("TABLE_NOT_FOUND", "USER_ERROR"), Kind.LASTING),
         (of_trino("GENERIC_INTERNAL_ERROR"), Kind.LASTING),
+        # PostgreSQL, which has the catalog, could not be reached.
+        (
+            of_dbt(
+                'TrinoQueryError(type=INTERNAL_ERROR, name=GENERIC_INTERNAL_ERROR, message="Error listing materialized '
+                'views for catalog lake: Failed to connect: jdbc:postgresql://postgres:5432/postgres", query_id=2026)'
+            ),
+            Kind.BROKEN,
+        ),
         # The coordinator was killed in a query, and asked while it started.
         (
             of_model(

@@ -94,7 +94,10 @@ _TRINO_AWAY = re.compile(
     re.VERBOSE,
 )
 # What its plugins say of files and catalogs that could not be reached.
-_TRINO_STORE_AWAY = re.compile(r"unable to execute http request|connection\b.* refused|status code: (429|5\d\d)", re.I)
+_TRINO_STORE_AWAY = re.compile(
+    r"unable to execute http request|failed to connect: jdbc:|connection\b.* refused|status code: (429|5\d\d)",
+    re.IGNORECASE,
+)
 
 
 class Kind(Enum):
@@ -144,7 +147,7 @@ def _trino(line: str) -> Kind:
     source, name = named.groups()
     if name in _TRINO_UNDONE:
         return Kind.UNDONE
-    is_away = source == "EXTERNAL" and _TRINO_STORE_AWAY.search(line)
+    is_away = source != "USER_ERROR" and _TRINO_STORE_AWAY.search(line)
     return Kind.BROKEN if is_away or name in _TRINO_BROKEN else Kind.LASTING
 
 
