@@ -11,6 +11,7 @@ import pytest
 import pages
 import s3
 from kube import Cluster
+from pod_s3 import Bucket
 from release import BUILD, SMOKE, Release
 from waiting import until
 
@@ -19,48 +20,6 @@ pytestmark = [pytest.mark.cluster, pytest.mark.soak, pytest.mark.timeout(900)]
 ORDERS = "select count(*), sum(net_amount) from fct_orders"
 PREFIX = "prod/shop"
 RESTORE = "kubectl -n dbtpod create job restore"
-
-
-class Bucket:
-    """An S3 server in a pod of the cluster, with an empty bucket."""
-
-    def __init__(self, cluster: Cluster, namespace: str) -> None:
-        self._cluster = cluster
-        self._namespace = namespace
-        self.endpoint = f"http://s3.{namespace}.svc:7070"
-
-    def start(self) -> None:
-        self._cluster.load(s3.IMAGE)
-        metadata = {"name": "s3", "namespace": self._namespace, "labels": {"app": "s3"}}
-        environment = {"ROOT_ACCESS_KEY": s3.KEY, "ROOT_SECRET_KEY": s3.SECRET}
-        container = {
-            "name": "s3",
-            "image": s3.IMAGE,
-            "imagePullPolicy": "IfNotPresent",
-            "env": [{"name": name, "value": value} for name, value in environment.items()],
-            "readinessProbe": {"tcpSocket": {"port": 7070}, "periodSeconds": 1},
-        }
-        spec = {"containers": [container], "terminationGracePeriodSeconds": 0}
-        self._cluster.apply(
-            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self._namespace}},
-            {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec},
-            {
-                "apiVersion": "v1",
-                "kind": "Service",
-                "metadata": metadata,
-                "spec": {"selector": {"app": "s3"}, "ports": [{"port": 7070}]},
-            },
-        )
-        self._cluster.kubectl(
-            "wait", "pod", "s3", f"--namespace={self._namespace}", "--for=condition=Ready", "--timeout=90s"
-        )
-        self.shell(f"mkdir /data/{s3.BUCKET}")
-
-    def shell(self, line: str) -> str:
-        return self._cluster.kubectl("exec", "s3", f"--namespace={self._namespace}", "--", "sh", "-c", line)
-
-    def remove(self) -> None:
-        self._cluster.kubectl("delete", "namespace", self._namespace, "--wait=false")
 
 
 @pytest.fixture(scope="module")
