@@ -143,7 +143,7 @@ def _release(cluster: Cluster, kind: _Kind, folder: Path) -> Iterator[Release]:
     profile = f"tpch:\n  target: bench\n  outputs:\n    bench: {kind.output}\n"
     name = f"{_NAME}-{kind.name}"
     initialized.create(folder, files | {"profiles.yml": profile})
-    initialized.image(cluster, name, folder, *kind.base)
+    cluster.load(initialized.image(name, folder, initialized.base(name, *kind.base)))
     cluster.namespace(name)
     initialized.give(cluster, name)
     release = initialized.install(cluster, name, folder, *kind.options, "--set", "environment.schedules=false")

@@ -134,7 +134,8 @@ def shop(
     folder = tmp_path_factory.mktemp(NAME)
     profile = PROFILE.format(host=catalog.host, s3=bucket.address)
     initialized.create(folder, FILES | {"profiles.yml": profile})
-    image = initialized.image(cluster, NAME, folder, "WITH=ducklake")
+    image = initialized.image(NAME, folder, initialized.base(NAME, "WITH=ducklake"))
+    cluster.load(image)
     cluster.namespace(NAME)
     initialized.give(cluster, NAME, DBT_ENV_SECRET_LAKE=PASSWORD, DBT_ENV_SECRET_S3=s3.SECRET)
     ports = "[5432, 7070]"

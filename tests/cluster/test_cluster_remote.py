@@ -47,7 +47,7 @@ def shop(cluster: Cluster, database: PodPostgres, tmp_path_factory: pytest.TempP
         profile = profile.replace(variable, value)
     named = {"profiles.yml": profile, "dbt_project.yml": FILES["dbt_project.yml"]}
     initialized.create(folder, FILES | {path: text.replace("shop", NAME) for path, text in named.items()})
-    initialized.image(cluster, NAME, folder, "EXTRA_PACKAGES=dbt-postgres")
+    cluster.load(initialized.image(NAME, folder, initialized.base(NAME, "EXTRA_PACKAGES=dbt-postgres")))
     initialized.give(cluster, cluster.namespace(NAME), SHOP_PASSWORD=PASSWORD)
     one = initialized.install(cluster, NAME, folder, "--set", "warehouse.writers=2")
     yield one

@@ -15,8 +15,13 @@ _PAUSE = "retry_delay_seconds: 60"
 
 
 def create(folder: Path, files: Mapping[str, str]) -> None:
-    """Write a project and let `dbtpod init` write its three files beside it, with shorter pauses between two tries."""
+    """Write a project, and initialize it."""
     write(folder, files)
+    init(folder)
+
+
+def init(folder: Path) -> None:
+    """Let `dbtpod init` write its three files beside a project, with shorter pauses between two tries."""
     given = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT", "DBT", "SHOP"))}
     subprocess.run([Path(sys.executable).with_name("dbtpod"), "init"], cwd=folder, env=given, check=True)
     deployments = folder / "prefect.yaml"
@@ -25,25 +30,31 @@ def create(folder: Path, files: Mapping[str, str]) -> None:
     deployments.write_text(text.replace(_PAUSE, "retry_delay_seconds: 5"))
 
 
-def image(cluster: Cluster, name: str, folder: Path, *base: str) -> str:
-    """Build the base images with these arguments of `make base`, and the project's on them; it is on the node then."""
-    of, tag = f"dbtpod:for-{name}", f"{name}:for-tests"
+def base(name: str, *arguments: str) -> str:
+    """Build the base images with these arguments of `make base`; return the tag of the one that runs."""
+    tag = f"dbtpod:for-{name}"
     # With other packages than those of the demo: minutes, the first time.
-    command("make", "base", f"BASE={of}", *base, seconds=900)
-    command("docker", "build", "--build-arg", f"DBTPOD={of}", "--tag", tag, str(folder), seconds=300)
-    cluster.load(tag)
+    command("make", "base", f"BASE={tag}", *arguments, seconds=900)
     return tag
 
 
-def install(cluster: Cluster, name: str, folder: Path, *options: str) -> Release:
-    """Install the chart with the project's values, in a namespace of its own; its Secret has to be there."""
+def image(name: str, folder: Path, of: str) -> str:
+    """Build the project's image on that base; return its tag."""
+    tag = f"{name}:for-tests"
+    command("docker", "build", "--build-arg", f"DBTPOD={of}", "--tag", tag, str(folder), seconds=300)
+    return tag
+
+
+def install(cluster: Cluster, name: str, folder: Path, *options: str, namespace: str = "") -> Release:
+    """Install the chart with the project's values, in a namespace of its own, which is there with the Secret."""
+    namespace = namespace or name
     cluster.helm(
-        *("install", name, str(REPO / "charts/dbtpod"), "--namespace", name, "--wait", "--timeout", "4m"),
+        *("install", name, str(REPO / "charts/dbtpod"), "--namespace", namespace, "--wait", "--timeout", "4m"),
         *("--values", str(REPO / "k8s/values-kind.yaml"), "--values", str(folder / "values.yaml")),
         *("--set-string", f"image.repository={name},image.tag=for-tests", *options),
         *("--set-json", f'jobs.envFrom=[{{"secretRef": {{"name": "{SECRET}"}}}}]'),
     )
-    return Release(cluster, name, full_name=f"{name}-dbtpod")
+    return Release(cluster, namespace, full_name=f"{name}-dbtpod")
 
 
 def remove(release: Release) -> None:
