@@ -39,7 +39,7 @@ class PodPostgres:
             "volumeMounts": [{"name": "data", "mountPath": data}],
         }
         spec = {"containers": [container], "volumes": [{"name": "data", "emptyDir": {}}]}
-        # A probe that is late on a busy node takes nobody's connection away.
+        # A probe that is late on a busy node cuts no connection off.
         service = {"selector": {"app": "postgres"}, "ports": [{"port": 5432}], "publishNotReadyAddresses": True}
         self.cluster.apply(
             {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec},

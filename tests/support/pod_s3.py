@@ -32,7 +32,7 @@ class PodS3:
                 "apiVersion": "v1",
                 "kind": "Service",
                 "metadata": metadata,
-                # A probe that is late on a busy node takes nobody's connection away.
+                # A probe that is late on a busy node cuts no connection off.
                 "spec": {"selector": {"app": "s3"}, "ports": [{"port": PORT}], "publishNotReadyAddresses": True},
             },
             claim("s3", self.namespace),
