@@ -20,7 +20,8 @@ IMAGE = "trinodb/trino:476"
 CATALOG = "lake"
 PORT = 8080
 WORKERS = 2
-READY_SECONDS = 240
+READY_SECONDS = 480
+_WORKERS = "select node_id from system.runtime.nodes where not coordinator and state = 'active'"
 # The tables of Iceberg's JDBC catalog, which Trino does not make.
 _CATALOG_TABLES = """
 create table iceberg_tables (
@@ -76,8 +77,9 @@ class PodTrino:
     def wait(self) -> None:
         """Wait until the coordinator answers and each worker has registered."""
         self._kubectl("rollout", "status", "deployment/coordinator", f"--timeout={READY_SECONDS}s")
-        until(lambda: len(self.workers()) == WORKERS, READY_SECONDS, "Trino's workers")
-        until(self._reaches_its_catalog, 60, "Trino's way to PostgreSQL")
+        with self.cluster.forwarded(self.namespace, "trino", PORT) as address:
+            until(lambda: len(_asked(address, _WORKERS)) == WORKERS, READY_SECONDS, "Trino's workers")
+            until(lambda: _asked(address, f"show schemas from {CATALOG}"), 120, "Trino's way to PostgreSQL")
 
     def remove(self) -> None:
         self.cluster.kubectl("delete", "namespace", self.namespace, "--wait=false")
@@ -86,14 +88,6 @@ class PodTrino:
         """Return the rows of a query."""
         with self.cluster.forwarded(self.namespace, "trino", PORT) as address:
             return _rows(address, text)
-
-    def workers(self) -> set[str]:
-        """Return the pods of the workers that the coordinator gives work to; none while it starts."""
-        query = "select node_id from system.runtime.nodes where not coordinator and state = 'active'"
-        try:
-            return {row[0] for row in self.sql(query)}
-        except (httpx.HTTPError, AssertionError):
-            return set()
 
     def busy_worker(self, text: str) -> str:
         """Return the pod of a worker that runs a part of a query of dbt with this text; "" for none."""
@@ -111,12 +105,6 @@ class PodTrino:
     def kill_coordinator(self) -> None:
         [pod] = self.cluster.objects("pods", self.namespace, "app=coordinator")
         self.kill(pod["metadata"]["name"])
-
-    def _reaches_its_catalog(self) -> bool:
-        try:
-            return bool(self.sql(f"show schemas from {CATALOG}"))
-        except (httpx.HTTPError, AssertionError):
-            return False
 
     def _nodes(self, name: str, replicas: int, *, megabytes: int, coordinator: str) -> list[dict[str, Any]]:
         discovery = "localhost" if coordinator == "true" else self.host
@@ -184,6 +172,14 @@ def _pod(name: str, files: Mapping[str, str]) -> dict[str, Any]:
             {"name": "data", "emptyDir": {}},
         ],
     }
+
+
+def _asked(address: str, text: str) -> list[list[Any]]:
+    """Return the rows of a query; none while Trino starts."""
+    try:
+        return _rows(address, text)
+    except (httpx.HTTPError, AssertionError):
+        return []
 
 
 def _rows(address: str, text: str) -> list[list[Any]]:
