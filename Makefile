@@ -92,15 +92,15 @@ test: lint lint-manifests .tools/helm-docs ## every check: those, and with real 
 	$(if $(TESTS),,$(TEST) tests/unit --numprocesses 2 --cov)
 	$(TEST) $(or $(TESTS),tests --ignore tests/unit) --numprocesses 3 $(TWICE)
 
-# What CI has no time for. SOAK picks a part: properties, dbt-1.11, faults, long.
-SOAK ?= properties dbt-1.11 long faults
+# What CI has no time for. SOAK picks a part.
+SOAK ?= properties dbt-1.11 ducklake long faults
 FAULT_ROUNDS ?= 5
 FAULTS ?= (faults or stop or api_away or limits or second_pod or watchdog) and not watchdog_soak
 DBT_SEAM := $(addprefix tests/dbt/test_,process.py warm.py precompiled.py installed_dbt.py attempts.py lost_connections.py \
   appended_rows.py) $(addprefix tests/unit/test_,events.py results.py arguments.py)
 
-.PHONY: soak $(addprefix soak-,properties dbt-1.11 long faults)
-soak: $(addprefix soak-,$(SOAK)) ## what is too long for make test: property tests, dbt 1.11, long faults, the fault suite five times
+.PHONY: soak $(addprefix soak-,properties dbt-1.11 ducklake long faults)
+soak: $(addprefix soak-,$(SOAK)) ## what is too long for make test: property tests, dbt 1.11, DuckLake, long faults, the fault suite five times
 
 soak-properties: $(UV) ## random graphs, flags and kills, many of them; three flows that meet, twenty times
 	@$(SYNC)
@@ -111,6 +111,11 @@ soak-dbt-1.11: $(UV) ## the tests of our seam to dbt with the dbt before
 	@UV_PROJECT_ENVIRONMENT=.venv-dbt-1.11 $(SYNC)
 	@$(UV) pip install --quiet --python .venv-dbt-1.11 "dbt-core>=1.11,<1.12"
 	.venv-dbt-1.11/bin/python -m pytest $(DBT_SEAM)
+
+soak-ducklake: $(UV) ## the tests of warehouse.kind ducklake, with an older DuckDB, which has packages of its extensions
+	@UV_PROJECT_ENVIRONMENT=.venv-ducklake $(SYNC)
+	@$(UV) pip install --quiet --python .venv-ducklake --requirement image/ducklake.txt
+	DBTPOD_TEST_DUCKLAKE=1 .venv-ducklake/bin/python -m pytest -m soak tests/server/test_ducklake.py tests/server/test_ducklake_warehouse.py
 
 soak-long: $(UV) ## the tests that wait for minutes
 	@$(SYNC)
@@ -123,7 +128,9 @@ soak-faults: $(UV) ## the fault suite on a cluster, again and again, each time o
 
 # PINNED=yes builds with the base images of a release, by digest.
 BASES := $(if $(PINNED),$(shell sed -n 's/^[A-Z]/--build-arg &/p' image/bases.env))
-BUILD := DOCKER_BUILDKIT=1 docker build --file image/Dockerfile --build-arg EXTRA_PACKAGES="$(EXTRA_PACKAGES)" $(BASES) \
+# WITH=ducklake adds what that kind of warehouse needs.
+EXTRA = $(strip $(EXTRA_PACKAGES) $(if $(WITH),$(shell grep -v '^\#' image/$(WITH).txt)))
+BUILD := DOCKER_BUILDKIT=1 docker build --file image/Dockerfile --build-arg EXTRA_PACKAGES="$(EXTRA)" $(BASES) \
   --build-arg VERSION="$(VERSION)" --build-arg REVISION="$(shell git rev-parse HEAD 2>/dev/null || echo unknown)"
 
 .PHONY: base image

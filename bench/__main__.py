@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import docs, fixing, image, laptop, large, nodes, scale, starts, warehouse
+from bench import docs, fixing, growth, image, laptop, large, nodes, scale, starts, warehouse
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
 HEAD = """# Results
@@ -77,6 +77,13 @@ SECTIONS = {
         "A writing run begins with a copy of the published file and ends with a rename of its own. `cp` leaves its\n"
         "bytes in the page cache; a check-out also removes the copy before it, and syncs whose the new one is.",
         warehouse.table,
+    ),
+    "growth": Section(
+        "Where the data is",
+        "On a kind cluster of its own, one kind after the other, each with its servers alone: a project like TPC-H,\n"
+        "whose largest table has so many rows, built whole and tested. A build is from the request to the run's end;\n"
+        "CPU is that of the whole cluster in that time, with Prefect's server, the databases and Kubernetes itself.",
+        growth.table,
     ),
     "docs": Section(
         "Docs and column lineage",

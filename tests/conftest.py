@@ -3,8 +3,13 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from rendering import Render, render_chart
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("dbtpod", settings(), deadline=None)
+settings.load_profile("dbtpod")
 
 HERE = Path(__file__).parent
 # What these share is made per file: a parsed dbt project, a server, a warehouse with builds.

@@ -15,4 +15,4 @@ built as (
 select coalesce(expected.order_id, built.order_id) as order_id
 from expected
 full join built on expected.order_id = built.order_id
-where (expected.status, expected.net_amount) is distinct from (built.status, built.net_amount)
+where expected.status is distinct from built.status or expected.net_amount is distinct from built.net_amount

@@ -119,9 +119,11 @@ class Attempts:
         if found is None:
             return
         self._connection = found
-        kind = kinds.REMOTE if self._project.is_remote else kinds.FILE
+        kind = kinds.DUCKLAKE if self._project.is_lake else kinds.REMOTE if self._project.is_remote else kinds.FILE
         if misfit := kinds.misfit(kind, found.adapter):
             raise SettingsError(f"{text}: the target `{found.target}` of {found.profiles_yml} {misfit}")
+        if self._project.is_lake:
+            self._check_threads()
         if found.is_file(file) or self._project.is_remote:
             return
         raise SettingsError(
@@ -129,6 +131,17 @@ class Attempts:
             f"{'reads' if self._project.only_reads else 'writes to'} {found.path}, and not {file}. Leave "
             f"--profiles-dir and --project-dir out: {self._project.profiles_dir} has the same profile with that path."
         )
+
+    def _check_threads(self) -> None:
+        """SettingsError where several nodes would commit to a DuckLake at once; the profile has one thread."""
+        given = arguments.parse(self._args).last("--threads")
+        found = given or arguments.variable(process.environment(self._project, self._folder), "THREADS")
+        if found and found != "1":
+            raise SettingsError(
+                f"{arguments.text(self._args)}: {'--threads' if given else 'DBT_THREADS'} is {found}, and in a "
+                "DuckLake one node is built at a time, with all cores: it has lost what several threads committed "
+                "(duckdb/ducklake#1404). Leave it out."
+            )
 
     def run(self, watcher: Watcher, log: Log) -> None:
         """Run the next attempt to its end; DbtPodError says what failed, and why."""

@@ -498,10 +498,10 @@ def restore(name: str | None, beside: bool) -> int:
 @dbtpod.command()
 @click.argument("generation", default="newest", callback=_with_data)
 def move(generation: int | None) -> int:
-    """Copy a generation's tables to a database server.
+    """Copy a generation's tables to where the data is to be now.
 
-    Once, after warehouse.kind has become `remote`: into the schemas of the profile's target, in one transaction. Rows
-    and sums of each table are compared. GENERATION is a number; without it, the newest that has a DuckDB file.
+    Once, after warehouse.kind has become `ducklake` or `remote`: into the schemas of the profile's target, all or none.
+    Rows and sums of each table are compared. GENERATION is a number; without it, the newest that has a DuckDB file.
     """
     from dbtpod.moving import move as moving
 

@@ -4,25 +4,30 @@ Each function gives the lines to print, and on the right those that say what is 
 `remove` and `repair` only read: they work during a build, and where the volume is mounted read-only.
 """
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 
 from dbtpod import settings, tables
-from dbtpod.dbt import keys
+from dbtpod.dbt import keys, lake
 from dbtpod.errors import WarehouseUnusable
 from dbtpod.warehouse import comparison, durable, health, publish_preview, warehouse
 from dbtpod.warehouse.builds import FACTS, Builds
 from dbtpod.warehouse.comparison import Change
 from dbtpod.warehouse.facts import Generation
+from dbtpod.warehouse.lake.ducklake import DuckLake
 from dbtpod.warehouse.previews import PREFIX
 from dbtpod.warehouse.remote import Remote
 from dbtpod.warehouse.warehouse import DuckDBFile, InPlace, Kept
 
+_LOG = logging.getLogger(__name__)
 # What `generations diff` calls the one that readers see.
 CURRENT = "current"
 MANIFEST = "manifest.json"
 _PREVIEWS = "There are no previews of builds in a server."
 # What helps with a database server, in place of each command.
+_NO_PREVIEWS = "No build is kept aside there."
 _ELSEWHERE = {
     "generations diff": "Compare the tables there.",
     "generations publish": _PREVIEWS,
@@ -33,6 +38,15 @@ _ELSEWHERE = {
     "backup run": "Back the data up with the server's own means, such as pg_dump or its snapshots.",
     "restore": "Restore a backup of that database with the server's own means.",
     "import": "Bring the data in with the server's own means, such as pg_restore.",
+}
+_OF_LAKE = {
+    "generations diff": "Attach the two in DuckDB and compare the tables there.",
+    "generations publish": _NO_PREVIEWS,
+    "generations remove": _NO_PREVIEWS,
+    "export": "Attach it in DuckDB: COPY FROM DATABASE makes a DuckDB file of it.",
+    "backup run": "Back up PostgreSQL and the data files with their own means, PostgreSQL first.",
+    "restore": "Restore the backups of PostgreSQL and of the data files with their own means.",
+    "import": "Bring the data in with DuckDB, as a seed or a source.",
 }
 # What a command found, and what is wrong.
 Found = tuple[list[str], list[str]]
@@ -61,11 +75,16 @@ def published(command: str, *, writes: bool = False) -> Iterator[DuckDBFile]:
                 f"`dbtpod {command}` is not for this warehouse: with warehouse.kind remote the data is in a database "
                 f"server, and a generation holds what dbt wrote about its build. {_ELSEWHERE[command]}"
             )
+        if isinstance(kept, DuckLake):
+            raise WarehouseUnusable(
+                f"`dbtpod {command}` is not for this warehouse: with warehouse.kind ducklake the data is in a "
+                f"DuckLake, and a generation holds what dbt wrote about its build. {_OF_LAKE[command]}"
+            )
         yield kept
 
 
 @contextmanager
-def _listed(command: str, *, writes: bool = False) -> Iterator[DuckDBFile | Remote]:
+def _listed(command: str, *, writes: bool = False) -> Iterator[DuckDBFile | DuckLake | Remote]:
     """Yield the warehouse for a command that needs generations."""
     with _warehouse(command, writes=writes) as kept:
         if isinstance(kept, InPlace):
@@ -89,6 +108,12 @@ def show() -> Found:
     return [*lines, *nothing, *([""] if previews else []), *previews, *notes], []
 
 
+def _place(one: Generation) -> str:
+    if one.is_remote:
+        return "DuckLake" if one.database.with_name(lake.FILE).is_file() else "no data"
+    return f"DuckDB {one.duckdb}"
+
+
 def _list(builds: Builds, name: str, since: str, current: int | None = None) -> tuple[list[str], list[str]]:
     rows, damaged = [], []
     for number in builds.entries():
@@ -99,7 +124,7 @@ def _list(builds: Builds, name: str, since: str, current: int | None = None) -> 
             f"{'*' if one.number == current else ' '} {builds.name(one.number).removeprefix('generation ')}",
             one.at.isoformat(" ", "seconds"),
             durable.size_text(one.size),
-            "no data" if one.is_remote else f"DuckDB {one.duckdb}",
+            _place(one),
             f"from {one.base}" if one.base else "from nothing",
             one.run,
         )
@@ -149,18 +174,32 @@ def remove(preview: str) -> Found:
 
 def roll_back(number: int) -> Found:
     """Make a generation current again: readers see it, and the next build begins from it."""
+    with _warehouse("generations rollback", writes=True) as kept:
+        if isinstance(kept, DuckLake):
+            return _roll_back_lake(kept, number)
     with published("generations rollback", writes=True) as kept:
         left = kept.generations.pointer().number
         chosen = kept.publisher.roll_back(number)
-    built = f"built by {chosen.run} at {chosen.at.isoformat(' ', 'seconds')}"
-    undo = f" To undo: dbtpod generations rollback {left}" if left not in (None, chosen.number) else ""
-    return [f"Readers now see generation {chosen.number}, {built}. The next build begins from it.{undo}"], []
+    return _rolled_back(chosen.number, chosen.run, chosen.at, left)
+
+
+def _roll_back_lake(kept: DuckLake, number: int) -> Found:
+    left = kept.generations.pointer().number
+    chosen = kept.roll_back(number, _LOG)
+    return _rolled_back(number, chosen.run, chosen.at, left)
+
+
+def _rolled_back(number: int, run: str, at: datetime | None, left: int | None) -> Found:
+    built = f"built by {run} at {at.isoformat(' ', 'seconds')}" if at else f"built by {run}"
+    undo = f" To undo: dbtpod generations rollback {left}" if left not in (None, number) else ""
+    return [f"Readers now see generation {number}, {built}. The next build begins from it.{undo}"], []
 
 
 def check() -> Found:
     """List each damage on the volume with what repairs it, and what was set aside."""
     with _warehouse("generations check") as kept:
         damaged = health.check(kept.publisher, by_rename=kept.publishes)
+        damaged += kept.problems(_LOG) if isinstance(kept, DuckLake) else []
         if damaged:
             return damaged, [f"Damaged: {len(damaged)}. To repair what can be: {durable.REPAIR}"]
         volume, number = kept.volume, len(kept.publisher.generations.all())

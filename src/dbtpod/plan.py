@@ -14,7 +14,7 @@ from typing import Any
 from dbtpod.dbt import arguments, listing, process
 from dbtpod.dbt.project import Project
 from dbtpod.dbt.record import Attempt, is_hook
-from dbtpod.dbt.repeatable import is_repeatable
+from dbtpod.dbt.repeatable import is_repeatable, is_undone
 from dbtpod.warehouse import durable
 
 _FILE = "plan.json"
@@ -28,6 +28,7 @@ class PlanUnknown(Exception):
 class _Node:
     is_counted: bool
     is_repeatable: bool  # run twice, it leaves the same as run once
+    is_undone: bool  # where it failed, nothing of it is left
     model: str | None  # that a unit test belongs to
 
 
@@ -63,11 +64,18 @@ def uncertain(attempt: Attempt, broken: Set[str] = frozenset()) -> list[str]:
     """Return the nodes that it was stopped in and that may not run twice: whether their rows are there is not known.
 
     dbt says after its commit that a node ended, and may be killed in between. Of the nodes that are `broken`, the
-    server may have committed what dbt calls an error. Raises PlanUnknown.
+    server may have committed what dbt calls an error; of those that failed otherwise, what came before the error, if
+    their statements commit by themselves. Raises PlanUnknown.
     """
     stopped = attempt.unfinished | broken
-    nodes = _manifest(attempt.target_dir) if stopped else {}
-    return sorted(n for n in stopped if n not in nodes or not nodes[n].is_repeatable)
+    failed = _failed(attempt) - stopped
+    nodes = _manifest(attempt.target_dir) if stopped or failed else {}
+    unsure = {n for n in stopped if n not in nodes or not nodes[n].is_repeatable}
+    return sorted(unsure | {n for n in failed & nodes.keys() if not (nodes[n].is_repeatable or nodes[n].is_undone)})
+
+
+def _failed(attempt: Attempt) -> set[str]:
+    return {node.node_id for node in attempt.report.nodes if node.failed} if attempt.report else set()
 
 
 def _by_results(whole: Attempt) -> frozenset[str] | None:
@@ -120,19 +128,22 @@ def _listed(project: Project, args: Sequence[str], folder: Path) -> list[str]:
 def _manifest(target_dir: Path) -> dict[str, _Node]:
     try:
         manifest: Any = json.loads((target_dir / "manifest.json").read_text(encoding="utf-8"))
+        adapter = str(manifest.get("metadata", {}).get("adapter_type"))
         kinds = ("nodes", "unit_tests", "exposures", "saved_queries", "functions")
-        return {node_id: _node(node_id, node) for kind in kinds for node_id, node in manifest.get(kind, {}).items()}
+        found = {node_id: node for kind in kinds for node_id, node in manifest.get(kind, {}).items()}
+        return {node_id: _node(node_id, node, adapter) for node_id, node in found.items()}
     except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
         raise PlanUnknown(f"its manifest.json cannot be read: {error}") from error
 
 
-def _node(node_id: str, node: Any) -> _Node:
+def _node(node_id: str, node: Any, adapter: str) -> _Node:
     """Whether dbt counts it: neither what is ephemeral nor an empty file, which only `dbt ls` names."""
-    ephemeral = (node.get("config") or {}).get("materialized") == "ephemeral"
+    config = node.get("config") or {}
+    ephemeral = config.get("materialized") == "ephemeral"
     empty = node.get("resource_type") in ("model", "test", "snapshot") and not (node.get("raw_code") or "").strip()
     parents = (node.get("depends_on") or {}).get("nodes") or [None]
     model = parents[0] if node_id.startswith("unit_test.") else None
-    return _Node(not ephemeral and not empty, is_repeatable(node.get("config") or {}), model)
+    return _Node(not ephemeral and not empty, is_repeatable(config), is_undone(config, adapter), model)
 
 
 def _write(whole: Attempt, known: frozenset[str]) -> None:

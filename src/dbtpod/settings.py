@@ -101,7 +101,7 @@ def _kind(environment: Mapping[str, str], folder: Path | None, problems: list[st
     default = kinds.default_target(known, environment) if known else None
     kind = kinds.declared(environment) or (kinds.needed(default[1].adapter) if default else kinds.FILE)
     if kind not in kinds.KINDS:
-        problems.append(f"{kinds.VARIABLE} is {kind!r}: it must be {' or '.join(kinds.KINDS)}.")
+        problems.append(f"{kinds.VARIABLE} is {kind!r}: it must be {', '.join(kinds.KINDS[:-1])} or {kinds.KINDS[-1]}.")
     if known and default and (misfit := kinds.misfit(kind, default[1].adapter)):
         problems.append(f"{folder}: profile `{known.profile}`, target `{default[0]}` {misfit}")
     return kind
@@ -109,10 +109,10 @@ def _kind(environment: Mapping[str, str], folder: Path | None, problems: list[st
 
 def _writers(environment: Mapping[str, str], kind: str, problems: list[str]) -> int:
     found = _positive(environment, WRITERS, 1, problems)
-    if found > 1 and kind == kinds.FILE:
+    if found > 1 and kind in kinds.ONE_WRITER:
         problems.append(
-            f"{WRITERS} is {found}, and warehouse.kind is file: a DuckDB file takes one writer at a time, so leave "
-            "warehouse.writers at 1."
+            f"{WRITERS} is {found}, and warehouse.kind is {kind}: {kinds.ONE_WRITER[kind]}, so leave warehouse.writers "
+            "at 1."
         )
     return found
 

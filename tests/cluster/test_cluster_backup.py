@@ -11,6 +11,7 @@ import pytest
 import pages
 import s3
 from kube import Cluster
+from pod_s3 import PodS3
 from release import BUILD, SMOKE, Release
 from waiting import until
 
@@ -21,58 +22,16 @@ PREFIX = "prod/shop"
 RESTORE = "kubectl -n dbtpod create job restore"
 
 
-class Bucket:
-    """An S3 server in a pod of the cluster, with an empty bucket."""
-
-    def __init__(self, cluster: Cluster, namespace: str) -> None:
-        self._cluster = cluster
-        self._namespace = namespace
-        self.endpoint = f"http://s3.{namespace}.svc:7070"
-
-    def start(self) -> None:
-        self._cluster.load(s3.IMAGE)
-        metadata = {"name": "s3", "namespace": self._namespace, "labels": {"app": "s3"}}
-        environment = {"ROOT_ACCESS_KEY": s3.KEY, "ROOT_SECRET_KEY": s3.SECRET}
-        container = {
-            "name": "s3",
-            "image": s3.IMAGE,
-            "imagePullPolicy": "IfNotPresent",
-            "env": [{"name": name, "value": value} for name, value in environment.items()],
-            "readinessProbe": {"tcpSocket": {"port": 7070}, "periodSeconds": 1},
-        }
-        spec = {"containers": [container], "terminationGracePeriodSeconds": 0}
-        self._cluster.apply(
-            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self._namespace}},
-            {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec},
-            {
-                "apiVersion": "v1",
-                "kind": "Service",
-                "metadata": metadata,
-                "spec": {"selector": {"app": "s3"}, "ports": [{"port": 7070}]},
-            },
-        )
-        self._cluster.kubectl(
-            "wait", "pod", "s3", f"--namespace={self._namespace}", "--for=condition=Ready", "--timeout=90s"
-        )
-        self.shell(f"mkdir /data/{s3.BUCKET}")
-
-    def shell(self, line: str) -> str:
-        return self._cluster.kubectl("exec", "s3", f"--namespace={self._namespace}", "--", "sh", "-c", line)
-
-    def remove(self) -> None:
-        self._cluster.kubectl("delete", "namespace", self._namespace, "--wait=false")
-
-
 @pytest.fixture(scope="module")
-def bucket(cluster: Cluster) -> Iterator[Bucket]:
-    one = Bucket(cluster, "objects")
+def bucket(cluster: Cluster) -> Iterator[PodS3]:
+    one = PodS3(cluster, "objects")
     one.start()
     yield one
     one.remove()
 
 
 @contextmanager
-def installed(cluster: Cluster, namespace: str, bucket: Bucket) -> Iterator[Release]:
+def installed(cluster: Cluster, namespace: str, bucket: PodS3) -> Iterator[Release]:
     """A release without schedules, with its backups in that bucket."""
     one = Release(cluster, cluster.namespace(namespace))
     credentials = {"AWS_ACCESS_KEY_ID": s3.KEY, "AWS_SECRET_ACCESS_KEY": s3.SECRET}
@@ -82,7 +41,7 @@ def installed(cluster: Cluster, namespace: str, bucket: Bucket) -> Iterator[Rele
         "enabled": True,
         "bucket": s3.BUCKET,
         "prefix": PREFIX,
-        "endpoint": bucket.endpoint,
+        "endpoint": f"http://{bucket.address}",
         "credentialsSecret": "s3-credentials",
     }
     one.install("--set-json", f"backup={json.dumps(values)}", "--set", "environment.schedules=false")
@@ -92,13 +51,13 @@ def installed(cluster: Cluster, namespace: str, bucket: Bucket) -> Iterator[Rele
 
 
 @pytest.fixture(scope="module")
-def first(cluster: Cluster, bucket: Bucket) -> Iterator[Release]:
+def first(cluster: Cluster, bucket: PodS3) -> Iterator[Release]:
     with installed(cluster, "backup-first", bucket) as one:
         yield one
 
 
 @pytest.fixture(scope="module")
-def second(cluster: Cluster, bucket: Bucket) -> Iterator[Release]:
+def second(cluster: Cluster, bucket: PodS3) -> Iterator[Release]:
     with installed(cluster, "backup-second", bucket) as one:
         yield one
 
@@ -147,7 +106,7 @@ def test_it_is_restored_into_an_empty_release_by_the_commands_of_the_page(first:
     assert "copied from /data/published/000001/" in second.pod_log(run["id"])
 
 
-def test_a_backup_that_was_changed_is_found_by_the_check(first: Release, bucket: Bucket) -> None:
+def test_a_backup_that_was_changed_is_found_by_the_check(first: Release, bucket: PodS3) -> None:
     bucket.shell(
         f"for f in /data/{s3.BUCKET}/{PREFIX}/*/export.tar; do printf x | dd of=$f bs=1 seek=70000 conv=notrunc; done"
     )

@@ -1,25 +1,20 @@
 """A project whose data is in PostgreSQL: initialized, built and installed by the commands that a user types."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
+import initialized
 import postgres
-from kube import REPO, Cluster, command
+from kube import Cluster
 from pod_postgres import PodPostgres
 from release import Release
-from shop import write
 from waiting import until
 
 # The base image with another adapter is built anew: minutes, the first time.
 pytestmark = [pytest.mark.cluster, pytest.mark.soak, pytest.mark.timeout(900)]
 
 NAME = "pgshop"
-BASE = "dbtpod:with-postgres"
 BUILD, SMOKE, FRESHNESS = (f"dbt/{NAME}-{what}" for what in ("build-daily", "smoke-hourly", "source-freshness"))
 RUN = f"dbt-run/{NAME}-run"
 PASSWORD, NEXT = "first-4711", "second-4712"
@@ -51,39 +46,12 @@ def shop(cluster: Cluster, database: PodPostgres, tmp_path_factory: pytest.TempP
         assert variable in profile
         profile = profile.replace(variable, value)
     named = {"profiles.yml": profile, "dbt_project.yml": FILES["dbt_project.yml"]}
-    write(folder, FILES | {path: text.replace("shop", NAME) for path, text in named.items()})
-    given = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT", "DBT", "SHOP"))}
-    subprocess.run([Path(sys.executable).with_name("dbtpod"), "init"], cwd=folder, env=given, check=True)
-    shorten(folder / "prefect.yaml")
-
-    command("make", "base", f"BASE={BASE}", "EXTRA_PACKAGES=dbt-postgres", seconds=900)
-    image = f"{NAME}:for-tests"
-    command("docker", "build", "--build-arg", f"DBTPOD={BASE}", "--tag", image, str(folder), seconds=300)
-    cluster.load(image)
-    one = Release(cluster, cluster.namespace(NAME), full_name=f"{NAME}-dbtpod")
-    give_password(one, PASSWORD)
-    cluster.helm(
-        *("install", NAME, str(REPO / "charts/dbtpod"), "--namespace", NAME, "--wait", "--timeout", "4m"),
-        *("--values", str(REPO / "k8s/values-kind.yaml"), "--values", str(folder / "values.yaml")),
-        *("--set-string", "image.tag=for-tests", "--set", "warehouse.writers=2"),
-        *("--set-json", 'jobs.envFrom=[{"secretRef": {"name": "shop-env"}}]'),
-    )
+    initialized.create(folder, FILES | {path: text.replace("shop", NAME) for path, text in named.items()})
+    cluster.load(initialized.image(NAME, folder, initialized.base(NAME, "EXTRA_PACKAGES=dbt-postgres")))
+    initialized.give(cluster, cluster.namespace(NAME), SHOP_PASSWORD=PASSWORD)
+    one = initialized.install(cluster, NAME, folder, "--set", "warehouse.writers=2")
     yield one
-    one.disconnect()
-    cluster.kubectl("delete", "namespace", NAME, "--wait=false")
-
-
-def shorten(file: Path) -> None:
-    """Shorten the pauses between two tries."""
-    text = file.read_text()
-    assert "retry_delay_seconds: 60" in text
-    file.write_text(text.replace("retry_delay_seconds: 60", "retry_delay_seconds: 5"))
-
-
-def give_password(release: Release, password: str) -> None:
-    metadata = {"name": "shop-env", "namespace": release.namespace}
-    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"SHOP_PASSWORD": password}}
-    release.cluster.apply(secret)
+    initialized.remove(one)
 
 
 def seconds(number: int) -> dict[str, dict[str, str]]:
@@ -137,7 +105,7 @@ def test_two_runs_write_at_once_and_a_third_waits(shop: Release, database: PodPo
 def test_a_changed_password_reaches_the_next_run(shop: Release, database: PodPostgres) -> None:
     database.sql(f"alter role postgres password '{NEXT}'")
     refused = shop.prefect.ended(shop.prefect.start(SMOKE))
-    give_password(shop, NEXT)
+    initialized.give(shop.cluster, NAME, SHOP_PASSWORD=NEXT)
     shop.prefect.completed(SMOKE)
 
     assert refused["state"]["name"] == "Failed"

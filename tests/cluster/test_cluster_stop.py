@@ -19,7 +19,9 @@ def waiting(warehouse: Release) -> Iterator[str]:
         yield run
 
 
-def test_cancelling_on_the_page_stops_dbt_within_15_seconds_and_frees_the_warehouse(warehouse: Release, waiting: str) -> None:
+def test_cancelling_on_the_page_stops_dbt_within_15_seconds_and_frees_the_warehouse(
+    warehouse: Release, waiting: str
+) -> None:
     assert lock(warehouse) == "held"
 
     cancelling = {"type": "CANCELLING", "name": "Cancelling"}

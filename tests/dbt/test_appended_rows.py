@@ -8,7 +8,7 @@ import pytest
 from attempting import Pod, Stopped, Watcher, kill_dbt, project, relations, run
 from dbtpod.dbt.events import Event, NodeFinished
 from dbtpod.dbt.project import Project
-from dbtpod.errors import BuildIncomplete
+from dbtpod.errors import BuildIncomplete, DbtFailed
 from dbtpod.warehouse.volume import Volume
 
 APPENDS = {
@@ -86,3 +86,26 @@ def test_rows_that_were_perhaps_appended_by_a_second_command_are_not_published(t
 
     with pytest.raises(BuildIncomplete, match=r"stopped in model\.shop\.a_log, whose rows may be there already"):
         second.command("build")
+
+
+def test_rows_that_were_committed_before_a_hook_failed_are_there_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate = tmp_path / "fixed"
+    hook = f"select case when (select count(*) from glob(''{gate}'')) = 0 then error(''not fixed'') end"
+    config = f"materialized='incremental', post_hook={{'sql': '{hook}', 'transaction': False}}".replace("''", "\\'")
+    shop = project(tmp_path, APPENDS | {"models/a_log.sql": f"{{{{ config({config}) }}}} select 1 as id"})
+    gate.touch()
+    run(shop, ["build"])
+    gate.unlink()
+    with pytest.raises(DbtFailed, match="not fixed"):
+        Pod(shop, "second").command("build")
+    gate.touch()
+
+    with caplog.at_level(logging.INFO):
+        pod = Pod(shop, "second")
+        pod.command("build")
+
+    assert "it was stopped in model.shop.a_log, whose rows may be there already" in caplog.text
+    assert pod.publish()
+    assert relations(shop.reads)["a_log"] == [(1,), (1,)]

@@ -216,7 +216,6 @@ def outcome(shop: Project, args: tuple[str, ...], watcher: Watcher) -> tuple[str
 @settings(
     max_examples=EXAMPLES,
     derandomize=True,
-    deadline=None,
     database=None,
     print_blob=True,
     suppress_health_check=list(HealthCheck),

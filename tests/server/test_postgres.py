@@ -3,6 +3,7 @@
 import contextvars
 import logging
 import os
+import shutil
 import signal
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ import postgres
 import reading
 from dbtpod import cli, run_dbt, settings
 from dbtpod.dbt import effective_profile, process, reachable
+from dbtpod.dbt.project import MADE
 from dbtpod.errors import BuildIncomplete, ConnectionLost, DbtFailed, DbtUnusable, SettingsError
 from dbtpod.faststart import boot, preloaded
 from dbtpod.fresher import build_if_fresher
@@ -31,6 +33,7 @@ from waiting import until
 pytestmark = [pytest.mark.usefixtures("api"), pytest.mark.xdist_group("postgres")]
 
 
+DEMO = Path(__file__).parents[2] / "dbt_project"
 _CONNECTIONS = "select count(*) from pg_stat_activity where application_name = 'dbt'"
 
 
@@ -97,6 +100,23 @@ def test_the_four_flows_complete_and_their_rows_are_in_the_database(
     assert published >= {"manifest.json", "run_results.json", "generation.json", "history.duckdb"}
     # Of the freshness, which only reads, there is none.
     assert volume.current.resolve().name == "000003"
+
+
+@pytest.mark.soak
+def test_the_demo_project_builds_there_too(project: Path, database: Postgres, schema: str) -> None:
+    shutil.rmtree(project)
+    shutil.copytree(DEMO, project, ignore=shutil.ignore_patterns("target", "logs", MADE, "*.duckdb"))
+    (project / "profiles.yml").write_text(postgres.PROFILE.replace("shop:", "dbtpod:", 1))
+
+    states = [run(building), run(building), run(smoking), run(freshness)]
+
+    assert [state.name for state in states] == ["Completed"] * 4, [state.message for state in states]
+    [[net, paid]] = database.ask(
+        f"select (select sum(net_amount) from {schema}.fct_orders), (select sum(amount) from {schema}.stg_payments)"
+    )
+    assert net == paid
+    [[versions]] = database.ask(f"select count(*) from {schema}.customers_snapshot")
+    assert [[versions]] == [list(row) for row in database.ask(f"select count(*) from {schema}.raw_customers")]
 
 
 def test_a_server_that_dies_in_a_model_is_waited_for_and_the_rest_is_built(

@@ -39,7 +39,8 @@ class PodPostgres:
             "volumeMounts": [{"name": "data", "mountPath": data}],
         }
         spec = {"containers": [container], "volumes": [{"name": "data", "emptyDir": {}}]}
-        service = {"selector": {"app": "postgres"}, "ports": [{"port": 5432}]}
+        # A probe that is late on a busy node cuts no connection off.
+        service = {"selector": {"app": "postgres"}, "ports": [{"port": 5432}], "publishNotReadyAddresses": True}
         self.cluster.apply(
             {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec},
             {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": service},

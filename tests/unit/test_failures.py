@@ -100,32 +100,86 @@ def test_what_postgresql_says_is_tried_again_where_that_can_help(message: str, k
     assert kind_of(message, "postgres") is kind
 
 
-def of_trino(name: str, kind: str = "INTERNAL_ERROR") -> str:
+def of_trino(name: str, kind: str = "INTERNAL_ERROR", says: str = "m") -> str:
     """As str() of trino.exceptions.TrinoQueryError, which dbt-trino makes its message."""
-    return of_model(
-        f'Trino{"User" if kind == "USER_ERROR" else "Internal"}Error(type={kind}, name={name}, message="m")'
-    )
+    error = {"USER_ERROR": "User", "EXTERNAL": "External"}.get(kind, "Query")
+    return of_model(f'Trino{error}Error(type={kind}, name={name}, message="{says}", query_id=20261127_200000_00042_ab)')
 
 
-# The names are those of io.trino.spi.StandardErrorCode.
+POOL = "HTTPConnectionPool(host='trino', port=8080)"
+NO_S3 = "Unable to execute HTTP request: Connect to s3:7070 [s3/10.96.0.9] failed: Connection refused"
+
+
+# What dbt-trino 1.11 printed of Trino 476 has a text here; the other names are those of StandardErrorCode.
 @pytest.mark.parametrize(
     ("message", "kind"),
     [
-        (of_trino("TRANSACTION_CONFLICT", "USER_ERROR"), Kind.UNDONE),
+        (of_trino("TRANSACTION_CONFLICT", "EXTERNAL"), Kind.UNDONE),
         (of_trino("NO_NODES_AVAILABLE"), Kind.UNDONE),
         (of_trino("REMOTE_TASK_ERROR"), Kind.UNDONE),
         (of_trino("REMOTE_HOST_GONE"), Kind.UNDONE),
-        (of_trino("SERVER_STARTING_UP"), Kind.UNDONE),
-        (of_trino("SERVER_SHUTTING_DOWN"), Kind.UNDONE),
-        (of_trino("SYNTAX_ERROR", "USER_ERROR"), Kind.LASTING),
-        (of_trino("PERMISSION_DENIED", "USER_ERROR"), Kind.LASTING),
-        (of_trino("TABLE_NOT_FOUND", "USER_ERROR"), Kind.LASTING),
-        (of_trino("GENERIC_INTERNAL_ERROR"), Kind.LASTING),
+        # A minute after a worker was killed in a query.
         (
-            "NewConnectionError: Failed to establish a new connection: [Errno 111] Connection refused",
+            of_trino(
+                "TOO_MANY_REQUESTS_FAILED",
+                says="Encountered too many errors talking to a worker node. The node may have crashed or be under too "
+                "much load. This is probably a transient issue, so please retry your query in a few minutes. (getting "
+                "info for task http://172.19.0.5:8080/v1/task/20261127_205801_00226_tupht.3.0.0 - 16 failures, failure "
+                "duration 62.89s, total failed request time 17.34s)",
+            ),
             Kind.UNDONE,
         ),
-        ("('Connection aborted.', ConnectionResetError(104, 'Connection reset by peer'))", Kind.BROKEN),
+        (of_trino("PAGE_TRANSPORT_ERROR"), Kind.UNDONE),
+        # They may be of a statement after the one that wrote: each commits by itself.
+        (of_trino("SERVER_STARTING_UP", says="Trino server is still initializing"), Kind.BROKEN),
+        (of_trino("SERVER_SHUTTING_DOWN"), Kind.BROKEN),
+        (of_trino("ICEBERG_COMMIT_ERROR", "EXTERNAL"), Kind.BROKEN),
+        (of_trino("ICEBERG_FILESYSTEM_ERROR", "EXTERNAL", NO_S3), Kind.BROKEN),
+        (
+            of_trino("ICEBERG_FILESYSTEM_ERROR", "EXTERNAL", "Access Denied (Service: S3, Status Code: 403)"),
+            Kind.LASTING,
+        ),
+        (of_trino("SYNTAX_ERROR", "USER_ERROR", "line 1:8: mismatched input 'selct'"), Kind.LASTING),
+        (of_trino("COLUMN_NOT_FOUND", "USER_ERROR", "Column 'connection refused' cannot be resolved"), Kind.LASTING),
+        (of_trino("PERMISSION_DENIED", "USER_ERROR", "Access Denied: Cannot create schema analytics"), Kind.LASTING),
+        (of_trino("TABLE_NOT_FOUND", "USER_ERROR"), Kind.LASTING),
+        (of_trino("GENERIC_INTERNAL_ERROR"), Kind.LASTING),
+        # PostgreSQL, which has the catalog, could not be reached.
+        (
+            of_dbt(
+                'TrinoQueryError(type=INTERNAL_ERROR, name=GENERIC_INTERNAL_ERROR, message="Error listing materialized '
+                'views for catalog lake: Failed to connect: jdbc:postgresql://postgres:5432/postgres", query_id=2026)'
+            ),
+            Kind.BROKEN,
+        ),
+        # The coordinator was killed in a query, and asked while it started.
+        (
+            of_model(
+                "failed to fetch: ('Connection aborted.', RemoteDisconnected('Remote end closed connection without "
+                "response'))"
+            ),
+            Kind.BROKEN,
+        ),
+        (
+            of_dbt("failed to execute: ('Connection aborted.', ConnectionResetError(104, 'Connection reset by peer'))"),
+            Kind.BROKEN,
+        ),
+        (
+            of_model(
+                f"failed to fetch: {POOL}: Max retries exceeded with url: /v1/statement/executing/2026/y/1 (Caused by "
+                "NewConnectionError('Failed to establish a new connection: [Errno 111] Connection refused'))"
+            ),
+            Kind.BROKEN,
+        ),
+        ("Runtime Error in model b (models/b.sql)\n  error 404: b'Query not found'", Kind.BROKEN),
+        ("Runtime Error in model b (models/b.sql)\n  error 503: service unavailable", Kind.BROKEN),
+        ("Runtime Error in model b (models/b.sql)\n  error 401: b'Unauthorized'", Kind.LASTING),
+        (
+            of_dbt(
+                f"failed to execute: {POOL}: Max retries exceeded (Caused by SSLError('certificate verify failed'))"
+            ),
+            Kind.LASTING,
+        ),
     ],
 )
 def test_what_trino_says_is_tried_again_where_that_can_help(message: str, kind: Kind) -> None:
@@ -139,3 +193,29 @@ def test_a_node_that_a_server_lost_is_a_lost_connection_of_the_command() -> None
     assert classify(2, [], [of_dbt(f"{AT} Connection refused")], "postgres") is ConnectionLost
     assert classify(1, [lost, of_model("permission denied for table orders")], [], "postgres") is DbtFailed
     assert classify(2, [], [of_dbt(f'{AT} FATAL:  role "x" does not exist')], "postgres") is DbtUnusable
+
+
+# Of DuckDB 1.5.5 and PostgreSQL 17, killed and ended in the middle.
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ('TransactionContext Error: Failed to commit: Failed to execute query "ROLLBACK": ', Kind.BROKEN),
+        (
+            "IO Error: Failed to query most recent snapshot for DuckLake: Unable to connect to Postgres at "
+            f'"dbname=postgres": {AT} Connection refused\n\tIs the server running on that host?',
+            Kind.UNDONE,
+        ),
+        (f'IO Error: Unable to connect to Postgres at "": {AT} FATAL:  password authentication failed', Kind.LASTING),
+        (
+            f'IO Error: Unable to connect to Postgres at "": {AT} FATAL:  the database system is starting up',
+            Kind.UNDONE,
+        ),
+        ("IO Error: Could not establish connection error for HTTP PUT to 'http://127.0.0.1:7070/b/f'", Kind.UNDONE),
+        ("HTTP Error: Unable to connect to URL s3://b/f: 503 (Service Unavailable)", Kind.UNDONE),
+        ("HTTP Error: Unable to connect to URL s3://b/f: 404 (Not Found)", Kind.LASTING),
+        ('Binder Error: Referenced column "timeout was reached" not found', Kind.LASTING),
+        ('Constraint Error: Failed to commit: duplicate key "ducklake_snapshot_pkey"', Kind.LASTING),
+    ],
+)
+def test_what_duckdb_says_of_a_ducklake_shows_whether_another_try_helps(said: str, kind: Kind) -> None:
+    assert kind_of(f"Runtime Error in model a (models/a.sql)\n  {said}", "ducklake") is kind

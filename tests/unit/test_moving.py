@@ -7,7 +7,7 @@ import pytest
 
 from dbtpod.errors import MoveRefused
 from dbtpod.moving import tables
-from dbtpod.moving.columns import column
+from dbtpod.moving.postgres import column
 from dbtpod.moving.tables import Table
 
 

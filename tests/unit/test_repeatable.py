@@ -2,7 +2,7 @@
 
 import pytest
 
-from dbtpod.dbt.repeatable import is_repeatable
+from dbtpod.dbt.repeatable import is_repeatable, is_undone
 
 
 @pytest.mark.parametrize(
@@ -58,3 +58,26 @@ def test_what_appends_or_is_unknown_may_not(config: dict[str, object]) -> None:
 @pytest.mark.parametrize("when", ["pre-hook", "post-hook"])
 def test_a_hook_is_judged_by_its_statement(sql: str, kind: str, may_run_twice: bool, when: str) -> None:
     assert is_repeatable({"materialized": kind, when: [{"sql": sql, "transaction": True}]}) is may_run_twice
+
+
+HOOK = {"sql": "insert into audit values (1)", "transaction": True}
+APPENDS = {"materialized": "incremental"}
+
+
+@pytest.mark.parametrize(
+    ("config", "adapter", "nothing_is_left"),
+    [
+        (APPENDS, "duckdb", True),
+        (APPENDS, "trino", True),
+        ({**APPENDS, "post-hook": [HOOK]}, "postgres", True),
+        ({**APPENDS, "post-hook": [HOOK | {"transaction": False}]}, "postgres", False),
+        ({**APPENDS, "post-hook": [HOOK]}, "trino", False),
+        ({**APPENDS, "pre-hook": [HOOK]}, "trino", False),
+        ({"materialized": "table"}, "trino", True),
+        ({"materialized": "table", "post-hook": [HOOK]}, "trino", False),
+    ],
+)
+def test_of_a_node_that_failed_what_committed_before_is_left(
+    config: dict[str, object], adapter: str, nothing_is_left: bool
+) -> None:
+    assert is_undone(config, adapter) is nothing_is_left

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from prefect.utilities.callables import parameter_schema
 from pydantic import ValidationError
@@ -122,7 +122,6 @@ VALUES = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(st.dictionaries(TEXTS.filter(bool), VALUES, max_size=4))
 def test_dbt_which_reads_yaml_gets_the_vars_as_they_were_given(values: dict[str, Any]) -> None:
     given = arguments.parse(RunRequest(vars=values).commands()[0]).last("--vars")
@@ -215,7 +214,6 @@ def test_a_range_is_cut_where_the_calendar_of_utc_begins_a_piece(
     assert edges == list(pairwise(expected))
 
 
-@settings(deadline=None)
 @given(
     st.datetimes(datetime(1999, 1, 1), datetime(2030, 1, 1)),
     st.timedeltas(timedelta(seconds=1), timedelta(days=900)),

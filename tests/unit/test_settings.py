@@ -115,7 +115,11 @@ def test_the_kind_that_nothing_declares_is_what_the_target_needs(of_two_kinds: d
             {"DBTPOD_WAREHOUSE_KIND": "file", "DBT_TARGET": "prod"},
             r"profile `shop`, target `prod` is of type postgres, and warehouse\.kind is file",
         ),
-        ({"DBTPOD_WAREHOUSE_KIND": "ducklake"}, "DBTPOD_WAREHOUSE_KIND is 'ducklake': it must be file or remote"),
+        ({"DBTPOD_WAREHOUSE_KIND": "lake"}, "DBTPOD_WAREHOUSE_KIND is 'lake': it must be file, ducklake or remote"),
+        (
+            {"DBTPOD_WAREHOUSE_KIND": "ducklake"},
+            r"builds in a local file, and warehouse\.kind is ducklake: .*kind to file",
+        ),
         (
             {"DBTPOD_WAREHOUSE_WRITERS": "2"},
             r"DBTPOD_WAREHOUSE_WRITERS is 2, and warehouse\.kind is file: a DuckDB file takes one writer at a time",

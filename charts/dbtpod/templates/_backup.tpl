@@ -124,7 +124,9 @@ max(kube_job_status_start_time{ {{- $jobs -}} } and on (namespace, job_name) kub
 {{- if not .bucket }}
 backup.enabled is true, but backup.bucket is empty: name the bucket.
 {{- end }}
-{{- if eq $values.warehouse.kind "remote" }}
+{{- if eq $values.warehouse.kind "ducklake" }}
+backup.enabled is true, but warehouse.kind is ducklake: back PostgreSQL and the data files up with their own means.
+{{- else if eq $values.warehouse.kind "remote" }}
 backup.enabled is true, but warehouse.kind is remote: back the database server up with its own means.
 {{- else if not $values.warehouse.publish }}
 backup.enabled is true, but warehouse.publish is false: runs build in place, so there is nothing published to back up.

@@ -56,16 +56,17 @@ prefectYaml has {{ len .Values.prefectYaml }} bytes, and at most 100000 reach th
 
 {{- define "dbtpod.check.warehouse" -}}
 {{- with .Values.warehouse }}
-{{- if eq .kind "file" }}
-{{- if gt (int64 .writers) 1 }}
-warehouse.writers is {{ int64 .writers }}, but warehouse.kind is file: a DuckDB file takes one writer at a time. Leave it at 1.
+{{- $alone := dict "file" "a DuckDB file takes one writer at a time" "ducklake" "a DuckLake loses what concurrent writers commit (duckdb/ducklake#1283, #1094, #1404)" }}
+{{- if and (hasKey $alone .kind) (gt (int64 .writers) 1) }}
+warehouse.writers is {{ int64 .writers }}, but warehouse.kind is {{ .kind }}: {{ get $alone .kind }}. Leave it at 1.
 {{- end }}
+{{- if eq .kind "file" }}
 {{- include "dbtpod.unused" (dict "root" $ "paths" (list "warehouse.egress") "why" "with warehouse.kind file") }}
 {{- else }}
-{{- include "dbtpod.unused" (dict "root" $ "paths" (list "warehouse.publish") "why" "with warehouse.kind remote, as there is no file to copy") }}
+{{- include "dbtpod.unused" (dict "root" $ "paths" (list "warehouse.publish") "why" (printf "with warehouse.kind %s, as there is no file to copy" .kind)) }}
 {{- if $.Values.networkPolicy.enabled }}
 {{- if not (or .egress.ports $.Values.networkPolicy.extraEgress) }}
-warehouse.kind is remote, but the network policies let no flow run reach the database: give its ports by warehouse.egress.ports, such as [5432].
+warehouse.kind is {{ .kind }}, but the network policies let no flow run reach the database: give its ports by warehouse.egress.ports, such as {{ eq .kind "ducklake" | ternary "[5432, 443], with that of S3" "[5432]" }}.
 {{- else if and .egress.to (not .egress.ports) }}
 warehouse.egress.to has no effect without warehouse.egress.ports: give the database's ports, such as [5432].
 {{- end }}

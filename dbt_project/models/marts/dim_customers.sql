@@ -31,7 +31,7 @@ joined as (
 
         ---------- numerics
         coalesce(ordered.order_count, 0) as order_count,
-        coalesce(ordered.lifetime_amount, 0)::decimal(12, 2) as lifetime_amount,
+        cast(coalesce(ordered.lifetime_amount, 0) as decimal(12, 2)) as lifetime_amount,
 
         ---------- timestamps
         customers.signed_up_on,

@@ -13,7 +13,7 @@ cleaned as (
         method,
 
         ---------- numerics
-        (amount_cents / 100)::decimal(12, 2) as amount,
+        cast(amount_cents * 0.01 as decimal(12, 2)) as amount,
 
         ---------- timestamps
         paid_at,

@@ -30,13 +30,14 @@ def findings(folder: Path) -> Iterator[Finding]:
 
 
 def _writers(content: Any) -> Iterator[tuple[Place, str]]:
-    """Yield what the chart's own check says of writers to a file: no schema of one value can."""
+    """Yield what the chart's own check says of several writers: no schema of one value can."""
     given = content.get("warehouse") if isinstance(content, dict) else None
-    if not isinstance(given, dict) or given.get("kind", kinds.FILE) != kinds.FILE:
+    kind = given.get("kind", kinds.FILE) if isinstance(given, dict) else None
+    if not isinstance(given, dict) or kind not in kinds.ONE_WRITER:
         return
     writers = given.get("writers", 1)
     if isinstance(writers, int) and writers > 1:
-        text = f"is {writers}, and warehouse.kind is file: a DuckDB file takes one writer at a time; leave it at 1"
+        text = f"is {writers}, and warehouse.kind is {kind}: {kinds.ONE_WRITER[kind]}; leave it at 1"
         yield ("warehouse", "writers"), text
 
 

@@ -17,6 +17,8 @@ project          where the project is, and what was made of its profile
 profile_source   the user's own profile (profile_targets: which of its targets can be used)
 effective_profile  the profile that runs use, made of that one (run_target: one target; rendering: one value)
 duckdb_plugin    the limits that DuckDB gets when it connects: loaded by dbt itself
+lake             the DuckLake that a target builds in, as the profile says it
+extensions       DuckDB's extensions that are installed as packages
 packages         dbt deps, while the image is built
 parse_state      what dbt parsed, baked into the image (kept_state: on a laptop, what it parsed last)
 yaml_file        a YAML file of the project, whatever is in it

@@ -43,6 +43,11 @@ class Manifest:
         """The version that wrote it."""
         return str(self.content["metadata"]["dbt_version"])
 
+    @property
+    def adapter(self) -> str:
+        """Its adapter."""
+        return str(self.content["metadata"].get("adapter_type"))
+
     @cached_property
     def nodes(self) -> Mapping[str, Node]:
         """Everything that depends on something, and the sources."""
@@ -123,7 +128,7 @@ def void(
                 f"{node_id} was built and keeps rows of earlier builds, and it or what it is built on has changed"
             )
     for node_id in sorted(set(left) & set(modified) & before.nodes.keys()):
-        if not is_undone(_config(before.nodes[node_id])):
+        if not is_undone(_config(before.nodes[node_id]), before.adapter):
             raise NotContinued(f"{node_id} has changed, and what it left when it failed is not known")
     return frozenset(again)
 

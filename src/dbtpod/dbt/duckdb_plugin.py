@@ -18,6 +18,7 @@ from dbt.adapters.events.logging import AdapterLogger
 from dbt.config.renderer import ProfileRenderer
 from dbt.flags import get_flags
 
+from dbtpod.dbt import lake
 from dbtpod.dbt.rendering import template
 from dbtpod.environment import environment
 
@@ -35,8 +36,9 @@ class Plugin(BasePlugin):
 
     def initialize(self, plugin_config: dict[str, Any]) -> None:
         """Render what was left for now. The plugins after this one are configured with it."""
-        del plugin_config
         creds: Any = self.creds
+        self._lake = plugin_config.get("lake")
+        self._password = ""
         render = _Late()
         for values in (creds.settings, creds.config_options):
             if values:
@@ -46,12 +48,20 @@ class Plugin(BasePlugin):
             plugin.config = plugin.config and render(plugin.config)
         for attached in creds.attach or ():
             attached.path, attached.options = render(attached.path), render(attached.options)
+            if self._lake and attached.alias == self._lake:
+                attached.options = attached.options | lake.options(environment(), reads=plugin_config["reads"])
+                # DuckDB repeats it in errors, which go to logs.
+                attached.path, self._password = lake.split(attached.path)
             if "ducklake:" in attached.path.lower():
                 # dbt-duckdb looked for it in the path before it was rendered.
                 creds._ducklake_dbs.add(attached.alias or creds.path_derived_database_name(attached.path))
 
     def update_connection_config(self, creds: Any, config: dict[str, Any]) -> None:
         """Give DuckDB the limits as it opens the file; `settings` of the user, which come after it, count more."""
+        if self._lake:
+            from dbtpod.dbt import extensions
+
+            config.update(extensions.settings())
         given = environment()
         limits = {name: given[variable] for name, variable in _LIMITS.items() if given.get(variable)}
         own = {_name(key): str(value) for values in (config, creds.settings) for key, value in values.items()}
@@ -68,6 +78,8 @@ class Plugin(BasePlugin):
     def configure_connection(self, conn: Any) -> None:
         """Set the time zone of every cursor; it cannot be given as the file is opened."""
         conn.execute("SET GLOBAL TimeZone = 'UTC'")
+        if self._password:
+            conn.execute(lake.password_sql(self._password))
 
 
 class _Late:

@@ -5,8 +5,8 @@ Of `path: shop.duckdb` it makes, in <project>/.dbtpod/ (see `project`):
     writer/profiles.yml    path: "{{ env_var('DUCKDB_PATH') }}"
     reader/profiles.yml    path: "{{ env_var('DBTPOD_READABLE_PATH') }}", and access_mode: READ_ONLY
 
-both with our plugin (`run_target`). Everything else is the user's and stays as it is written: Jinja is text here, which
-dbt renders when it runs.
+both with our plugin (`run_target`). Of a DuckLake that models go to it leaves out which catalog it is (`lake`).
+Everything else is the user's and stays as it is written: Jinja is text here, which dbt renders when it runs.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ import yaml
 
 from dbtpod.dbt import profile_source, profile_targets, project, run_target
 from dbtpod.dbt.profile_source import Source, Unusable
-from dbtpod.dbt.project import DUCKDB, MADE, Facts, Target
+from dbtpod.dbt.project import DUCKDB, DUCKLAKE, MADE, Facts, Target
 from dbtpod.environment import environment as read_environment
 from dbtpod.errors import SettingsError
 
@@ -125,7 +125,9 @@ def _document(source: Source, targets: Mapping[str, Mapping[str, Target]], chang
     made = {name: found for name, found in source.profiles.items() if name == profile_source.CONFIG or targets[name]}
     for name in targets.keys() & made.keys():
         outputs = made[name]["outputs"]
-        kept = {n: change(outputs[n]) if t.adapter == DUCKDB else outputs[n] for n, t in targets[name].items()}
+        kept = {
+            n: change(outputs[n]) if t.adapter in (DUCKDB, DUCKLAKE) else outputs[n] for n, t in targets[name].items()
+        }
         made[name] = made[name] | {"outputs": kept}
     return made
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from enum import Enum
 
-from dbtpod.dbt.project import DUCKDB
+from dbtpod.dbt.project import DUCKDB, DUCKLAKE
 from dbtpod.errors import (
     BuildIncomplete,
     ConnectionLost,
@@ -67,15 +67,37 @@ _POSTGRES_BROKEN = re.compile(
     | no\ connection\ to\ the\ server | broken\ pipe""",
     re.IGNORECASE | re.VERBOSE,
 )
-# Trino's names of errors, as its Python client writes them. A query that a worker's death ended has written nothing
-# that a table shows; the same is not certain where the coordinator itself could not be reached.
-_TRINO_NAME = re.compile(r"Trino\w*Error\(type=\w+, name=(\w+),")
+# The texts of DuckDB 1.5.5 with a DuckLake in PostgreSQL and on S3, taken from both. Files are written first: only
+# where the commit itself broke, PostgreSQL may have done it. Of a lost connection libpq often says nothing there.
+_LAKE_BROKEN = re.compile(r"failed to commit:.*(\"ROLLBACK\":\s*$|server closed|connection|terminating)", re.I | re.S)
+_LAKE_AWAY = re.compile(
+    r"""unable\ to\ connect\ to\ postgres\ at | failed\ to\ query\ most\ recent\ snapshot
+    | failed\ to\ execute\ query\ .*(server\ closed|no\ connection|terminating\ connection|:\s*$)
+    | could\ not\ (resolve\ hostname|establish\ connection|connect\ to\ server) | timeout\ was\ reached
+    | http\ (429|5\d\d)\b | \b(429|5\d\d)\ \((internal|bad|service|gateway|too|slow)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_LAKE_REFUSED = re.compile(r"FATAL:\s+(?!\s|the database system|sorry|too many|remaining|terminating)", re.IGNORECASE)
+# The names that Trino 476 gives its errors, as its Python client writes them. A query that lost a worker, or a race for
+# the table, has written nothing that a table shows.
+_TRINO_NAME = re.compile(r"Trino\w*Error\(type=(\w+), name=(\w+),")
 _TRINO_UNDONE = {
     *("NO_NODES_AVAILABLE", "REMOTE_TASK_ERROR", "REMOTE_HOST_GONE", "TOO_MANY_REQUESTS_FAILED", "ABANDONED_TASK"),
-    *("PAGE_TRANSPORT_ERROR", "PAGE_TRANSPORT_TIMEOUT", "SERVER_STARTING_UP", "SERVER_SHUTTING_DOWN"),
-    "TRANSACTION_CONFLICT",
+    *("PAGE_TRANSPORT_ERROR", "PAGE_TRANSPORT_TIMEOUT", "TRANSACTION_CONFLICT"),
 }
-_TRINO_REFUSED = re.compile(r"failed to establish a new connection|connection refused", re.IGNORECASE)
+# Each statement of a node commits by itself, and these may be of one that came after the rows.
+_TRINO_BROKEN = {"SERVER_STARTING_UP", "SERVER_SHUTTING_DOWN", "ICEBERG_COMMIT_ERROR"}
+# The texts of its client, for which a lost coordinator has many; a new one does not know the queries of the old one.
+_TRINO_AWAY = re.compile(
+    r"""failed\ to\ (execute|fetch):\ (?!.*certificate) | received\ empty\ response
+    | error\ (429|50[234])\b | error\ (404|410):\ b'Query\ not\ found""",
+    re.VERBOSE,
+)
+# What its plugins say of files and catalogs that could not be reached.
+_TRINO_STORE_AWAY = re.compile(
+    r"unable to execute http request|failed to connect: jdbc:|connection\b.* refused|status code: (429|5\d\d)",
+    re.IGNORECASE,
+)
 
 
 class Kind(Enum):
@@ -96,18 +118,37 @@ def kind_of(message: str, adapter: str = DUCKDB) -> Kind:
     """
     if adapter == "postgres":
         return _postgres(_first_line(message))
-    if adapter == "trino" and (name := _TRINO_NAME.search(message)):
-        return Kind.UNDONE if name[1] in _TRINO_UNDONE else Kind.LASTING
+    if adapter == DUCKLAKE:
+        return _ducklake(message)
+    if adapter == "trino":
+        return _trino(_first_line(message))
     if not _AWAY.search(message) or _LASTING.search(message):
         return Kind.LASTING
     # DuckDB's file is opened by dbt itself, and no commit of it goes over a connection.
-    return Kind.UNDONE if adapter == DUCKDB or _TRINO_REFUSED.search(message) else Kind.BROKEN
+    return Kind.UNDONE if adapter == DUCKDB else Kind.BROKEN
+
+
+def _ducklake(message: str) -> Kind:
+    if _LAKE_BROKEN.search(message):
+        return Kind.BROKEN
+    is_lasting = _LASTING.search(message) or _LAKE_REFUSED.search(message)
+    return Kind.UNDONE if _LAKE_AWAY.search(message) and not is_lasting else Kind.LASTING
 
 
 def _postgres(line: str) -> Kind:
     if _POSTGRES_BROKEN.match(line):
         return Kind.BROKEN
     return Kind.UNDONE if _POSTGRES_UNDONE.match(line) else Kind.LASTING
+
+
+def _trino(line: str) -> Kind:
+    if not (named := _TRINO_NAME.match(line)):
+        return Kind.BROKEN if _TRINO_AWAY.match(line) else Kind.LASTING
+    source, name = named.groups()
+    if name in _TRINO_UNDONE:
+        return Kind.UNDONE
+    is_away = source != "USER_ERROR" and _TRINO_STORE_AWAY.search(line)
+    return Kind.BROKEN if is_away or name in _TRINO_BROKEN else Kind.LASTING
 
 
 def _first_line(message: str) -> str:

@@ -1,4 +1,4 @@
-"""Where a project's data is kept: in a DuckDB file on the volume, or in the database of its adapter.
+"""Where a project's data is kept: in a DuckDB file on the volume, in a DuckLake, or in the database of its adapter.
 
 One value says it: the chart's warehouse.kind, which pods have as DBTPOD_WAREHOUSE_KIND. Where an image is built, and by
 `dbtpod check`, the values.yaml beside prefect.yaml is read for it. Where nothing says it, as on a laptop, the profile's
@@ -11,10 +11,24 @@ from typing import Any
 
 from dbtpod.dbt import yaml_file
 from dbtpod.dbt.project import DUCKDB, Facts, Target
+from dbtpod.dbt.project import DUCKLAKE as LAKE_ADAPTER
 
-FILE, REMOTE = "file", "remote"
-KINDS = (FILE, REMOTE)
+FILE, DUCKLAKE, REMOTE = "file", "ducklake", "remote"
+KINDS = (FILE, DUCKLAKE, REMOTE)
 VARIABLE = "DBTPOD_WAREHOUSE_KIND"
+_WHAT = {DUCKDB: "is of type duckdb and builds in a local file", LAKE_ADAPTER: "builds in a DuckLake"}
+_PLACES = {FILE: "a DuckDB file on the volume", DUCKLAKE: "a DuckLake", REMOTE: "a database server"}
+_TARGETS = {
+    FILE: "a target of type duckdb",
+    DUCKLAKE: "a target whose `database` is an attached DuckLake",
+    REMOTE: "a target of that server",
+}
+
+# Why a kind takes one writer at a time.
+ONE_WRITER = {
+    FILE: "a DuckDB file takes one writer at a time",
+    DUCKLAKE: "a DuckLake loses what concurrent writers commit (duckdb/ducklake#1283, #1094, #1404)",
+}
 
 
 def declared(environment: Mapping[str, str]) -> str | None:
@@ -43,10 +57,10 @@ def _text(content: Any, part: str, key: str) -> str:
 def needed(adapter: str) -> str:
     """Return the kind that a target of this adapter needs.
 
-    >>> needed("duckdb"), needed("postgres")
-    ('file', 'remote')
+    >>> needed("duckdb"), needed("ducklake"), needed("postgres")
+    ('file', 'ducklake', 'remote')
     """
-    return FILE if adapter == DUCKDB else REMOTE
+    return {DUCKDB: FILE, LAKE_ADAPTER: DUCKLAKE}.get(adapter, REMOTE)
 
 
 def default_target(facts: Facts, environment: Mapping[str, str]) -> tuple[str, Target] | None:
@@ -62,14 +76,8 @@ def misfit(kind: str, adapter: str) -> str:
     """
     if kind not in KINDS or needed(adapter) == kind:
         return ""
-    if kind == FILE:
-        return (
-            f"is of type {adapter}, and warehouse.kind is file: the data would be in a DuckDB file on the volume. Set "
-            f"warehouse.kind to remote in the chart's values ({VARIABLE}=remote), or choose a target of type duckdb "
-            "(environment.target, DBT_TARGET)."
-        )
+    fits, what, place = needed(adapter), _WHAT.get(adapter, f"is of type {adapter}"), _PLACES[kind]
     return (
-        f"is of type {adapter} and builds in a local file, and warehouse.kind is remote: the data would be in a "
-        f"database server. Set warehouse.kind to file in the chart's values ({VARIABLE}=file), or choose a target of "
-        "that server (environment.target, DBT_TARGET)."
+        f"{what}, and warehouse.kind is {kind}: the data would be in {place}. Set warehouse.kind to {fits} in the "
+        f"chart's values ({VARIABLE}={fits}), or choose {_TARGETS[kind]} (environment.target, DBT_TARGET)."
     )

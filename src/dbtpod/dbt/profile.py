@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-from dbtpod.dbt import arguments, yaml_file
+from dbtpod.dbt import arguments, lake, yaml_file
 from dbtpod.dbt.arguments import Arguments
-from dbtpod.dbt.project import DUCKDB
+from dbtpod.dbt.project import DUCKDB, DUCKLAKE
 from dbtpod.dbt.rendering import Renderer
 from dbtpod.errors import SettingsError
 
@@ -114,11 +114,18 @@ def _connection(given: Arguments, environment: Mapping[str, str]) -> Connection:
     output, render = chosen.output, chosen.render
     adapter = render(output["type"])
     # Models go to the default database, which may be an attached one.
+    if lake.attached(output):
+        return _of_lake(chosen, environment)
     found = attached(output) or output
     is_remote = adapter != DUCKDB or output.get("remote")
     path = "" if is_remote else render(found.get("path") or MEMORY)
     server = _server(output, render) if adapter != DUCKDB else (None, None)
     return Connection(adapter, path, chosen.project_dir, chosen.profiles_yml, chosen.name, *server)
+
+
+def _of_lake(chosen: _Target, environment: Mapping[str, str]) -> Connection:
+    found = lake.find(Path(environment["DBT_PROJECT_DIR"]), {**environment, "DBT_TARGET": chosen.name})
+    return Connection(DUCKLAKE, "", chosen.project_dir, chosen.profiles_yml, chosen.name, found.host, found.port)
 
 
 def _server(output: Mapping[str, Any], render: Renderer) -> tuple[str | None, int | None]:

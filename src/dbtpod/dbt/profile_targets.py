@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
 
-from dbtpod.dbt import arguments, kinds, profile
+from dbtpod.dbt import arguments, kinds, lake, profile
 from dbtpod.dbt.profile_source import Unusable
-from dbtpod.dbt.project import CATALOG, DUCKDB, Target
+from dbtpod.dbt.project import CATALOG, DUCKDB, DUCKLAKE, Target
 from dbtpod.dbt.rendering import Renderer, VariableMissing
 
 _FIX = "Give it a file, such as `path: shop.duckdb`, or choose another target"
@@ -82,6 +82,10 @@ def _target(output: Any, here: str, environment: Mapping[str, str], notes: list[
         raise Unusable(f"has `type: {output['type']}`, and that variable has no value here: set it.")
     if adapter == DUCKDB:
         _check_shape(output)
+        if reason := lake.problem(output):
+            raise Unusable(reason)
+        if found := lake.attached(output):
+            return Target(DUCKLAKE, str(found["alias"]))
         return Target(DUCKDB, _catalog(output, here, environment, notes))
     if not re.fullmatch(r"\w+", adapter) or not find_spec(f"dbt.adapters.{adapter}"):
         raise Unusable(f"is of type {adapter}, which is not installed: install dbt-{adapter}, or use duckdb.")
@@ -118,8 +122,6 @@ def _catalog(output: Mapping[str, Any], here: str, environment: Mapping[str, str
         # The rest of it may be a token.
         place = "in MotherDuck" if scheme in ("md", "motherduck") else "elsewhere"
         raise Unusable(f"has its data {place} (`path: {scheme}:…`), where no file can be published. {_FIX}.")
-    if output.get("is_ducklake"):
-        raise Unusable(f"is a DuckLake, which cannot be published yet. {_FIX}.")
     name = profile.catalog(path)
     if _UNKNOWN not in name:
         return name or CATALOG

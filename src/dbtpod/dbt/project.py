@@ -25,6 +25,8 @@ WRITER, READER = "writer", "reader"
 # The DuckDB file's name where the user's profile names none.
 CATALOG = "warehouse"
 DUCKDB = "duckdb"
+# In place of it, for a target of dbt-duckdb whose models are in a DuckLake.
+DUCKLAKE = "ducklake"
 _YAML = "dbt_project.yml"
 _NO_PROJECTS = {"dbt_packages", "dbt_modules", "target", "node_modules"}
 _DEPTH = 3
@@ -80,8 +82,10 @@ class Project:
     memory_limit: str | None = None
     # Whether its commands open `reads`, and that read-only.
     only_reads: bool = False
-    # Whether its data is in a database server, and in neither of these files.
+    # Whether its data is in a database server or a DuckLake, and in neither of these files.
     is_remote: bool = False
+    # Whether it is in a DuckLake.
+    is_lake: bool = False
 
     @property
     def profiles_dir(self) -> Path:

@@ -12,6 +12,8 @@ from typing import Any
 _REBUILT = {None, "ephemeral", "external", "function", "seed", "table", "test", "unit", "view"}
 # Of an incremental model with a unique key; without one they append. Of microbatch the key is the time.
 _BY_KEY = {None, "delete+insert", "merge"}
+# The adapters whose database undoes all that a failed node did. With others each statement commits by itself.
+_TRANSACTIONAL = {"duckdb", "postgres", "redshift"}
 # Statements of hooks. The first run's are committed, or undone, with the node.
 _SAME_TWICE = {
     *("alter", "analyze", "attach", "checkpoint", "comment", "create", "delete", "detach", "drop", "grant", "install"),
@@ -52,10 +54,17 @@ def is_made_anew(config: Mapping[str, Any]) -> bool:
     return config.get("materialized") in _REBUILT and is_repeatable(config)
 
 
-def is_undone(config: Mapping[str, Any]) -> bool:
-    """Return whether a failure leaves nothing of it: its batches and hooks are not committed by themselves."""
-    outside = any(not hook.get("transaction", True) for hook in config.get("post-hook") or ())
-    return is_made_anew(config) or (config.get("incremental_strategy") != "microbatch" and not outside)
+def is_undone(config: Mapping[str, Any], adapter: str) -> bool:
+    """Return whether a failure leaves nothing of it: its batches and hooks are not committed by themselves.
+
+    >>> hooked = {"materialized": "incremental", "post-hook": [{"sql": "select 1", "transaction": True}]}
+    >>> is_undone(hooked, "postgres"), is_undone(hooked, "trino")
+    (True, False)
+    """
+    before, after = config.get("pre-hook") or (), config.get("post-hook") or ()
+    outside = any(not hook.get("transaction", True) for hook in after)
+    is_committed_in_parts = outside if adapter in _TRANSACTIONAL else bool(before or after)
+    return is_made_anew(config) or (config.get("incremental_strategy") != "microbatch" and not is_committed_in_parts)
 
 
 def _is_repeatable_hook(sql: str, is_rebuilt: bool) -> bool:

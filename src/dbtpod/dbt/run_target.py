@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from dbtpod.dbt import lake
 from dbtpod.dbt.rendering import deferred
 
 PLUGIN = {"module": "dbtpod.dbt.duckdb_plugin", "alias": "dbtpod"}
@@ -18,11 +19,13 @@ _WRITES, _READS = "{{ env_var('DUCKDB_PATH') }}", "{{ env_var('DBTPOD_READABLE_P
 
 def writing(output: Mapping[str, Any]) -> dict[str, Any]:
     """Return a target as a run that writes has it."""
-    return _changed(output, _WRITES, {})
+    return _of_lake(output, reads=False) if lake.attached(output) else _changed(output, _WRITES, {})
 
 
 def reading(output: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a target as a run that reads the published file has it."""
+    """Return a target as a run that reads what is published has it."""
+    if lake.attached(output):
+        return _of_lake(output, reads=True)
     return _changed(output, _READS, {"access_mode": "READ_ONLY"})
 
 
@@ -39,6 +42,19 @@ def late(value: Any) -> Any:
     if isinstance(value, str) and re.search(r"\benv_var\b", value) and not re.search(r"\b(end)?raw\b", value):
         return deferred(value)
     return value
+
+
+def _of_lake(output: Mapping[str, Any], *, reads: bool) -> dict[str, Any]:
+    """Return a target that builds in an attached DuckLake: DuckDB itself keeps nothing.
+
+    One node at a time: with several, DuckLake has lost what they committed (duckdb/ducklake#1404). DuckDB uses all
+    cores for each.
+    """
+    found = lake.attached(output)
+    others = [lake.writing(output) if one is found else one for one in output["attach"]]
+    made = _changed({**output, "attach": others, "threads": 1}, ":memory:", {})
+    made["plugins"][0] = PLUGIN | {"config": late(lake.plugin_config(output, reads=reads))}
+    return made
 
 
 def _changed(output: Mapping[str, Any], path: str, options: Mapping[str, str]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import yaml
 from jinja2 import StrictUndefined, TemplateError
 from jinja2.sandbox import SandboxedEnvironment
 
-from dbtpod.dbt import kinds, profile_source, project
+from dbtpod.dbt import kinds, lake, profile_source, project
 from dbtpod.dbt.yaml_file import load, mappings
 from dbtpod.errors import SettingsError
 from dbtpod.init import git, sources
@@ -28,6 +28,7 @@ _FOLDERS = {
 SMOKE = "smoke"
 # Where a server listens whose profile names no port, as dbt-postgres and dbt-redshift have it.
 _PORTS = {"postgres": 5432, "redshift": 5439}
+_HTTPS = 443
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,16 @@ class DatabaseServer:
     adapter: str
     # None where the profile has none, or a variable that is not set.
     port: int | None
+
+    @property
+    def kind(self) -> str:
+        """The warehouse.kind that it needs."""
+        return kinds.needed(self.adapter)
+
+    @property
+    def ports(self) -> list[int]:
+        """What runs have to reach; of a DuckLake the files too, which are on S3 most often."""
+        return [] if self.port is None else [self.port, *([_HTTPS] if self.kind == kinds.DUCKLAKE else [])]
 
 
 @dataclass(frozen=True)
@@ -138,6 +149,8 @@ def _server(folder: Path, repository: Path) -> DatabaseServer | None:
     if not isinstance(target, dict):
         return None
     adapter, port = _text(target.get("type"), project.DUCKDB), target.get("port")
+    if adapter == project.DUCKDB and (attached := lake.attached(target)):
+        return DatabaseServer(project.DUCKLAKE, lake.port(str(attached.get("path", ""))))
     if kinds.needed(adapter) == kinds.FILE:
         return None
     named = str(port) if isinstance(port, int) else _text(port, "")

@@ -1,8 +1,9 @@
-"""The tables of a generation, copied into the database server that is the warehouse now.
+"""The tables of a generation, copied to where the warehouse is now: a database server, or a DuckLake.
 
-tables      which table of the DuckDB file is which relation of the server, by dbt's ids of nodes
-columns     DuckDB's types: what each is in PostgreSQL, and how its values go there
-postgres    a PostgreSQL server: tables made, rows taken, and summed up
-copying     all tables in one transaction, each compared when its rows are there
+tables      which table of the DuckDB file is which relation there, by dbt's ids of nodes
+columns     one column: how its values are written there, and what of it is compared
+copying     all tables, each compared when its rows are there
+postgres    into a PostgreSQL server: types, tables and rows, all in one transaction
+ducklake    into a DuckLake: the tables of a build that is published when all are there
 move        what `dbtpod move` does (flow: the same as a ready flow)
 """

@@ -4,20 +4,24 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
+from dbtpod.moving.columns import quoted
+
+# Schema and name.
+Place = tuple[str, str]
 # What dbt keeps rows of.
 KINDS = ("model", "seed", "snapshot")
 
 
 @dataclass(frozen=True)
 class Table:
-    """One node's table, here and there: schema and name of each."""
+    """One node's table, here and there."""
 
     node_id: str
-    source: tuple[str, str]
-    target: tuple[str, str]
+    source: Place
+    target: Place
 
 
-def of_nodes(before: Mapping[str, Any], after: Mapping[str, Any], there: Set[tuple[str, str]]) -> list[Table]:
+def of_nodes(before: Mapping[str, Any], after: Mapping[str, Any], there: Set[Place]) -> list[Table]:
     """Return the tables that can be moved: of nodes of the build that the project still has, as they are now.
 
     `before` is the manifest of the build, `after` that of the new target; `there` has the tables of the DuckDB file, in
@@ -33,7 +37,12 @@ def of_nodes(before: Mapping[str, Any], after: Mapping[str, Any], there: Set[tup
     return sorted(found, key=lambda one: one.target)
 
 
-def left_out(tables: list[Table], there: Set[tuple[str, str]]) -> list[str]:
+def left_out(tables: list[Table], there: Set[Place]) -> list[str]:
     """Return the tables of the file that belong to none of these, in lower case."""
     taken = {(one.source[0].lower(), one.source[1].lower()) for one in tables}
     return sorted(".".join(place) for place in there - taken)
+
+
+def named(place: Place) -> str:
+    """Write a place in SQL."""
+    return ".".join(map(quoted, place))

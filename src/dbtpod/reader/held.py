@@ -14,6 +14,7 @@ from email.utils import formatdate
 
 from dbtpod.errors import WarehouseUnusable
 from dbtpod.warehouse import builds
+from dbtpod.warehouse.lake.ducklake import DuckLake
 from dbtpod.warehouse.remote import Remote
 from dbtpod.warehouse.warehouse import DuckDBFile
 
@@ -60,7 +61,7 @@ class _Holding:
 class Held:
     """The files that are open."""
 
-    kept: DuckDBFile | Remote
+    kept: DuckDBFile | DuckLake | Remote
     seconds: float = SECONDS
     removed: int = REMOVED
     now: Callable[[], float] = time.monotonic

@@ -12,6 +12,7 @@ from dbtpod.dbt import arguments, process, profile
 from dbtpod.dbt.project import Project
 from dbtpod.errors import SettingsError
 from dbtpod.warehouse import warehouse
+from dbtpod.warehouse.lake.ducklake import DuckLake
 from dbtpod.warehouse.remote import Remote
 from dbtpod.warehouse.warehouse import DuckDBFile, InPlace
 
@@ -26,7 +27,7 @@ class Reader:
     """What is read, and how it is served."""
 
     # Its volume is mounted read-only in a pod: nothing is written there.
-    kept: DuckDBFile | Remote
+    kept: DuckDBFile | DuckLake | Remote
     # Everything is below it: "/reader", or "" where the reader has an address of its own.
     path: str
     # "user:password"; None where everybody who reaches the address may read.
@@ -68,7 +69,7 @@ def from_environment(host: str, given: Mapping[str, str] | None = None) -> Reade
         raise SettingsError("\n".join(problems))
     return Reader(
         kept=kept,
-        server=_server(warehouse.project(read), values) if isinstance(kept, Remote) else "",
+        server=_server(warehouse.project(read), values) if isinstance(kept, DuckLake | Remote) else "",
         path=path,
         login=login,
         api=values.get("PREFECT_API_URL") or None,

@@ -3,6 +3,7 @@
 warehouse        the kinds, and what a run that writes or reads does first and last
 published        what the kinds with generations have in common
 remote           the kind whose data is in a database server
+lake             the kind whose data is in a DuckLake
 volume           the paths on the volume
 health           the volume made ready when a run starts, checked, repaired
 damage           what can be wrong with it, and what helps; damaged_generations, the same for what is published

@@ -63,8 +63,16 @@ class Publisher:
         self._disown()
         return generation
 
-    def record(self, certificate: Certificate, artifacts: Sequence[Path]) -> Generation:
-        """Make the artifacts of a build whose data is in a database server the next generation.
+    def record(
+        self,
+        certificate: Certificate,
+        artifacts: Sequence[Path],
+        least: int = 1,
+        before: Callable[[Generation], None] = lambda _: None,
+    ) -> Generation:
+        """Make the artifacts of a build whose data is elsewhere the next generation, with the number `least` or above.
+
+        `before` is called right before readers see them; if it raises, they do not.
 
         Whatever fails or dies on the way, readers see those of the build before, or all of this one.
         """
@@ -75,12 +83,13 @@ class Publisher:
             raise WarehouseUnusable(f"dbt left no {facts.MANIFEST} in {artifacts[0].parent}: nothing was published.")
         with self.volume.errors("publishing dbt's artifacts", sum(sizes.values())):
             making = Making(
-                self.generations, self.describe(self.generations, certificate.run_id, sizes[facts.MANIFEST])
+                self.generations, self.describe(self.generations, certificate.run_id, sizes[facts.MANIFEST], least)
             )
             with self._undone(making):
                 making.begin(found)
                 link = self.link(making.generation.number)
                 making.finish()
+                before(making.generation)
                 switch(link)
         with suppress(OSError):
             self.prune()
@@ -172,10 +181,10 @@ class Publisher:
             unfinished_link(self.volume).unlink(missing_ok=True)
             raise
 
-    def describe(self, builds: Builds, run: str, size: int) -> Generation:
+    def describe(self, builds: Builds, run: str, size: int, least: int = 1) -> Generation:
         """Return the facts of what a file of this size is about to become there."""
         builds.place.mkdir(exist_ok=True)
-        number = builds.next_number()
+        number = max(builds.next_number(), least)
         return Generation(
             number,
             run,

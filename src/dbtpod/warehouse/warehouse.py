@@ -5,7 +5,8 @@
         ...
         built.publish(certificate, artifacts)
 
-`remote` has the one whose data is in a database server. A new kind is one more class, and one more line in `of`.
+`remote` has the one whose data is in a database server, `lake` that in a DuckLake. A new kind is one more class, and
+one more line in `of`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,7 @@ from dbtpod.settings import Settings
 from dbtpod.warehouse import durable, health, housekeeping, lock, working_copy
 from dbtpod.warehouse.built import Built, Run
 from dbtpod.warehouse.facts import Generation
+from dbtpod.warehouse.lake.ducklake import DuckLake
 from dbtpod.warehouse.publish import Publisher
 from dbtpod.warehouse.published import Published
 from dbtpod.warehouse.remote import Remote
@@ -139,7 +141,7 @@ class InPlace:
         return _existing(self.readable)
 
 
-Kept = DuckDBFile | InPlace | Remote
+Kept = DuckDBFile | DuckLake | InPlace | Remote
 
 
 def of(settings: Settings) -> Kept:
@@ -147,6 +149,9 @@ def of(settings: Settings) -> Kept:
     if settings.kind == kinds.REMOTE:
         publisher = Publisher(Volume(settings.duckdb_path, is_remote=True), settings.keep_generations)
         return Remote(publisher, settings.writers, settings.allow_network_filesystem)
+    if settings.kind == kinds.DUCKLAKE:
+        publisher = Publisher(Volume(settings.duckdb_path, is_remote=True), settings.keep_generations)
+        return DuckLake(publisher, settings.project_dir, settings.allow_network_filesystem)
     kind = DuckDBFile if settings.publish else InPlace
     publisher = Publisher(Volume(settings.duckdb_path), settings.keep_generations)
     return kind(publisher, settings.allow_network_filesystem)
@@ -161,7 +166,8 @@ def project(settings: Settings, reads: Path | None = None) -> Project:
         reads or kept.readable,
         settings.memory_limit,
         only_reads=reads is not None,
-        is_remote=settings.kind == kinds.REMOTE,
+        is_remote=settings.kind != kinds.FILE,
+        is_lake=settings.kind == kinds.DUCKLAKE,
     )
 
 

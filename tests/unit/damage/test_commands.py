@@ -124,9 +124,7 @@ GARBAGE = (
 
 @pytest.mark.slow
 @given(facts=GARBAGE, owner=GARBAGE)
-@hypothesis_settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@hypothesis_settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_whatever_the_small_files_hold_nothing_fails_but_for_a_size_that_is_another(
     kept: DuckDBFile, say: Say, facts: bytes, owner: bytes
 ) -> None:

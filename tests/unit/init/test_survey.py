@@ -143,6 +143,10 @@ def test_a_dbt_project_yml_without_a_name_is_an_error_with_its_path(tmp_path: Pa
         ("{type: postgres, host: db, port: 6432}", survey.DatabaseServer("postgres", 6432)),
         ("""{type: postgres, port: "{{ env_var('PORT') | int }}"}""", survey.DatabaseServer("postgres", 5432)),
         ("""{type: trino, port: "{{ env_var('PORT', '8443') | int }}"}""", survey.DatabaseServer("trino", 8443)),
+        (
+            "{type: duckdb, database: l, attach: [{alias: l, path: 'ducklake:postgres:host=db port=6432'}]}",
+            survey.DatabaseServer("ducklake", 6432),
+        ),
         ("{type: trino}", survey.DatabaseServer("trino", None)),
         ("[", None),
     ],

@@ -392,6 +392,21 @@ def test_a_project_on_a_server_gets_its_kind_and_the_way_out_to_it(tmp_path: Pat
     assert done.returncode == 0, done.stderr
 
 
+def test_a_project_in_a_ducklake_gets_its_kind_and_the_ways_out_to_it(tmp_path: Path) -> None:
+    target = (
+        "{type: duckdb, database: lake, attach: [{alias: lake, path: 'ducklake:postgres:host=db', "
+        "options: {data_path: 's3://bucket/'}}]}"
+    )
+    profiles = f"shop: {{target: dev, outputs: {{dev: {target}}}}}"
+    folder = init(tmp_path, {"dbt_project.yml": project(), "profiles.yml": profiles})
+
+    found = values(folder)["warehouse"]
+    assert (found["kind"], found["egress"]) == ("ducklake", {"ports": [5432, 443]})
+    assert "make base WITH=ducklake" in (folder / "Dockerfile").read_text()
+    done = helm_template(values(folder), "--set-string", "image.tag=1")
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_server_whose_port_is_not_known_is_refused_by_the_chart_with_the_key_to_fill(tmp_path: Path) -> None:
     profiles = "shop: {target: dev, outputs: {dev: {type: trino, host: db}}}"
     folder = init(tmp_path, {"dbt_project.yml": project(), "profiles.yml": profiles})
