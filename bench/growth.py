@@ -23,7 +23,10 @@ HEADER = (
     + "|"
 )
 _CLUSTER, _NAME, _PASSWORD = "dbtpod-growth", "tpch", "growth-4711"
+# A project like TPC-H, in the SQL that DuckDB and Trino share; it makes its own rows, so many as `rows` says. Its
+# dbt_project.yml is not there, as this repository has one dbt project.
 _PROJECT = Path(__file__).parent / "tpch"
+_SETTINGS = "name: tpch\nprofile: tpch\nmodels: {+materialized: table}\nvars: {rows: 1000000}\n"
 _NODE = f"{_CLUSTER}-control-plane"
 # All processes of the node, also those that are gone: by cgroup v2, or v1.
 _CPU = "cat /sys/fs/cgroup/cpu.stat 2>/dev/null || sed 's/^/usage_nsec /' /sys/fs/cgroup/cpuacct/cpuacct.usage"
@@ -142,7 +145,7 @@ def _release(cluster: Cluster, kind: _Kind, folder: Path) -> Iterator[Release]:
     files = {str(path.relative_to(_PROJECT)): path.read_text() for path in _PROJECT.rglob("*") if path.is_file()}
     profile = f"tpch:\n  target: bench\n  outputs:\n    bench: {kind.output}\n"
     name = f"{_NAME}-{kind.name}"
-    initialized.create(folder, files | {"profiles.yml": profile})
+    initialized.create(folder, files | {"dbt_project.yml": _SETTINGS, "profiles.yml": profile})
     cluster.load(initialized.image(name, folder, initialized.base(name, *kind.base)))
     cluster.namespace(name)
     initialized.give(cluster, name)

@@ -113,7 +113,7 @@ def test_what_is_there_already_is_named_and_nothing_is_changed(
 
     assert cli.main(["move"]) == 1
 
-    assert f"Not moved: the server has {schema}.totals already." in capsys.readouterr().err
+    assert f"Not moved: {schema}.totals is there already." in capsys.readouterr().err
     assert database.ask(f"select count(*) from information_schema.tables where table_schema like '{schema}%'") == [(1,)]
 
 
@@ -144,7 +144,7 @@ def test_a_table_that_differs_afterwards_undoes_all_of_it(
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"DBTPOD_WAREHOUSE_KIND": "file", "SHOP_TARGET": "file"}, "Set warehouse.kind to remote"),
+        ({"DBTPOD_WAREHOUSE_KIND": "file", "SHOP_TARGET": "file"}, "Set warehouse.kind to ducklake or remote"),
         ({"SHOP_PASSWORD": "wrong"}, "password authentication failed"),
     ],
 )
