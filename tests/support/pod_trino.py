@@ -70,16 +70,23 @@ class PodTrino:
             {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}},
             {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec},
             *self._nodes("coordinator", 1, megabytes=1024, coordinator="true"),
-            *self._nodes("worker", WORKERS, megabytes=768, coordinator="false"),
         )
+        self._wait_for_the_coordinator()
+        # A worker that announces itself before that may do so once, and never again.
+        self.cluster.apply(*self._nodes("worker", WORKERS, megabytes=768, coordinator="false"))
         self.wait()
 
     def wait(self) -> None:
         """Wait until the coordinator answers and each worker has registered."""
-        self._kubectl("rollout", "status", "deployment/coordinator", f"--timeout={READY_SECONDS}s")
+        self._wait_for_the_coordinator()
         with self.cluster.forwarded(self.namespace, "trino", PORT) as address:
             until(lambda: len(_asked(address, _WORKERS)) == WORKERS, READY_SECONDS, "Trino's workers")
             until(lambda: _asked(address, f"show schemas from {CATALOG}"), 120, "Trino's way to PostgreSQL")
+
+    def _wait_for_the_coordinator(self) -> None:
+        self._kubectl("rollout", "status", "deployment/coordinator", f"--timeout={READY_SECONDS}s")
+        with self.cluster.forwarded(self.namespace, "trino", PORT) as address:
+            until(lambda: _asked(address, "select 1"), READY_SECONDS, "Trino's coordinator")
 
     def remove(self) -> None:
         self.cluster.kubectl("delete", "namespace", self.namespace, "--wait=false")
