@@ -18,7 +18,7 @@ from release import Release
 from waiting import until
 
 # Trino starts in a minute, and takes another one to see that a worker is gone.
-pytestmark = [pytest.mark.cluster, pytest.mark.soak, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.cluster, pytest.mark.soak, pytest.mark.timeout(1200, func_only=True)]
 
 # As its dbt project.
 NAME = "shop"
