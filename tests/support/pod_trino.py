@@ -86,7 +86,7 @@ class PodTrino:
     def _wait_for_the_coordinator(self) -> None:
         self._kubectl("rollout", "status", "deployment/coordinator", f"--timeout={READY_SECONDS}s")
         with self.cluster.forwarded(self.namespace, "trino", PORT) as address:
-            until(lambda: _asked(address, "select 1"), READY_SECONDS, "Trino's coordinator")
+            until(lambda: _has_started(address), READY_SECONDS, "Trino's coordinator")
 
     def remove(self) -> None:
         self.cluster.kubectl("delete", "namespace", self.namespace, "--wait=false")
@@ -179,6 +179,14 @@ def _pod(name: str, files: Mapping[str, str]) -> dict[str, Any]:
             {"name": "data", "emptyDir": {}},
         ],
     }
+
+
+def _has_started(address: str) -> bool:
+    """Return whether the coordinator takes queries and workers; without a worker it runs no query."""
+    try:
+        return httpx.get(f"{address}/v1/info", timeout=30).json()["starting"] is False
+    except (httpx.HTTPError, ValueError):
+        return False
 
 
 def _asked(address: str, text: str) -> list[list[Any]]:
