@@ -26,8 +26,8 @@ _LOG = logging.getLogger(__name__)
 CURRENT = "current"
 MANIFEST = "manifest.json"
 _PREVIEWS = "There are no previews of builds in a server."
-# What helps with a database server, in place of each command.
 _NO_PREVIEWS = "No build is kept aside there."
+# What helps in place of each command: with a database server, and with a DuckLake.
 _ELSEWHERE = {
     "generations diff": "Compare the tables there.",
     "generations publish": _PREVIEWS,

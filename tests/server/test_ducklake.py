@@ -25,37 +25,18 @@ from dbtpod.warehouse.lake.ducklake import DuckLake
 from postgres import Postgres
 from s3 import S3
 from shop import write
-from shop_flows import building, run
+from shop_flows import building, continuing_from, keeping_aside, run, smoking
 from waiting import until
 
 pytestmark = [*lakes.MARKS, pytest.mark.usefixtures("api")]
 
-FILES = {
-    "dbt_project.yml": "name: shop\nprofile: shop\nmodels: {+materialized: table}\nseeds: {+schema: raw}\n",
+FILES = postgres.FILES | {
     "profiles.yml": lakes.PROFILE,
-    "selectors.yml": "selectors: [{name: smoke, definition: {method: fqn, value: stg_orders}}]\n",
-    "seeds/orders.csv": "id,amount,loaded_at\n1,10,2026-01-01\n2,20,2026-01-02\n",
-    "models/stg_orders.sql": "select id, amount from {{ source('raw', 'orders') }} -- depends on {{ ref('orders') }}",
-    "models/totals.sql": "select count(*) as n, sum(amount) as amount from {{ ref('stg_orders') }}",
     "models/many.sql": "select range as id, (select n from {{ ref('totals') }}) as n from range(10_000)",
     "models/per_order.sql": "{{ config(materialized='view') }} select * from {{ ref('stg_orders') }}",
-    "models/facts.sql": """
-{{ config(materialized='incremental', unique_key='id') }}
-select id, amount, now() as built_at from {{ ref('stg_orders') }}
-""",
     "models/log.sql": "{{ config(materialized='incremental') }} select now() as at",
     "snapshots/kept.yml": "snapshots: [{name: kept, relation: ref('stg_orders'), config: "
     "{unique_key: id, strategy: check, check_cols: [amount]}}]",
-    "models/shop.yml": """
-sources:
-  - name: raw
-    schema: "{{ target.schema }}_raw"
-    config: {freshness: {error_after: {count: 1000, period: day}}, loaded_at_field: "loaded_at::timestamp"}
-    tables: [{name: orders}]
-models:
-  - name: stg_orders
-    columns: [{name: id, data_tests: [unique, not_null]}]
-""",
 }
 FAILS = {
     "tests/fails.sql": "select 1 from {{ ref('totals') }}",
@@ -98,21 +79,6 @@ def ask(sql: str) -> list[tuple[Any, ...]]:
     with lakes.attached(where, found["metadata_schema"], found["snapshot_version"]) as connection:
         connection.execute("USE shop")
         return connection.execute(sql).fetchall()
-
-
-@flow
-def smoking() -> State[Any]:
-    return run_dbt("seed", "build --selector smoke")
-
-
-@flow
-def continuing_from(earlier: str) -> State[Any]:
-    return run_dbt("build", continues=earlier)
-
-
-@flow
-def keeping_aside() -> State[Any]:
-    return run_dbt("build", result="keep aside")
 
 
 @flow

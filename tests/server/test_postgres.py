@@ -27,7 +27,7 @@ from dbtpod.warehouse.remote import Remote
 from dbtpod.warehouse.volume import Volume
 from postgres import Postgres
 from shop import write
-from shop_flows import building, commands_of, run
+from shop_flows import building, commands_of, continuing_from, keeping_aside, run, smoking
 from waiting import until
 
 pytestmark = [pytest.mark.usefixtures("api"), pytest.mark.xdist_group("postgres")]
@@ -55,21 +55,6 @@ def project(project: Path, database: Postgres, schema: str, monkeypatch: pytest.
 @pytest.fixture
 def volume(tmp_path: Path) -> Volume:
     return Volume(tmp_path / "volume" / "work" / "warehouse.duckdb", is_remote=True)
-
-
-@flow
-def smoking() -> State[Any]:
-    return run_dbt("seed", "build --selector smoke")
-
-
-@flow
-def continuing_from(earlier: str) -> State[Any]:
-    return run_dbt("build", continues=earlier)
-
-
-@flow
-def keeping_aside() -> State[Any]:
-    return run_dbt("build", result="keep aside")
 
 
 @flow

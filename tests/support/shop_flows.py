@@ -22,6 +22,21 @@ def checking_freshness() -> State[Any]:
     return run_dbt("source freshness", retries=3, retry_delay_seconds=1)
 
 
+@flow
+def smoking() -> State[Any]:
+    return run_dbt("seed", "build --selector smoke")
+
+
+@flow
+def continuing_from(earlier: str) -> State[Any]:
+    return run_dbt("build", continues=earlier)
+
+
+@flow
+def keeping_aside() -> State[Any]:
+    return run_dbt("build", result="keep aside")
+
+
 def run(function: Callable[..., State[Any]], *args: Any, **kwargs: Any) -> State[Any]:
     """Run a flow; its last state, also where that is a failure."""
     return function(*args, return_state=True, **kwargs)
