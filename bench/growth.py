@@ -13,6 +13,7 @@ from bench.measure import ratio, spread
 from kube import Cluster, command
 from pod_postgres import PodPostgres
 from pod_s3 import PodS3
+from pod_trino import CATALOG, PORT, PodTrino
 from release import Release
 
 ROUNDS = 5
@@ -43,6 +44,11 @@ _LAKE = f"""
           options: {{{{data_path: "s3://{s3.BUCKET}/tpch/", metadata_schema: shop}}}}
       secrets: [{{{{type: s3, key_id: {s3.KEY}, secret: {s3.SECRET}, endpoint: "{{files}}", url_style: path,
         use_ssl: false, region: us-east-1}}}}]"""
+_TRINO = """
+      {{type: trino, method: none, user: dbt, host: {host}, port: {port}, database: {catalog}, schema: shop,
+        threads: 2}}"""
+# A JVM takes what it is given, and Trino's own limit for a query is a third of that.
+_WORKER_MEGABYTES = 2048
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,7 @@ def table() -> Iterator[str]:
     yield HEADER
     found = {}
     with _cluster() as cluster:
-        for kind in (_file, _ducklake):
+        for kind in (_file, _ducklake, _trino):
             with kind(cluster) as one:
                 found[one.name] = _measure(cluster, one)
     for rows in ROWS:
@@ -107,20 +113,38 @@ def _file(cluster: Cluster) -> Iterator[_Kind]:
 
 @contextmanager
 def _ducklake(cluster: Cluster) -> Iterator[_Kind]:
-    catalog, files = PodPostgres(cluster, "growth-catalog"), PodS3(cluster, "growth-files")
+    with _servers(cluster, "ducklake") as (catalog, files):
+        output = _LAKE.format(catalog=catalog.host, files=files.address)
+        options = ("--set-json", "warehouse.egress.ports=[5432, 7070]", "--set", "warehouse.keepGenerations=1")
+        yield _Kind("ducklake", output, ("WITH=ducklake",), options, lambda _: _bytes(files, "tpch"))
+
+
+@contextmanager
+def _trino(cluster: Cluster) -> Iterator[_Kind]:
+    with _servers(cluster, "trino") as (catalog, files):
+        one = PodTrino(cluster, "growth-trino", catalog, _PASSWORD, files, _WORKER_MEGABYTES)
+        try:
+            one.start()
+            output = _TRINO.format(host=one.host, port=PORT, catalog=CATALOG)
+            yield _Kind("trino", output, ("EXTRA_PACKAGES=dbt-trino",), (), lambda _: _bytes(files, "warehouse"))
+        finally:
+            one.remove()
+
+
+@contextmanager
+def _servers(cluster: Cluster, name: str) -> Iterator[tuple[PodPostgres, PodS3]]:
+    catalog, files = PodPostgres(cluster, f"growth-{name}-catalog"), PodS3(cluster, f"growth-{name}-files")
     with ExitStack() as servers:
         catalog.prepare()
-        catalog.start(_PASSWORD)
         servers.callback(catalog.remove)
-        files.start()
+        catalog.start(_PASSWORD)
         servers.callback(files.remove)
+        files.start()
+        yield catalog, files
 
-        def stored(_: Release) -> int:
-            return int(files.shell(f"du --summarize --bytes /data/{s3.BUCKET}/tpch").split()[0])
 
-        output = _LAKE.format(catalog=catalog.host, files=files.address)
-        ports = ("--set-json", "warehouse.egress.ports=[5432, 7070]")
-        yield _Kind("ducklake", output, ("WITH=ducklake",), (*ports, "--set", "warehouse.keepGenerations=1"), stored)
+def _bytes(files: PodS3, folder: str) -> int:
+    return int(files.shell(f"du --summarize --bytes /data/{s3.BUCKET}/{folder}").split()[0])
 
 
 def _measure(cluster: Cluster, kind: _Kind) -> dict[int, _Costs]:

@@ -20,6 +20,7 @@ from reading import Reading, build_large, reading, volume
 from waiting import until
 
 NAME = "warehouse.duckdb"
+HISTORY = "history.duckdb"
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +71,31 @@ def test_current_is_read_as_a_whole_as_pieces_of_it_would_be_of_several_generati
     assert "content-length" not in head.headers
     assert piece.status_code == 416
     assert f"Use /reader/data/2/{NAME}" in piece.text
+
+
+def test_the_history_of_all_runs_is_given_as_a_whole_and_only_where_it_changed(
+    kept: DuckDBFile, tmp_path: Path
+) -> None:
+    with reading(kept, tmp_path) as reader:
+        before = reader.get(f"/data/{HISTORY}")
+        file = kept.volume.history / HISTORY
+        file.parent.mkdir()
+        shutil.copy(kept.generations.database(1), file)
+        first = reader.get(f"/data/{HISTORY}")
+        again = reader.get(f"/data/{HISTORY}", **{"if-none-match": first.headers["etag"]})
+        head, piece = reader.head(f"/data/{HISTORY}"), reader.get(f"/data/{HISTORY}", range="bytes=0-9")
+        content = file.read_bytes()
+        shutil.copy(kept.generations.database(2), file.with_suffix(".new"))
+        file.with_suffix(".new").rename(file)
+        second = reader.get(f"/data/{HISTORY}", **{"if-none-match": first.headers["etag"]})
+
+    assert (before.status_code, "no history yet" in before.text) == (404, True)
+    assert (first.status_code, first.content) == (200, content)
+    assert first.headers["cache-control"] == "private, no-cache, no-transform"
+    assert (again.status_code, again.content) == (304, b"")
+    assert (head.status_code, "content-length" in head.headers) == (200, False)
+    assert (piece.status_code, "/reader/data/NUMBER/history.duckdb" in piece.text) == (416, True)
+    assert (second.status_code, second.content) == (200, kept.generations.database(2).read_bytes())
 
 
 def test_a_list_for_programs_names_each_generation_with_its_address(reader: Reading) -> None:

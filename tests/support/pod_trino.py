@@ -55,6 +55,7 @@ class PodTrino:
     postgres: PodPostgres
     password: str
     bucket: PodS3
+    worker_megabytes: int = 768
 
     @property
     def host(self) -> str:
@@ -73,7 +74,7 @@ class PodTrino:
         )
         self._wait_for_the_coordinator()
         # A worker that announces itself before that may do so once, and never again.
-        self.cluster.apply(*self._nodes("worker", WORKERS, megabytes=768, coordinator="false"))
+        self.cluster.apply(*self._nodes("worker", WORKERS, megabytes=self.worker_megabytes, coordinator="false"))
         self.wait()
 
     def wait(self) -> None:

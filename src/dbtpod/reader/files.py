@@ -4,7 +4,8 @@ A generation's address is fixed and its file never changes, so that a program re
 is another file after each build, and DuckDB's httpfs asks the address that it was given for every piece: with a plain
 redirect, the session that has it attached fails at the first read after a build (measured with DuckDB 1.5.5: it sees
 another ETag). No header lets a server know the session again. So `current` is given as a whole: HEAD tells no length,
-upon which httpfs reads the file with one GET and keeps it, and that GET is redirected to a generation.
+upon which httpfs reads the file with one GET and keeps it, and that GET is redirected to a generation. The history of
+runs up to now is another file after each run, and is given as a whole too.
 """
 
 import asyncio
@@ -19,9 +20,10 @@ from starlette.routing import BaseRoute, Route
 
 from dbtpod.errors import WarehouseUnusable
 from dbtpod.reader import answers, sending
-from dbtpod.reader.held import Held
+from dbtpod.reader.held import File, Held
 from dbtpod.reader.limits import Places
 from dbtpod.reader.settings import Reader
+from dbtpod.warehouse import builds
 
 CURRENT = "current"
 # httpfs keeps a whole file in memory, three to four times while it arrives (measured with DuckDB 1.5.5).
@@ -36,6 +38,7 @@ def routes(reader: Reader, held: Held, places: Places) -> list[BaseRoute]:
     files = _Files(reader, held, places)
     return [
         Route("/data/generations.json", files.listing),
+        Route(f"/data/{builds.HISTORY}", files.history),
         Route("/data/{number}/{name}", files.file),
     ]
 
@@ -112,19 +115,19 @@ class _Files:
             raise await aside(self._numbers.missing, str(number))
         if found is None:
             raise HTTPException(404, f"Generation {number} has no {name}.")
-        too_large = found.size > WHOLE_BYTES
-        if request.method == "HEAD" and too_large:
-            # With its length, so that httpfs asks for a piece: of an answer to HEAD that is an error, DuckDB only
-            # says that the database does not exist.
-            return Response(headers={"Content-Length": str(found.size), "Content-Location": address, **NO_STORE})
-        if request.method == "HEAD":
-            return without_length({"Content-Location": address})
-        why = "is another file after each build, so pieces of it do not belong together"
-        if too_large:
-            why = f"has {found.size} bytes, too many to be read as a whole; and {why}"
-        text = f"`{CURRENT}` {why}. Use {address}"
-        headers = {"Accept-Ranges": "none", "Content-Location": address}
-        return answers.problem(request.scope, 413 if too_large else 416, text, headers)
+        why = f"`{CURRENT}` is another file after each build"
+        return _whole_only(request, found, why, f"Use {address}", {"Content-Location": address})
+
+    async def history(self, request: Request) -> Response:
+        """Give the history of all runs up to now, also of those that published nothing."""
+        found = await aside(self._held.newest_history)
+        if found is None:
+            raise HTTPException(404, "There is no history yet: the first run that builds writes it.", NO_STORE)
+        if request.method == "GET" and "range" not in request.headers:
+            return sending.answer(request, found, self._places, sending.CHANGES)
+        never_changes = f"{self._reader.path}/data/NUMBER/{builds.HISTORY}"
+        why, instead = "The history is another file after each run", f"A generation's is not: {never_changes}"
+        return _whole_only(request, found, why, instead, {})
 
     async def listing(self, request: Request) -> Response:
         """Say what there is, for programs."""
@@ -147,6 +150,20 @@ class _Files:
             }
             for one in generations.all()
         ]
+
+
+def _whole_only(request: Request, file: File, why: str, instead: str, headers: dict[str, str]) -> Response:
+    """Answer a program that reads in pieces; it begins with HEAD, or with a first piece."""
+    too_large = file.size > WHOLE_BYTES
+    if request.method == "HEAD" and too_large:
+        # With its length, so that httpfs asks for a piece: of an answer to HEAD that is an error, DuckDB only
+        # says that the database does not exist.
+        return Response(headers={"Content-Length": str(file.size), **headers, **NO_STORE})
+    if request.method == "HEAD":
+        return without_length(headers)
+    size = f", and with {file.size} bytes too large to be read as a whole" if too_large else ""
+    text = f"{why}{size}, so pieces of it do not belong together. {instead}"
+    return answers.problem(request.scope, 413 if too_large else 416, text, {"Accept-Ranges": "none", **headers})
 
 
 async def aside(function: Callable[..., T], *arguments: object) -> T:

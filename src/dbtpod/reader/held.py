@@ -88,6 +88,17 @@ class Held:
             self._let_go()
         return file
 
+    def newest_history(self) -> File | None:
+        """Return the history of all runs up to now, as it is; None where no run has left one yet."""
+        path = self.kept.volume.history / builds.HISTORY
+        try:
+            opened = Descriptor(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise WarehouseUnusable(f"{path} cannot be opened: {error.strerror}.") from error
+        return _file(opened, "h", str(path))
+
     def numbers(self) -> list[int]:
         """Return the generations that can be asked for, the oldest first."""
         with self._lock:
@@ -121,20 +132,11 @@ class Held:
         except OSError as error:
             problem = self.kept.generations.unreadable(number) or f"{name} cannot be opened: {error.strerror}."
             raise WarehouseUnusable(problem) from error
-        status = os.fstat(opened.number)
-        if not stat.S_ISREG(status.st_mode):
-            raise WarehouseUnusable(f"{name} of generation {number} is no file.")
-        file = File(
-            opened,
-            status.st_size,
-            f'"{number}-{status.st_size:x}-{status.st_mtime_ns:x}"',
-            formatdate(status.st_mtime, usegmt=True),
-            (status.st_dev, status.st_ino),
-        )
+        file = _file(opened, str(number), f"{name} of generation {number}")
         before = self._open.get((number, name))
         if before and (before.file.identity, before.file.etag) == (file.identity, file.etag):
             return before.file
-        self._check(number, name, status.st_size)
+        self._check(number, name, file.size)
         return file
 
     def _check(self, number: int, name: str, size: int) -> None:
@@ -145,3 +147,16 @@ class Held:
                 f"Generation {number} is damaged: its file has {size} bytes, and had {found[0].size} when it was "
                 f"published. {self.kept.generations.way_back(number)}"
             )
+
+
+def _file(opened: Descriptor, tag: str, what: str) -> File:
+    status = os.fstat(opened.number)
+    if not stat.S_ISREG(status.st_mode):
+        raise WarehouseUnusable(f"{what} is no file.")
+    return File(
+        opened,
+        status.st_size,
+        f'"{tag}-{status.st_size:x}-{status.st_mtime_ns:x}"',
+        formatdate(status.st_mtime, usegmt=True),
+        (status.st_dev, status.st_ino),
+    )

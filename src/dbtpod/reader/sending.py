@@ -19,14 +19,16 @@ _TYPE = "application/octet-stream"
 _BUSY_SECONDS = 5
 # A generation's file never changes, so no client needs to ask again. It is no shared cache's: there is a login. Nor may
 # a proxy compress it, as then ranges are of something else.
-_HEADERS = {"Accept-Ranges": "bytes", "Cache-Control": "private, max-age=31536000, immutable, no-transform"}
+_FIXED = {"Accept-Ranges": "bytes", "Cache-Control": "private, max-age=31536000, immutable, no-transform"}
+# For what is another file later.
+CHANGES = {"Accept-Ranges": "none", "Cache-Control": "private, no-cache, no-transform"}
 # Apart from those that pages use: a slow disk does not stop them.
 THREADS = ThreadPoolExecutor(8, "reading")
 
 
-def answer(request: Request, file: File, places: Places) -> Response:
-    """Answer a GET or HEAD of an open file."""
-    headers = _HEADERS | {"ETag": file.etag, "Last-Modified": file.modified}
+def answer(request: Request, file: File, places: Places, more: Mapping[str, str] = _FIXED) -> Response:
+    """Answer a GET or HEAD of an open file; with the headers of one that never changes, if no others are given."""
+    headers = {**more, "ETag": file.etag, "Last-Modified": file.modified}
     asked = request.headers
     if not _matches(asked.get("if-match", "*"), file.etag):
         return answers.problem(request.scope, 412, "The file is another one than that of If-Match.")

@@ -6,7 +6,6 @@ from starlette.responses import Response
 from dbtpod.reader import files
 from dbtpod.reader.pages import questions
 from dbtpod.reader.pages.site import Site
-from dbtpod.warehouse.builds import HISTORY
 
 _DRAWN = 60
 
@@ -39,7 +38,6 @@ def page(site: Site, request: Request) -> Response:
             "name": next((run["name"] for run in last if current and run["run_id"] == current.run), None),
             "pointer": pointer,
             "plan": site.server.plan() if site.server.is_known else None,
-            "has_history": current is not None and current.database.with_name(HISTORY).is_file(),
             "has_login": bool(site.reader.login),
             "data": f"{request.url.scheme}://{request.url.netloc}{base}/data/{number}",
             "is_small": small,
