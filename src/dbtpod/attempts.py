@@ -33,7 +33,8 @@ from dbtpod.dbt.profile import Connection
 from dbtpod.dbt.project import DUCKDB, Project
 from dbtpod.dbt.record import GOOD, Attempt
 from dbtpod.dbt.results import RunReport
-from dbtpod.errors import BuildIncomplete, SettingsError
+from dbtpod.errors import BuildIncomplete, ConnectionLost, SettingsError
+from dbtpod.timeout import Timeout
 from dbtpod.warehouse import durable
 from dbtpod.warehouse.built import Built
 from dbtpod.warehouse.volume import Log
@@ -42,6 +43,7 @@ from dbtpod.warehouse.working_copy import BuiltFile
 # What dbt 1.11 and 1.12 read; a test runs it.
 _SCHEMA = "https://schemas.getdbt.com/dbt/run-results/v6.json"
 _DONE = "done"
+_STARTING_PAUSE_SECONDS = 5.0
 
 
 class Shown(Protocol):
@@ -87,6 +89,8 @@ class Attempts:
         # None where the profile does not say it: dbt will.
         self._connection: Connection | None = None
         self._found = record.history(folder)
+        # Whether that is all that the last attempt has heard of the server.
+        self._is_starting = False
         # What the attempt that was run last did.
         self.latest: RunReport | None = None
 
@@ -144,11 +148,30 @@ class Attempts:
             )
 
     def run(self, watcher: Watcher, log: Log) -> None:
-        """Run the next attempt to its end; DbtPodError says what failed, and why."""
+        """Run the next attempt to its end; DbtPodError says what failed, and why.
+
+        Where a server only said that it takes no queries yet, another one follows: that is no retry of the flow's.
+        """
         self._log = log
+        starting = Timeout(reachable.SECONDS)
+        while True:
+            try:
+                self._run(watcher)
+            except ConnectionLost:
+                if not self._is_starting or starting.is_over:
+                    raise
+                log.info(
+                    "The server takes no queries yet, and nothing was done: waiting for it, %.0f s at most",
+                    starting.left,
+                )
+                starting.pause(_STARTING_PAUSE_SECONDS)
+            else:
+                return
+
+    def _run(self, watcher: Watcher) -> None:
         server = self._connection
         if server and server.host and server.port:
-            reachable.wait(server.host, server.port, log.info)
+            reachable.wait(server.host, server.port, self._log.info)
         before = self._found.attempts
         step = self._next()
         if before:
@@ -169,6 +192,7 @@ class Attempts:
             self._found = record.history(self._folder)
             parse_state.take_away(target_dir)
         found = self.latest or RunReport("", (), 0.0)
+        self._is_starting = not found.nodes and any(failures.is_starting(line.text) for line in errors)
         outcome.raise_for(self._args, code, errors, found, target_dir, self._adapter)
 
     def finish(self) -> complete.Command:

@@ -125,6 +125,17 @@ def test_a_server_that_dies_in_a_model_is_waited_for_and_the_rest_is_built(
     assert any("1 nodes are left" in text for text in said)
 
 
+def test_a_server_that_is_starting_is_waited_for_which_is_no_retry(project: Path, database: Postgres) -> None:
+    database.restart_slowly(15)
+
+    with messages.kept(logging.INFO, "prefect.task_runs") as said:
+        state = run(building)
+
+    assert state.is_completed(), state.message
+    assert [command.run_count for command in commands_of(state)] == [1]
+    assert any("The server takes no queries yet, and nothing was done" in text for text in said), said
+
+
 def test_what_a_model_appends_is_not_appended_twice_where_the_connection_broke(
     project: Path, database: Postgres, schema: str
 ) -> None:

@@ -101,6 +101,22 @@ class Postgres:
         containers.docker("start", self.container)
         self.wait()
 
+    def restart_slowly(self, seconds: int) -> None:
+        """End it and start it again, and wait until it says that it is starting, which takes it so long."""
+        once = f"test -e /tmp/started || {{ touch /tmp/started; sleep {seconds}; }}; false"
+        settings = '"$PGDATA/postgresql.auto.conf"'
+        script = f"rm -f /tmp/started; echo \"restore_command = '{once}'\" >> {settings}; touch $PGDATA/recovery.signal"
+        containers.docker("exec", self.container, "sh", "-c", script)
+        self.kill()
+        containers.docker("start", self.container)
+        until(self._is_starting, 30, "PostgreSQL that is starting")
+
+    def _is_starting(self) -> bool:
+        try:
+            return not self.ask("select 1")
+        except psycopg2.OperationalError as error:
+            return "is starting up" in str(error)
+
     def wait(self) -> None:
         until(self._answers, 60, "PostgreSQL")
 

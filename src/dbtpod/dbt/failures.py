@@ -98,6 +98,11 @@ _TRINO_STORE_AWAY = re.compile(
     r"unable to execute http request|failed to connect: jdbc:|connection\b.* refused|status code: (429|5\d\d)",
     re.IGNORECASE,
 )
+# Such a server will be ready in a minute, or a coordinator have its workers; nothing was done.
+_STARTING = re.compile(
+    r"FATAL:\s+the database system is (starting up|not yet accepting|in recovery)"
+    r"|name=(SERVER_STARTING_UP|NO_NODES_AVAILABLE),"
+)
 
 
 class Kind(Enum):
@@ -185,6 +190,15 @@ def is_connection_error(message: str, adapter: str = DUCKDB) -> bool:
     (True, False)
     """
     return kind_of(message, adapter) is not Kind.LASTING
+
+
+def is_starting(message: str) -> bool:
+    """Return whether a server takes no queries because it has not started yet.
+
+    >>> is_starting("Database Error\\n  FATAL:  the database system is starting up"), is_starting("Connection refused")
+    (True, False)
+    """
+    return bool(_STARTING.search(message))
 
 
 def was_connection_lost(failed: Sequence[str], said: Sequence[str], adapter: str = DUCKDB) -> bool:

@@ -49,17 +49,24 @@ class Built(ABC):
     def is_as_published(self) -> bool:
         """Whether it is what was checked out, so that checking out again brings it back."""
 
-    @abstractmethod
     def obstacle(self) -> str:
         """Say why this run, started again, cannot resume with what is there; empty where it can."""
+        return self._obstacle_of(self._run_id)
+
+    def take_over(self, earlier: str) -> str:
+        """Make what an earlier run had built this run's own; why that cannot be, or empty."""
+        self.bring_back(earlier)
+        # Where it was done, and the pod died right after.
+        if not self._obstacle_of(self._run_id):
+            return ""
+        if obstacle := self._obstacle_of(earlier):
+            return obstacle
+        self._make_own(earlier)
+        return ""
 
     @abstractmethod
     def bring_back(self, run_id: str) -> None:
         """Put back what a run had built before others built here; nothing where that is gone or too old."""
-
-    @abstractmethod
-    def take_over(self, earlier: str) -> str:
-        """Make what an earlier run had built this run's own; why that cannot be, or empty."""
 
     @abstractmethod
     def check_out(self) -> None:
@@ -92,3 +99,11 @@ class Built(ABC):
     @abstractmethod
     def alone(self) -> AbstractContextManager[None]:
         """Be the one that changes what is published, in the block; WarehouseBusy where that takes too long."""
+
+    @abstractmethod
+    def _obstacle_of(self, run_id: str) -> str:
+        """Say why what that run has built cannot be built on; empty where it can."""
+
+    @abstractmethod
+    def _make_own(self, earlier: str) -> None:
+        """Note that what the earlier run has built is this run's."""

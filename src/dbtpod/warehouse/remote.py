@@ -85,20 +85,10 @@ class RemoteBuild(Built):
 
     def obstacle(self) -> str:
         """Say that another run has begun since; where several write at once, that is as it should be."""
-        return "" if self._writers > 1 else self._obstacle_of(self._run_id)
+        return "" if self._writers > 1 else super().obstacle()
 
     def bring_back(self, run_id: str) -> None:
         """Do nothing: what a run built is where it was."""
-
-    def take_over(self, earlier: str) -> str:
-        """Make what an earlier run had built this run's own; why that cannot be, or empty."""
-        # Where it was done, and the pod died right after.
-        if not self._obstacle_of(self._run_id):
-            return ""
-        if obstacle := self._obstacle_of(earlier):
-            return obstacle
-        self._sign()
-        return ""
 
     def check_out(self) -> None:
         """Note that the run begins: what an earlier one built can be continued no more."""
@@ -134,6 +124,9 @@ class RemoteBuild(Built):
         if owner and owner.run == run_id:
             return ""
         return f"another run, {owner.run}, has begun to write since" if owner else "it is not known who wrote last"
+
+    def _make_own(self, earlier: str) -> None:
+        self._sign()
 
     def _sign(self) -> None:
         with self.alone(), self.volume.errors("a note of the run that writes"):

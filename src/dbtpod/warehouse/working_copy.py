@@ -171,10 +171,6 @@ class WorkingCopy(BuiltFile):
 
     publishes = True
 
-    def obstacle(self) -> str:
-        """Say why this run cannot resume with it: it is another's, or began from another generation."""
-        return self._obstacle_of(self._run_id)
-
     def bring_back(self, run_id: str) -> None:
         """Put back what a run had built before others built here; nothing where that is gone or too old."""
         here, folder = self._owner(), self.volume.failed / run_id
@@ -193,17 +189,6 @@ class WorkingCopy(BuiltFile):
             kept.replace(self.path)
             durable.sync(self.volume.work)
             durable.remove(folder)
-
-    def take_over(self, earlier: str) -> str:
-        """Make what an earlier run had built this run's own; why that cannot be, or empty."""
-        self.bring_back(earlier)
-        # Where it was done, and the pod died right after.
-        if not self._obstacle_of(self._run_id):
-            return ""
-        if obstacle := self._obstacle_of(earlier):
-            return obstacle
-        self._sign(self._publisher.generations.current())
-        return ""
 
     def publish(self, certificate: Certificate, artifacts: Sequence[Path]) -> Generation:
         """Make it the next generation: see Publisher.publish."""
@@ -242,6 +227,9 @@ class WorkingCopy(BuiltFile):
             return "its working copy is gone"
         return f"generation {current} was published since it began from {owner.base or 'nothing'}"
 
+    def _make_own(self, earlier: str) -> None:
+        self._sign(self._publisher.generations.current())
+
     def _owner(self) -> facts.Owner | None:
         """Return whose the copy is; None where there is no copy, or none that is known."""
         return facts.owner(self.volume.owner)[0] if self.path.is_file() else None
@@ -274,16 +262,8 @@ class InPlaceFile(BuiltFile):
 
     publishes = False
 
-    def obstacle(self) -> str:
-        """Say that it never can: nothing shows what others wrote to the file meanwhile."""
-        return "it builds in place, where it is not known what others wrote meanwhile"
-
     def bring_back(self, run_id: str) -> None:
         """Do nothing: what runs built is where it was."""
-
-    def take_over(self, earlier: str) -> str:
-        """Say that nothing can be taken over."""
-        return self.obstacle()
 
     def publish(self, certificate: Certificate, artifacts: Sequence[Path]) -> None:
         """Do nothing: readers have seen each commit."""
@@ -293,6 +273,12 @@ class InPlaceFile(BuiltFile):
 
     def drop(self) -> None:
         """Do nothing: it is the one file that there is."""
+
+    def _obstacle_of(self, run_id: str) -> str:
+        return "it builds in place, where it is not known what others wrote meanwhile"
+
+    def _make_own(self, earlier: str) -> None:
+        """Do nothing: it never is."""
 
     def _keeps_brought(self) -> bool:
         return True

@@ -52,23 +52,8 @@ class LakeBuild(Built):
         assert self._build is not None  # noqa: S101
         return self._build.schema
 
-    def obstacle(self) -> str:
-        """Say why this run cannot resume with it: it is gone, or another generation was published since."""
-        return self._obstacle_of(self._run_id)
-
     def bring_back(self, run_id: str) -> None:
         """Do nothing: what a run built is where it was, until it is removed."""
-
-    def take_over(self, earlier: str) -> str:
-        """Make what an earlier run had built this run's own; why that cannot be, or empty."""
-        # Where it was done, and the pod died right after.
-        if not self._obstacle_of(self._run_id):
-            return ""
-        if obstacle := self._obstacle_of(earlier):
-            return obstacle
-        if found := self._catalog.working(earlier):
-            self._catalog.take_over(found, self._run_id)
-        return ""
 
     def check_out(self) -> None:
         """Have a catalog that is a copy of the published one, or an empty one before the first build."""
@@ -154,6 +139,10 @@ class LakeBuild(Built):
         if found.base != number:
             return f"generation {number} was published since it began from {found.base or 'nothing'}"
         return "" if copies.exists(self._session, found.schema) else f"its catalog {found.schema} is gone"
+
+    def _make_own(self, earlier: str) -> None:
+        if found := self._catalog.working(earlier):
+            self._catalog.take_over(found, self._run_id)
 
     def _use(self, build: Build) -> None:
         self._build = build
