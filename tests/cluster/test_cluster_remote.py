@@ -1,10 +1,12 @@
 """A project whose data is in PostgreSQL: initialized, built and installed by the commands that a user types."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 import initialized
+import pages
 import postgres
 from kube import Cluster
 from pod_postgres import PodPostgres
@@ -21,6 +23,19 @@ PASSWORD, NEXT = "first-4711", "second-4712"
 # Each takes as long as the run says.
 SLOW = "select n from {{ ref('totals') }}, pg_sleep({{ env_var('SECONDS', '0') }})"
 FILES = postgres.FILES | {"models/slow.sql": SLOW, "models/slow_too.sql": SLOW}
+# The same project on both: with the file first, as most begin.
+MOVED = "movshop"
+BOTH = f"""
+{MOVED}:
+  target: dev
+  outputs:
+    dev: {{type: duckdb, path: warehouse.duckdb}}
+    prod:
+      {{type: postgres, host: HOST, port: 5432, user: postgres, password: "{{{{ env_var('SHOP_PASSWORD', '') }}}}",
+        dbname: postgres, schema: {MOVED}, threads: 2}}
+"""
+# What cannot be built again: a row for each build.
+STEPS = "{{ config(materialized='incremental') }} select {{ 2 if is_incremental() else 1 }} as step"
 ASLEEP = "select count(*) from pg_stat_activity where query like '%pg_sleep%' and pid <> pg_backend_pid()"
 
 
@@ -111,3 +126,35 @@ def test_a_changed_password_reaches_the_next_run(shop: Release, database: PodPos
     assert refused["state"]["name"] == "Failed"
     assert 'password authentication failed for user "postgres"' in refused["state"]["message"]
     assert PASSWORD not in str(shop.prefect.log(refused["id"]))
+
+
+def test_the_data_of_the_file_is_moved_to_the_server_and_the_next_build_goes_on_there(
+    cluster: Cluster, database: PodPostgres, tmp_path: Path
+) -> None:
+    names = {"dbt_project.yml": postgres.FILES["dbt_project.yml"].replace("shop", MOVED)}
+    sources = {"models/shop.yml": postgres.FILES["models/shop.yml"].replace("::timestamp", "")}
+    profile = {"profiles.yml": BOTH.replace("HOST", database.host), "models/steps.sql": STEPS}
+    initialized.create(tmp_path, postgres.FILES | names | sources | profile)
+    [block] = [one.text for one in pages.executed("deployments") if "dbtpod.moving.flow.move" in one.text]
+    with (tmp_path / "prefect.yaml").open("a") as deployments:
+        deployments.write(block.removeprefix("deployments:\n").replace("name: dbtpod,", f"name: {MOVED},"))
+    base = initialized.base(MOVED, "EXTRA_PACKAGES=dbt-postgres")
+    cluster.load(initialized.image(MOVED, tmp_path, base))
+    initialized.give(cluster, cluster.namespace(MOVED), SHOP_PASSWORD=NEXT)
+    database.sql(f"alter role postgres password '{NEXT}'")
+    shop = initialized.install(cluster, MOVED, tmp_path)
+    try:
+        build = f"dbt/{MOVED}-build-daily"
+        shop.prefect.completed(build)
+        server = ("warehouse.kind=remote", "environment.target=prod")
+        ports = ("--set-json", "warehouse.egress.ports=[5432]")
+        initialized.install(cluster, MOVED, tmp_path, *(word for one in server for word in ("--set", one)), *ports)
+
+        shop.prefect.completed("dbtpod-move/move")
+        moved = database.sql(f"select step, n, amount from {MOVED}.steps, {MOVED}.totals")
+        shop.prefect.completed(build)
+
+        assert moved == "1|2|30"
+        assert database.sql(f"select step from {MOVED}.steps order by step") == "1\n2"
+    finally:
+        initialized.remove(shop)

@@ -46,10 +46,11 @@ def image(name: str, folder: Path, of: str) -> str:
 
 
 def install(cluster: Cluster, name: str, folder: Path, *options: str, namespace: str = "") -> Release:
-    """Install the chart with the project's values, in a namespace of its own, which is there with the Secret."""
+    """Install or upgrade the chart with the project's values, in a namespace of its own, with the Secret in it."""
     namespace = namespace or name
     cluster.helm(
-        *("install", name, str(REPO / "charts/dbtpod"), "--namespace", namespace, "--wait", "--timeout", "4m"),
+        *("upgrade", "--install", name, str(REPO / "charts/dbtpod"), "--namespace", namespace),
+        *("--wait", "--timeout", "4m"),
         *("--values", str(REPO / "k8s/values-kind.yaml"), "--values", str(folder / "values.yaml")),
         *("--set-string", f"image.repository={name},image.tag=for-tests", *options),
         *("--set-json", f'jobs.envFrom=[{{"secretRef": {{"name": "{SECRET}"}}}}]'),
