@@ -70,17 +70,19 @@ def _warehouse(command: str, *, writes: bool = False) -> Iterator[Kept]:
 def published(command: str, *, writes: bool = False) -> Iterator[DuckDBFile]:
     """Yield the warehouse for a command that needs the data of generations."""
     with _listed(command, writes=writes) as kept:
-        if isinstance(kept, Remote):
-            raise WarehouseUnusable(
-                f"`dbtpod {command}` is not for this warehouse: with warehouse.kind remote the data is in a database "
-                f"server, and a generation holds what dbt wrote about its build. {_ELSEWHERE[command]}"
-            )
-        if isinstance(kept, DuckLake):
-            raise WarehouseUnusable(
-                f"`dbtpod {command}` is not for this warehouse: with warehouse.kind ducklake the data is in a "
-                f"DuckLake, and a generation holds what dbt wrote about its build. {_OF_LAKE[command]}"
-            )
-        yield kept
+        yield _with_data(kept, command)
+
+
+def _with_data(kept: DuckDBFile | DuckLake | Remote, command: str) -> DuckDBFile:
+    if isinstance(kept, DuckDBFile):
+        return kept
+    where, instead = "remote the data is in a database server", _ELSEWHERE
+    if isinstance(kept, DuckLake):
+        where, instead = "ducklake the data is in a DuckLake", _OF_LAKE
+    raise WarehouseUnusable(
+        f"`dbtpod {command}` is not for this warehouse: with warehouse.kind {where}, and a generation holds what dbt "
+        f"wrote about its build. {instead[command]}"
+    )
 
 
 @contextmanager
@@ -174,12 +176,12 @@ def remove(preview: str) -> Found:
 
 def roll_back(number: int) -> Found:
     """Make a generation current again: readers see it, and the next build begins from it."""
-    with _warehouse("generations rollback", writes=True) as kept:
+    with _listed("generations rollback", writes=True) as kept:
         if isinstance(kept, DuckLake):
             return _roll_back_lake(kept, number)
-    with published("generations rollback", writes=True) as kept:
-        left = kept.generations.pointer().number
-        chosen = kept.publisher.roll_back(number)
+        file = _with_data(kept, "generations rollback")
+        left = file.generations.pointer().number
+        chosen = file.publisher.roll_back(number)
     return _rolled_back(chosen.number, chosen.run, chosen.at, left)
 
 
