@@ -82,7 +82,9 @@ SECTIONS = {
         "Where the data is",
         "On a kind cluster of its own, one kind after the other, each with its servers alone: a project like TPC-H,\n"
         "whose largest table has so many rows, built whole and tested. A build is from the request to the run's end;\n"
-        "CPU is that of the whole cluster in that time, with Prefect's server, the databases and Kubernetes itself.",
+        "CPU is that of the whole cluster in that time, with Prefect's server, the databases and Kubernetes itself.\n"
+        "Stored is the DuckDB file, or all that is in the bucket then: a DuckLake has the build before there, of the\n"
+        "other size here, until the next one begins.",
         growth.table,
     ),
     "docs": Section(
