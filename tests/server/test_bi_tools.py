@@ -53,7 +53,7 @@ class Superset:
         self._client = httpx.Client(base_url=address, timeout=60)
         login = {"username": USER, "password": PASSWORD, "provider": "db"}
         token = self._post("security/login", login)["access_token"]
-        self._client.headers |= {"Authorization": f"Bearer {token}", "Referer": address}
+        self._client.headers.update({"Authorization": f"Bearer {token}", "Referer": address})
         self._client.headers["X-CSRFToken"] = self._client.get("/api/v1/security/csrf_token/").json()["result"]
 
     def add(self, file: Path) -> int:
