@@ -2,9 +2,7 @@
 
 import json
 import os
-import shutil
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,8 +22,7 @@ from dbtpod.warehouse import housekeeping
 from dbtpod.warehouse.warehouse import DuckDBFile
 from prefect_server import free_port
 from reader_volume import Story
-from reading import reading, volume
-from rendering import ROOT
+from reading import install, reading, volume
 from waiting import end, until
 
 # Superset's packages take a minute to install, and its database another one.
@@ -78,17 +75,13 @@ class Superset:
 @pytest.fixture(scope="module")
 def superset(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Superset]:
     folder = tmp_path_factory.mktemp("superset")
-    uv = shutil.which("uv") or str(ROOT / ".uv" / "bin" / "uv")
-    subprocess.run([uv, "venv", "--quiet", "--no-project", "--python", sys.executable, folder / "venv"], check=True)
-    python = folder / "venv" / "bin" / "python"
-    subprocess.run([uv, "pip", "install", "--quiet", "--python", python, *PACKAGES], check=True)
+    command = [install(folder / "venv", *PACKAGES).with_name("superset")]
     (folder / "superset_config.py").write_text(SETTINGS.format(folder / "superset.db"))
     environment = os.environ | {
         "SUPERSET_CONFIG_PATH": str(folder / "superset_config.py"),
         "SUPERSET_HOME": str(folder),
         "FLASK_APP": "superset",
     }
-    command = [folder / "venv" / "bin" / "superset"]
     log, port = folder / "superset.log", free_port()
     address = f"http://127.0.0.1:{port}"
     person = ("--firstname", "A", "--lastname", "B", "--email", "a@example.org")

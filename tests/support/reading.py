@@ -107,9 +107,14 @@ def install_httpfs(folder: Path) -> Path:
 
     One of its own: there are wheels of extensions up to DuckDB 1.5.5, and ours is a newer one.
     """
+    return install(folder, *_HTTPFS)
+
+
+def install(folder: Path, *packages: str) -> Path:
+    """Make an environment there with these packages, and return its Python."""
     python = folder / "bin" / "python"
     _uv("venv", "--quiet", "--no-project", "--python", sys.executable, str(folder))
-    _uv("pip", "install", "--quiet", "--python", str(python), *_HTTPFS)
+    _uv("pip", "install", "--quiet", "--python", str(python), *packages)
     return python
 
 
