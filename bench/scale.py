@@ -179,10 +179,12 @@ def _register(release: Release) -> str:
     pod = hook["spec"]["template"]
     ours = {key: value for key, value in pod["metadata"]["labels"].items() if key.startswith("app.kubernetes.io/")}
     [container] = pod["spec"]["containers"]
-    container["args"] = ["--file=/many/prefect.yaml"]
+    container["args"].append("--file=/many/prefect.yaml")
     container["volumeMounts"].append({"name": "many", "mountPath": "/many"})
     pod["spec"]["volumes"].append({"name": "many", "configMap": {"name": "many"}})
-    template = {"metadata": {"labels": ours}, "spec": pod["spec"]}
+    # In its annotations is what it reads as files.
+    metadata = {"labels": ours, "annotations": pod["metadata"]["annotations"]}
+    template = {"metadata": metadata, "spec": pod["spec"]}
     name = f"many-{time.time_ns()}"
     job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name, "labels": {"app": "many"}}}
     baselines.apply(release, job | {"spec": {"backoffLimit": 0, "template": template}})

@@ -85,7 +85,7 @@ async def register(
     it hears nothing; a pool of another kind looks after its own.
     So many runs that write are in a pod at once as `writers` says.
     """
-    async with get_client() as client:
+    async with get_client(httpx_settings=registered.HTTPX) as client:
         await _wait_for_api(client, wait_seconds)
         if not template:  # else it was checked with all the rest
             await _check_job_variables(client, file, kind)

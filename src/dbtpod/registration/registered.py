@@ -3,9 +3,11 @@
 import asyncio
 import logging
 from collections.abc import Mapping
+from contextvars import ContextVar
 from typing import Any, Literal
 from uuid import UUID
 
+import httpx
 from httpx import codes
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate
@@ -20,7 +22,6 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import DeploymentSchedule
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import PrefectHTTPStatusError
-from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from dbtpod.errors import DeploymentsInvalid
 from dbtpod.registration.wanted import Wanted
@@ -29,16 +30,38 @@ from dbtpod.watchdog.owner import Mark, Owner
 
 # The deployment's label that holds the digest of what it was made of.
 LABEL = "dbtpod.registered"
-# A server on SQLite answers 503 while another of its transactions writes. That is over in moments, and Prefect's
-# client would wait for seconds.
+# A server on SQLite answers 503 while another of its transactions writes. That is over in moments.
 BUSY, BUSY_SECONDS, BUSY_PAUSE_SECONDS = (codes.SERVICE_UNAVAILABLE, codes.TOO_MANY_REQUESTS), 60.0, 0.2
 _PAGE = 200
 # What is compared beside the digest, which does not know of changes in the Prefect UI.
 _PLAIN = ("description", "tags", "entrypoint", "parameters", "enforce_parameter_schema", "job_variables", "pull_steps")
+_asks_again: ContextVar[bool] = ContextVar("asks_again", default=False)
 
 Registered = Mapping[str, DeploymentResponse]
 
 log = logging.getLogger("dbtpod.register")
+
+
+class _Busy(Exception):
+    """The server asks for a pause of so many seconds."""
+
+    def __init__(self, pause: float) -> None:
+        super().__init__(pause)
+        self.pause = pause
+
+
+async def _refuse_busy(response: httpx.Response) -> None:
+    """Have `send` ask a busy server again.
+
+    Prefect's client waits for two seconds or more before it gives such an answer back, also where it is to try once.
+    """
+    if _asks_again.get() and response.status_code in BUSY:
+        pause = response.headers.get("Retry-After", "")
+        raise _Busy(float(pause) if pause.isdecimal() else BUSY_PAUSE_SECONDS)
+
+
+# For the client that `write` is given.
+HTTPX: dict[str, Any] = {"event_hooks": {"response": [_refuse_busy]}}
 
 
 async def read(client: PrefectClient, pool: str) -> dict[str, DeploymentResponse]:
@@ -72,7 +95,7 @@ async def write(client: PrefectClient, wanted: list[Wanted], before: Registered)
         found = before.get(each.full_name)
         if found is None or differs(each, found):
             if each.flow not in flows:
-                flows[each.flow] = UUID((await _send(client, "/flows/", {"name": each.flow}))["id"])
+                flows[each.flow] = UUID((await send(client, "/flows/", {"name": each.flow}))["id"])
             found = await _write(client, each, flows[each.flow], found)
         after[each.full_name] = found
     return after
@@ -127,7 +150,7 @@ async def _write(
     switched = {"paused": _paused(wanted, found), "schedules": schedules}
     body = {"flow_id": str(flow), **wanted.content, **switched, "labels": {LABEL: wanted.digest}}
     try:
-        made = DeploymentResponse.model_validate(await _send(client, "/deployments/", body))
+        made = DeploymentResponse.model_validate(await send(client, "/deployments/", body))
         if found:
             await client.delete_resource_owned_automations(f"prefect.deployment.{made.id}")
         for trigger in wanted.triggers:
@@ -151,18 +174,17 @@ def _detail(error: PrefectHTTPStatusError) -> str:
     return str(detail).strip()[:600]
 
 
-async def _send(client: PrefectClient, path: Literal["/flows/", "/deployments/"], body: Mapping[str, Any]) -> Any:
-    """Post something that may be sent twice; a server that is busy is asked again soon."""
+async def send(client: PrefectClient, path: Literal["/flows/", "/deployments/"], body: Mapping[str, Any]) -> Any:
+    """Post something that may be sent twice; a server that is busy is asked again soon, at last by Prefect's client."""
     wait = Timeout(BUSY_SECONDS)
     while True:
+        token = _asks_again.set(not wait.is_over)
         try:
-            with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
-                return (await client.request("POST", path, json=body)).json()
-        except PrefectHTTPStatusError as error:
-            if error.response.status_code not in BUSY or wait.is_over:
-                raise
-            pause = error.response.headers.get("Retry-After", "")
-            await asyncio.sleep(float(pause) if pause.isdecimal() else BUSY_PAUSE_SECONDS)
+            return (await client.request("POST", path, json=body)).json()
+        except _Busy as busy:
+            await asyncio.sleep(busy.pause)
+        finally:
+            _asks_again.reset(token)
 
 
 async def remove_others(client: PrefectClient, wanted: Registered, before: Registered, pool: str, file: object) -> None:

@@ -1,23 +1,34 @@
 """A registration compares first: it writes what differs, and that is what `prefect deploy` would write."""
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from prefect.client.base import PrefectHttpxAsyncClient
-from prefect.client.orchestration import PrefectClient
+from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentUpdate
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_CLIENT_CSRF_SUPPORT_ENABLED,
+    PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED,
+    temporary_settings,
+)
 
 from dbtpod.registration import registered
 from registering import ask, daily, deployments, hourly, run, write
 
+PLAIN_CLIENT = {PREFECT_CLIENT_CSRF_SUPPORT_ENABLED: False, PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED: False}
 POOL = {"name": "shop", "work_queue_name": "duckdb-writer"}
 EVERYTHING = (
     daily(
@@ -202,3 +213,42 @@ def automations() -> list[Any]:
         for action in item["actions"]:
             action.pop("deployment_id", None)
     return dumped
+
+
+def test_a_busy_server_is_asked_again_soon_and_not_after_the_pauses_of_prefects_client(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+
+    class Busy(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(self.path)
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(503 if len(asked) < 4 else 201)
+            self.send_header("content-length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+    async def never(_: float) -> None:
+        raise AssertionError("Prefect's client waits")
+
+    monkeypatch.setattr("prefect.client.base.anyio.sleep", never)
+
+    async def send() -> object:
+        async with get_client(httpx_settings=registered.HTTPX) as client:
+            return await registered.send(client, "/flows/", {"name": "shop"})
+
+    with serving(Busy) as address, temporary_settings({PREFECT_API_URL: address, **PLAIN_CLIENT}):
+        assert asyncio.run(send()) == {}
+    assert asked == ["/api/flows/"] * 4
+
+
+@contextmanager
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/api"
+    finally:
+        server.shutdown()
+        server.server_close()
