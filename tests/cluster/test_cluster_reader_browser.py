@@ -108,7 +108,7 @@ def pages(story: Story) -> Iterator[tuple[str, tuple[str, ...]]]:
     )
     yield (
         f"/generations/{new}/nodes/{FCT_ORDERS}",
-        (f"{NAME} model", "Columns", "Tests", "Executions", "delete+insert"),
+        (f"{NAME} model", "Columns", "Tests", "Executions", "strategy_by_key"),
     )
     yield f"/generations/{old}/nodes/{FCT_ORDERS}", ("Lineage", "stg_orders", "Columns", "Executions")
     yield f"/generations/{new}/nodes/{quote('seed.shop.raw_orders', safe='')}", ("Columns", "stg_orders", "Executions")
