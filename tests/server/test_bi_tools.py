@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from dbtpod.warehouse.warehouse import DuckDBFile
 from prefect_server import free_port
 from reader_volume import Story
 from reading import install, reading, volume
+from serving import serving
 from waiting import end, until
 
 # Superset's packages take a minute to install, and its database another one.
@@ -174,13 +175,13 @@ def test_a_copy_that_was_cut_on_its_way_is_not_taken(kept: DuckDBFile, tmp_path:
 
 
 def test_the_query_for_grafana_sees_the_newest_history_also_when_it_was_replaced(tmp_path: Path) -> None:
-    told = Story(runs=10, published=1)
-    kept = reader_volume.volume(tmp_path, told)
+    story = Story(runs=10, published=1)
+    kept = reader_volume.volume(tmp_path, story)
     query = block("sql").replace("/data/history/history.duckdb", str(kept.volume.history / "history.duckdb"))
     query = query.replace("$__timeFilter(started)", "started between '2026-11-01' and '2026-12-31'")
     with duckdb.connect() as connection:
         before = connection.execute(query).fetchall()
-        reader_volume.write_history(kept, replace(told, runs=12))
+        reader_volume.write_history(kept, replace(story, runs=12))
         after = connection.execute(query).fetchall()
 
     assert (len(before), len(after)) == (10, 12)
@@ -202,12 +203,5 @@ def cutting(url: str) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(answer.content[: len(answer.content) // 2])
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Half)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(Half) as port:
+        yield f"http://127.0.0.1:{port}"

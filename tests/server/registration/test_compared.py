@@ -5,11 +5,9 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,7 @@ from prefect.settings import (
 
 from dbtpod.registration import registered
 from registering import ask, daily, deployments, hourly, run, write
+from serving import serving
 
 PLAIN_CLIENT = {PREFECT_CLIENT_CSRF_SUPPORT_ENABLED: False, PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED: False}
 POOL = {"name": "shop", "work_queue_name": "duckdb-writer"}
@@ -238,17 +237,8 @@ def test_a_busy_server_is_asked_again_soon_and_not_after_the_pauses_of_prefects_
         async with get_client(httpx_settings=registered.HTTPX) as client:
             return await registered.send(client, "/flows/", {"name": "shop"})
 
-    with serving(Busy) as address, temporary_settings({PREFECT_API_URL: address, **PLAIN_CLIENT}):
-        assert asyncio.run(send()) == {}
+    with serving(Busy) as port:
+        api = {PREFECT_API_URL: f"http://127.0.0.1:{port}/api", **PLAIN_CLIENT}
+        with temporary_settings(api):
+            assert asyncio.run(send()) == {}
     assert asked == ["/api/flows/"] * 4
-
-
-@contextmanager
-def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}/api"
-    finally:
-        server.shutdown()
-        server.server_close()

@@ -1,9 +1,8 @@
 """`dbtpod prove`: which deployment proves an install, and what is said of its run."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 from dbtpod import cli, proof
 from dbtpod.proof import TAG
 from registering import ask, daily, run, write
+from serving import serving
 
 
 @pytest.fixture
@@ -58,13 +58,8 @@ def answering(*statuses: int) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}/reader"
-    finally:
-        server.shutdown()
-        server.server_close()
+    with serving(Handler) as port:
+        yield f"http://127.0.0.1:{port}/reader"
 
 
 def test_a_reader_that_is_healthy_after_a_moment_is_proven() -> None:
