@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import httpx
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.events import Event, RelatedResource, Resource
 from prefect.events.actions import SendNotification
 from prefect.events.schemas.automations import AutomationCore
-from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_UI_URL
 from prefect.types import SecretDict
 
@@ -140,10 +141,13 @@ async def _ensure_block(client: PrefectClient, pool: str, webhook: Webhook) -> U
 
 
 async def _remove_blocks(client: PrefectClient, pool: str, alerts: Alerts) -> None:
+    slug = CustomWebhookNotificationBlock.get_block_type_slug()
     try:
-        slug = CustomWebhookNotificationBlock.get_block_type_slug()
         found = await client.read_block_documents_by_type(slug, include_secrets=False)
-    except ObjectNotFound:  # a server that never had one
+    except PrefectHTTPStatusError as error:
+        # Prefect's server notes on its volume that it has written its types: after its database was lost it has none.
+        if error.response.status_code != httpx.codes.NOT_FOUND:
+            raise
         return
     kept = {_block_name(pool, webhook.name) for webhook in alerts.webhooks}
     for block in found:

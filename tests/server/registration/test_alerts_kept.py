@@ -8,9 +8,11 @@ from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import PrefectClient
 from prefect.events.actions import DoNothing
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+from prefect.exceptions import ObjectNotFound
 
 from alerting import automations, blocks, webhook, write_alerts
-from registering import ask, refused, run
+from prefect_server import running
+from registering import PASSWORD, ask, connected, refused, run
 
 ADDRESS = "https://hooks.shop.example/services/s3cr3t"
 THEIRS = ("our own alert", "shop: alert of a person", "shop-2: alert team: failed")
@@ -102,6 +104,25 @@ def test_what_is_wrong_with_a_webhook_is_an_error_that_names_it(
     (project / "urls/team").unlink()
     message = refused(project, capsys, "--alerts", str(file))
     assert "The webhook 'team' of alerts.webhooks has its address in the Secret 'hooks', but that has no key" in message
+
+
+def test_a_server_whose_database_was_lost_is_registered_at_without_alerts_and_with_them(
+    tmp_path: Path, project: Path
+) -> None:
+    home = tmp_path / "server"
+    home.mkdir()
+    with running(home):
+        pass
+    for file in home.glob("prefect.db*"):
+        file.unlink()
+    (home / "prefect.db").touch()  # or the support module would put a copy of a new one there
+
+    with running(home, PREFECT_SERVER_API_AUTH_STRING=PASSWORD) as server, connected(server.url):
+        with pytest.raises(ObjectNotFound):
+            ask(lambda client: client.read_block_type_by_slug("custom-webhook"))
+        assert run(project, "--alerts", str(write_alerts(project))) == 0
+        assert run(project, "--alerts", str(write_alerts(project, webhook("team", ADDRESS, failed=True)))) == 0
+        assert set(blocks()) == {"shop-alert-team"}
 
 
 async def _make_theirs(client: PrefectClient) -> None:
