@@ -82,6 +82,44 @@ def test_a_line_that_nobody_reads_is_not_written(project: Project, tmp_path: Pat
     assert [info["name"] for info in infos if info["level"] == "debug"] == ["NodeFinished"] * 2
 
 
+def test_the_arguments_of_a_data_test_are_what_plain_dbt_makes_of_them(tmp_path: Path, pid_of_dbt: int) -> None:
+    arguments = {
+        "text": "5",
+        "of a macro": "{{ next(1) }}",
+        "of one in a package": "{{ small.next(small.next(1)) }}",
+        "a relation": "{{ ref('plain_too').identifier }}",
+        "as a function": "var('n', 3)",
+        "listed": ["{{ target.name }}", "{{ var('n', [7, 8]) }}", 2.5, None],
+        "of the whole context": "{{ context['next'](7) }}",
+        "what there is not": "{{ nothing is defined }}",
+    }
+    data_test = {"name": "as_told", "data_tests": [{"told": {"arguments": {"what": arguments}}}]}
+    more = {
+        "macros/next.sql": "{% macro next(n) %}{{ return(n + 1) }}{% endmacro %}",
+        "macros/told.sql": "{% test told(model, what) %}select '{{ tojson(what) if execute }}' limit 0{% endtest %}",
+        "models/as_told.sql": "select 1 as id",
+        "models/tests.yml": json.dumps({"models": [data_test]}),
+    }
+    project = small.create(tmp_path / "told", more)
+    for name in ("warm", "plain"):
+        code, lines = run(project, tmp_path / name, "build", "--select", "as_told")
+        assert code == 0, lines
+        process.launch_by(None)
+
+    warm, plain = (each.read_text() for each in sorted(tmp_path.glob("*/compiled/small/models/tests.yml/*.sql"))[::-1])
+
+    assert warm == plain
+    assert json.loads(warm.split("'")[1]) == arguments | {
+        "of a macro": 2,
+        "of one in a package": 3,
+        "a relation": "plain_too",
+        "as a function": 3,
+        "listed": ["dev", [7, 8], 2.5, None],
+        "of the whole context": 8,
+        "what there is not": False,
+    }
+
+
 def read(lines: list[str]) -> list[str]:
     """Return the kinds of dbt's events that are read, in an order that no thread decides."""
     return sorted(json.loads(line)["info"]["name"] for line in lines if line.startswith("{") and events.parse(line))

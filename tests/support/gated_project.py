@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +51,9 @@ def model(dbt, session):
 }
 
 
-def create(folder: Path) -> Project:
+def create(folder: Path, more: Mapping[str, str] | None = None) -> Project:
     """Write the project and parse it once; its tests share the volume, as a new DUCKDB_PATH would void the parse."""
-    for name, text in FILES.items():
+    for name, text in (FILES | dict(more or {})).items():
         path = folder / "project" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)

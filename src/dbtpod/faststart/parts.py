@@ -184,7 +184,9 @@ DEBUG_EVENTS = Part(
     {
         "dbt_common.events.event_manager:EventManager.fire_event": (
             "(self, e, level=..., node=..., force_warn_or_error_handling=...)"
-        )
+        ),
+        "dbt_common.events.base_types:BaseEvent.__init__": "(self, *args, **kwargs)",
+        "dbt_common.events.base_types:BaseEvent.pb_msg": None,
     },
 )
 JSON_ENCODER = Part(
@@ -192,6 +194,16 @@ JSON_ENCODER = Part(
     "dbt-core",
     "dbt's artifacts are written by json.dump",
     {"dbt_common.clients.system:json": None, "dbt_common.clients.system:write_json": "(path, data)"},
+)
+TEST_ARGUMENTS = Part(
+    "test-arguments",
+    "dbt-core",
+    "dbt makes an object of each macro for each argument of a test",
+    {
+        "dbt_common.clients.jinja:MacroFuzzTemplate.new_context": "(self, vars=..., shared=..., locals=...)",
+        "dbt_common.clients.jinja:NativeSandboxTemplate.new_context": "(self, vars=..., shared=..., locals=...)",
+        "dbt_common.clients.jinja:NativeSandboxTemplate.render": "(self, *args, **kwargs)",
+    },
 )
 TEMPLATES = Part(
     "templates",
@@ -223,6 +235,7 @@ PARTS = (
     LAZY_CLASSES,
     DEBUG_EVENTS,
     JSON_ENCODER,
+    TEST_ARGUMENTS,
     TEMPLATES,
     SCHEMAS,
 )
