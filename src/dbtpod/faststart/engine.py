@@ -8,9 +8,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 from uuid import UUID
 
-# Prefect imports these two when a flow first calls a task: between the run's time and dbt's start.
+# Prefect imports these when a flow begins and when it first calls a task: between the run's time and dbt's start.
 import prefect.task_engine
 import prefect.utilities.visualization  # noqa: F401
+import pydantic.v1  # noqa: F401
 from prefect._internal.control_listener import configure_from_env
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
