@@ -93,20 +93,18 @@ def test_the_arguments_of_a_data_test_are_what_plain_dbt_makes_of_them(tmp_path:
         "of the whole context": "{{ context['next'](7) }}",
         "what there is not": "{{ nothing is defined }}",
     }
-    data_test = {"name": "as_told", "data_tests": [{"told": {"arguments": {"what": arguments}}}]}
+    model = {"name": "tested", "data_tests": [{"shows": {"arguments": {"what": arguments}}}]}
     more = {
         "macros/next.sql": "{% macro next(n) %}{{ return(n + 1) }}{% endmacro %}",
-        "macros/told.sql": "{% test told(model, what) %}select '{{ tojson(what) if execute }}' limit 0{% endtest %}",
-        "models/as_told.sql": "select 1 as id",
-        "models/tests.yml": json.dumps({"models": [data_test]}),
+        "macros/shows.sql": "{% test shows(model, what) %}select '{{ tojson(what) if execute }}' limit 0{% endtest %}",
+        "models/tested.sql": "select 1 as id",
+        "models/tests.yml": json.dumps({"models": [model]}),
     }
-    project = small.create(tmp_path / "told", more)
-    for name in ("warm", "plain"):
-        code, lines = run(project, tmp_path / name, "build", "--select", "as_told")
-        assert code == 0, lines
-        process.launch_by(None)
+    project = small.create(tmp_path / "files", more)
 
-    warm, plain = (each.read_text() for each in sorted(tmp_path.glob("*/compiled/small/models/tests.yml/*.sql"))[::-1])
+    warm = compiled_test(project, tmp_path / "warm")
+    process.launch_by(None)
+    plain = compiled_test(project, tmp_path / "plain")
 
     assert warm == plain
     assert json.loads(warm.split("'")[1]) == arguments | {
@@ -118,6 +116,14 @@ def test_the_arguments_of_a_data_test_are_what_plain_dbt_makes_of_them(tmp_path:
         "of the whole context": 8,
         "what there is not": False,
     }
+
+
+def compiled_test(project: Project, folder: Path) -> str:
+    """Build the model `tested`, and return the SQL of its data test."""
+    code, lines = run(project, folder, "build", "--select", "tested")
+    assert code == 0, lines
+    [file] = folder.glob("compiled/small/models/tests.yml/*.sql")
+    return file.read_text()
 
 
 def read(lines: list[str]) -> list[str]:

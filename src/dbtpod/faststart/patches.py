@@ -51,11 +51,11 @@ def _fire_what_is_read() -> None:
             fire_event(self, e, level, *args, **options)
 
     def keep(self: Any, *args: Any, **fields: Any) -> None:
-        # Not by an assignment: the class takes that for one to its message.
-        vars(self)["given"] = (args, fields)
+        # Not by an assignment: the class takes that for one to its message, whose fields may have any name.
+        vars(self)["_given"] = (args, fields)
 
     def message(self: Any) -> Any:
-        args, fields = vars(self).pop("given")
+        args, fields = vars(self).pop("_given")
         make(self, *args, **fields)
         return vars(self)["pb_msg"]
 
