@@ -155,6 +155,12 @@ BEGIN_RUN = Part(
         "prefect.flow_engine:AsyncFlowRunEngine.begin_run": "(self)",
     },
 )
+TLS_CONTEXT = Part(
+    "tls-context",
+    "prefect",
+    "each client of Prefect's API reads all certificate authorities",
+    {"prefect.client.orchestration:ssl": None},
+)
 PRELOAD = Part(
     "preload",
     "dbt-core",
@@ -228,6 +234,7 @@ WARM_UP = Part("warm-up", "dbt-core", "the first command does what each process 
 PARTS = (
     SUPERVISOR,
     BEGIN_RUN,
+    TLS_CONTEXT,
     HTTPX_CLI,
     PRELOAD,
     DUCKDB,

@@ -18,7 +18,7 @@ import anyio
 from prefect.runner._flow_run_executor import FlowRunExecutorContext
 
 from dbtpod.dbt import parent_death, process
-from dbtpod.faststart import engine
+from dbtpod.faststart import engine, tls
 from dbtpod.faststart.first_contact import connecting_soon
 from dbtpod.faststart.forked import Dbt, Engine
 from dbtpod.faststart.preloaded import Preloaded
@@ -38,6 +38,7 @@ def run(wire: socket.socket, dbt_pid: int) -> int:
     flow_run_id = UUID(given["PREFECT__FLOW_RUN_ID"])
     scratch = limits.scratch(given)
     add_to_environment(limits.for_duckdb(scratch))
+    tls.share()
     dbt_process = os.pidfd_open(dbt_pid)
     (control, to_engine), (status, to_flow) = os.pipe(), os.pipe()
     parent = os.getpid()

@@ -90,6 +90,9 @@ def _address(here: Place) -> Iterator[socket | None]:
 def _server(listener: socket | None, here: Place) -> Iterator[None]:
     """Have Prefect's API answer in the block: with a socket by a server in this process."""
     _import("prefect.flow_engine")
+    from dbtpod.faststart import tls
+
+    tls.share()
     if listener is None:
         yield
     else:
