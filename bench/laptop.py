@@ -66,6 +66,7 @@ _BUILDS: Mapping[str, tuple[Sequence[str], Mapping[str, str]]] = {
     "dbtpod run": ([str(Path(sys.executable).with_name("dbtpod")), "run", "build"], {}),
     "the usual flow, with Prefect's own temporary server": (
         [sys.executable, "-c", "from bench.article import article; article.build()"],
-        _OWN_TARGET,
+        # By default it gives up after 20 s, which its first start may take.
+        _OWN_TARGET | {"PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120"},
     ),
 }
