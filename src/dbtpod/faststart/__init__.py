@@ -5,6 +5,7 @@ supervise        forks the engine, and waits for Prefect's API
 supervisor       the engine's end: its own, or by SIGTERM, or at one of the pod's limits
 engine           the flow run itself, from a Prefect that is imported already
 first_contact    the first request to the API, with a short wait to connect
+tls              one TLS context for the clients of the API in a process
 forked           the processes that the supervisor watches
 preload          the process that imports dbt, and runs the commands that it is given
 preloaded        the flow's end of it

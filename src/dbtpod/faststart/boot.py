@@ -24,9 +24,6 @@ def main() -> int:
     gc.disable()
     from dbtpod.faststart import parts
 
-    if parts.HTTPX_CLI.is_usable():
-        # httpx works without its command line, which takes a fourteenth of the import.
-        sys.modules["httpx._main"] = None  # type: ignore[assignment]
     if not parts.SUPERVISOR.is_usable():
         _execute()
     from dbtpod.faststart import supervise

@@ -20,7 +20,7 @@ from typing import Any
 from dbtpod.settings import environment
 
 # The versions that the tests of this package ran with; a test compares them with pyproject.toml.
-TRIED = {"prefect": ("3.9",), "dbt-core": ("1.11", "1.12"), "httpx": ("0.28",)}
+TRIED = {"prefect": ("3.9",), "dbt-core": ("1.11", "1.12")}
 # Of parts, with commas. `preload` has a name of its own, for bug reports: DBTPOD_PLAIN_DBT=1.
 WITHOUT, PLAIN_DBT = "DBTPOD_FASTSTART_WITHOUT", "DBTPOD_PLAIN_DBT"
 
@@ -229,13 +229,11 @@ SCHEMAS = Part(
     "dbt makes each schema",
     {"dbt_common.dataclass_schema:dbtClassMixin.json_schema": "()"},
 )
-HTTPX_CLI = Part("httpx-cli", "httpx", "httpx imports its command line", {})
 WARM_UP = Part("warm-up", "dbt-core", "the first command does what each process does once", {})
 PARTS = (
     SUPERVISOR,
     BEGIN_RUN,
     TLS_CONTEXT,
-    HTTPX_CLI,
     PRELOAD,
     DUCKDB,
     WARM_UP,
