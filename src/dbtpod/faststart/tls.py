@@ -20,7 +20,7 @@ def share() -> None:
     """Have the clients that Prefect makes from here on share the context of their certificate file."""
     if parts.TLS_CONTEXT.is_usable():
         # The module's own view of `ssl`.
-        orchestration.ssl = SimpleNamespace(**vars(ssl) | {"create_default_context": _context})  # type: ignore[assignment]
+        orchestration.ssl = SimpleNamespace(**vars(ssl) | {"create_default_context": _context})  # type: ignore[assignment, attr-defined]
 
 
 def _context(**options: Any) -> ssl.SSLContext:
