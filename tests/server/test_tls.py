@@ -2,9 +2,8 @@
 
 import datetime
 import ssl
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from prefect.client.orchestration import PrefectClient, SyncPrefectClient
 from prefect.settings import PREFECT_API_SSL_CERT_FILE, PREFECT_API_TLS_INSECURE_SKIP_VERIFY, temporary_settings
 
 from dbtpod.faststart import tls
+from serving import serving
 
 
 class Answers(BaseHTTPRequestHandler):
@@ -62,12 +62,8 @@ def api(certificate: Path) -> Iterator[str]:
     """An API over TLS with that certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"https://127.0.0.1:{server.server_port}/api"
-    server.shutdown()
-    server.server_close()
+    with serving(Answers, context) as port:
+        yield f"https://127.0.0.1:{port}/api"
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ forked           the processes that the supervisor watches
 preload          the process that imports dbt, and runs the commands that it is given
 preloaded        the flow's end of it
 patched          dbt as a program with the patches, for a laptop
-importing        the import of Prefect, for less CPU
+importing        the import of Prefect and of dbt, for less CPU
 patches          what a preloaded dbt leaves out, or does faster
 parts            each part's private names, and whether it may be used here
 precompiled      templates and schemas that were compiled when the image was built

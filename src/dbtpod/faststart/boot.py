@@ -4,7 +4,6 @@ dbt's process comes first, from an interpreter that has imported next to nothing
 Prefect is not as `parts` has it, Prefect's own command takes over, and dbt is started when needed.
 """
 
-import gc
 import os
 import signal
 import socket
@@ -20,16 +19,15 @@ def main() -> int:
     # Kept until someone can act on it; the first process of a container would never see it.
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     flow_end, pid = _start_dbt()
-    # What an import makes is there to stay: looking through it for garbage costs a tenth of the time.
-    gc.disable()
-    from dbtpod.faststart import parts
+    from dbtpod.faststart import importing
 
-    if not parts.SUPERVISOR.is_usable():
-        _execute()
-    from dbtpod.faststart import supervise
+    with importing.quickly():
+        from dbtpod.faststart import parts
 
-    gc.freeze()
-    gc.enable()
+        if not parts.SUPERVISOR.is_usable():
+            _execute()
+        from dbtpod.faststart import supervise
+
     return supervise.run(flow_end, pid)
 
 

@@ -1,4 +1,4 @@
-"""Importing Prefect for less CPU: nothing that an import makes is looked through for garbage."""
+"""Importing Prefect or dbt for less CPU: nothing that an import makes is looked through for garbage."""
 
 import gc
 from collections.abc import Iterator

@@ -5,7 +5,6 @@ The project's Jinja templates become code; the JSON schemas, by which dbt checks
 file's first line has the versions that made it; for any other it is not used. What is not in it is compiled as ever.
 """
 
-import gc
 import json
 import marshal
 import os
@@ -17,7 +16,7 @@ from typing import Any
 
 from dbtpod import settings
 from dbtpod.dbt.project import MADE
-from dbtpod.faststart import parts
+from dbtpod.faststart import importing, parts
 
 # Beside dbt's own packages, its adapters among them: what makes Python of a template, and a schema of a class.
 _COMPILERS = {"jinja2", "mashumaro"}
@@ -29,15 +28,12 @@ def path(project_dir: Path) -> Path:
 
 
 def import_dbt() -> None:
-    """Import dbt as the preloaded one does: what an import makes is there to stay, so no garbage is looked for."""
+    """Import dbt as the preloaded one does."""
     from dbtpod.faststart import patches
 
-    gc.disable()
-    patches.apply_before_import()
-    import dbt.cli.main  # noqa: F401
-
-    gc.freeze()
-    gc.enable()
+    with importing.quickly():
+        patches.apply_before_import()
+        import dbt.cli.main  # noqa: F401
 
 
 def bake(file: Path, args: list[str], known: Path | None = None) -> int:
