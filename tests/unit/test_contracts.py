@@ -83,6 +83,7 @@ def test_the_selector_that_the_smoke_flow_names_exists() -> None:
                 "preload.py",
                 "precompiled.py",
                 "patched.py",
+                "patches.py",
                 "parse_process.py",
                 "duckdb_plugin.py",
                 "one_by_one.py",

@@ -11,6 +11,8 @@ preload          the process that imports dbt, and runs the commands that it is 
 preloaded        the flow's end of it
 patched          dbt as a program with the patches, for a laptop
 importing        the import of Prefect and of dbt, for less CPU
+later            what their imports leave to be imported when it is used
+graphs           networkx without what dbt does not use
 patches          what a preloaded dbt leaves out, or does faster
 parts            each part's private names, and whether it may be used here
 precompiled      templates and schemas that were compiled when the image was built

@@ -4,6 +4,7 @@ dbt's process comes first, from an interpreter that has imported next to nothing
 Prefect is not as `parts` has it, Prefect's own command takes over, and dbt is started when needed.
 """
 
+import atexit
 import os
 import signal
 import socket
@@ -19,11 +20,9 @@ def main() -> int:
     # Kept until someone can act on it; the first process of a container would never see it.
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     flow_end, pid = _start_dbt()
-    from dbtpod.faststart import importing
+    from dbtpod.faststart import importing, later, parts
 
-    with importing.quickly():
-        from dbtpod.faststart import parts
-
+    with importing.quickly(), later.of_prefect():
         if not parts.SUPERVISOR.is_usable():
             _execute()
         from dbtpod.faststart import supervise
@@ -52,5 +51,20 @@ def _start_dbt() -> tuple[socket.socket, int]:
     return flow_end, pid
 
 
+def _end_at_once(codes: list[int]) -> None:
+    """End the process with the exit code that is in there, without what an interpreter does last.
+
+    It takes all objects apart, and so copies for each process what the supervisor and its fork have in common.
+    """
+    if codes:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(codes[0])
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    ended: list[int] = []
+    # The first that is registered is called last.
+    atexit.register(_end_at_once, ended)
+    ended.append(main())
+    sys.exit(ended[0])

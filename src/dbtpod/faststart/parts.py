@@ -168,6 +168,7 @@ PRELOAD = Part(
     {
         "dbt.cli.main:cli": None,
         "dbt.task.build:BuildTask": None,
+        "dbt.adapters.factory:reset_adapters": "()",
     },
 )
 # Of that adapter alone: the others close their connections with each command.
@@ -229,14 +230,25 @@ SCHEMAS = Part(
     "dbt makes each schema",
     {"dbt_common.dataclass_schema:dbtClassMixin.json_schema": "()"},
 )
+LOCKS = Part(
+    "locks",
+    "dbt-core",
+    "dbt's locks have a helper process",
+    {"dbt.mp_context:_MP_CONTEXT": None},
+)
+LATE_IMPORTS = Part("late-imports", "prefect", "Prefect imports what a run rarely needs", {})
+LATE_IMPORTS_DBT = Part("late-imports-dbt", "dbt-core", "dbt imports what a command rarely needs", {})
 WARM_UP = Part("warm-up", "dbt-core", "the first command does what each process does once", {})
 PARTS = (
     SUPERVISOR,
     BEGIN_RUN,
     TLS_CONTEXT,
+    LATE_IMPORTS,
     PRELOAD,
     DUCKDB,
     WARM_UP,
+    LATE_IMPORTS_DBT,
+    LOCKS,
     LAZY_CLASSES,
     DEBUG_EVENTS,
     JSON_ENCODER,

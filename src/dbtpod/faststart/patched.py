@@ -14,7 +14,7 @@ from typing import Any
 
 from dbtpod.dbt import process
 from dbtpod.dbt.program import Program, Running
-from dbtpod.faststart import parts, patches, precompiled
+from dbtpod.faststart import later, parts, patches, precompiled
 from dbtpod.settings import environment
 
 
@@ -34,9 +34,10 @@ def main(file: Path, args: Sequence[str]) -> int:
     # What an import makes is there to stay: looking through it for garbage costs a tenth of the time.
     gc.disable()
     patches.apply_before_import()
-    if not parts.PRELOAD.is_usable():
-        os.execv(process.executable(), ["dbt", *args])  # noqa: S606
-    from dbt.cli.main import cli
+    with later.of_dbt():
+        if not parts.PRELOAD.is_usable():
+            os.execv(process.executable(), ["dbt", *args])  # noqa: S606
+        from dbt.cli.main import cli
 
     patches.apply()
     is_known = precompiled.is_current(file)

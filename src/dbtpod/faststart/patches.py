@@ -7,6 +7,7 @@ by name, as models do. Each is left out where `parts` finds another dbt.
 
 import json
 from functools import cached_property
+from multiprocessing import get_context
 from types import SimpleNamespace
 from typing import IO, Any
 
@@ -23,6 +24,10 @@ def apply_before_import() -> None:
         from mashumaro.config import BaseConfig
 
         BaseConfig.lazy_compilation = True
+    if parts.LOCKS.is_usable():
+        from dbt import mp_context
+
+        mp_context._MP_CONTEXT = get_context("fork")  # type: ignore[assignment]
 
 
 def apply() -> None:

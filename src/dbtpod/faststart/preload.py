@@ -44,16 +44,18 @@ def serve(wire: socket.socket) -> None:
     from dbtpod.dbt.project import DUCKDB, find
     from dbtpod.environment import environment
     from dbtpod.errors import SettingsError
-    from dbtpod.faststart import parts, patches, precompiled
+    from dbtpod.faststart import later, parts, patches, precompiled
 
     patches.apply_before_import()
     adapter = _adapter()
-    if not parts.PRELOAD.is_usable() or (adapter == DUCKDB and not parts.DUCKDB.is_usable()):
-        return
-    import dbt.task.build  # noqa: F401
+    with later.of_dbt():
+        if not parts.PRELOAD.is_usable() or (adapter == DUCKDB and not parts.DUCKDB.is_usable()):
+            return
+        import dbt.task.build  # noqa: F401
+        from dbt import mp_context
 
-    with suppress(ImportError):  # dbt says it
-        import_module(f"dbt.adapters.{adapter}")
+        with suppress(ImportError):  # dbt says it
+            import_module(f"dbt.adapters.{adapter}")
     patches.apply()
     with suppress(SettingsError):
         precompiled.use(precompiled.path(find(environment(), Path.cwd())))
@@ -61,11 +63,13 @@ def serve(wire: socket.socket) -> None:
     gc.freeze()
     gc.enable()
     _quieten()
-    # dbt makes this helper process in its first command, where it would keep that command's output open.
-    resource_tracker.ensure_running()
+    if mp_context._MP_CONTEXT.get_start_method() != "fork":
+        # dbt's locks make this helper process in its first command, where it would keep that command's output open.
+        resource_tracker.ensure_running()
     wire.send(READY)
     if warms_up:
         _warm_up(wire)
+        _forget()
     while True:
         message, (output, *_), *_ = socket.recv_fds(wire, 1 << 20, 1)
         os.dup2(output, 1)
@@ -74,6 +78,7 @@ def serve(wire: socket.socket) -> None:
         code = _run(**json.loads(message))
         wire.send(str(code).encode())
         _quieten()
+        _forget()
 
 
 def _adapter() -> str:
@@ -96,6 +101,14 @@ def _quieten() -> None:
     os.dup2(nothing, 1)
     os.dup2(nothing, 2)
     os.close(nothing)
+
+
+def _forget() -> None:
+    """Free what the last command made, or the next would make the same beside it: dbt's adapters keep its manifest."""
+    from dbt.adapters.factory import reset_adapters
+
+    reset_adapters()
+    gc.collect()
 
 
 def _die_with_flow(wire: int) -> None:
@@ -149,6 +162,8 @@ def _run(
     os.chdir(folder)
     sys.argv = ["dbt", *args]
     signal.signal(signal.SIGINT, on_interrupt)
+    helper: Any = resource_tracker._resource_tracker
+    has_helper = helper._fd is not None
     try:
         cli.main(args, prog_name="dbt")
         return 0
@@ -162,6 +177,9 @@ def _run(
         # dbt leaves that to the interpreter's exit; an open file could be neither copied nor opened by the flow.
         if duckdb := sys.modules.get("dbt.adapters.duckdb.connections"):
             duckdb.DuckDBConnectionManager.close_all_connections()
+        if not has_helper:
+            # A python model that uses multiprocessing starts one, which keeps the command's output open.
+            helper._stop()
         sys.stdout.flush()
         sys.stderr.flush()
 

@@ -1,0 +1,68 @@
+"""networkx as dbt uses it: the graph, and how to walk through it; all else of it is imported when it is asked for.
+
+    graphs.import_networkx()
+"""
+
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.machinery import PathFinder
+from types import ModuleType
+from typing import Any
+
+# Of networkx.algorithms, what dbt calls, and what that calls.
+_USED = ("components", "cycles", "dag", "traversal")
+_REST = ("generators", "readwrite", "algorithms", "linalg", "drawing")
+
+
+def import_networkx() -> None:
+    """Import it, unless it is."""
+    if "networkx" in sys.modules:
+        return
+    spec = PathFinder.find_spec("networkx")
+    if spec is None:  # dbt says it
+        return
+    rest = {f"networkx.{name}": _Rest(f"networkx.{name}", spec.submodule_search_locations) for name in _REST}
+    sys.modules.update(rest)
+    networkx = import_module("networkx")
+    for name in _USED:
+        _add(networkx, import_module(f"networkx.algorithms.{name}"))
+
+    def find(name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        del networkx.__getattr__  # type: ignore[attr-defined]
+        for each in rest:
+            _add(networkx, _real(each))
+        return getattr(networkx, name)
+
+    networkx.__getattr__ = find  # type: ignore[method-assign]
+
+
+class _Rest(ModuleType):
+    """Stands in for a package of networkx, whose modules can be imported without it."""
+
+    def __init__(self, name: str, folders: list[str] | None) -> None:
+        super().__init__(name)
+        self.__path__ = [f"{folder}/{name.rpartition('.')[2]}" for folder in folders or ()]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(_real(self.__name__), name)
+
+
+def _real(name: str) -> ModuleType:
+    if isinstance(sys.modules.get(name), _Rest):
+        del sys.modules[name]
+    return import_module(name)
+
+
+def _add(networkx: ModuleType, module: ModuleType) -> None:
+    """Give networkx the module, and its public names, as its own import does."""
+    setattr(networkx, module.__name__.rpartition(".")[2], module)
+    vars(networkx).update({name: getattr(module, name) for name in _public(module)})
+
+
+def _public(module: ModuleType) -> Iterator[str]:
+    yield from getattr(module, "__all__", None) or (name for name in vars(module) if not name.startswith("_"))
