@@ -137,6 +137,28 @@ def manifest(folder: Path) -> str:
     return re.sub(r'"(invocation_id|invocation_started_at|generated_at|created_at)": [^,}]*', "", text)
 
 
+SHARING = """
+from multiprocessing import get_context
+
+def model(dbt, session):
+    with get_context("spawn").Lock():
+        found = session.sql("select 1 as id")
+    return found
+"""
+
+
+def test_neither_dbt_nor_a_model_of_several_processes_leaves_one_behind(tmp_path: Path, pid_of_dbt: int) -> None:
+    project = small.create(tmp_path / "own", {"models/sharing.py": SHARING})
+    children = Path(f"/proc/{pid_of_dbt}/task/{pid_of_dbt}/children")
+
+    # A process that is left keeps the command's output open: it would never end.
+    for folder, select in (("first", "plain"), ("second", "sharing"), ("third", "plain")):
+        code, lines = run(project, tmp_path / folder, "run", "--select", select)
+        assert code == 0, lines
+        assert pid_of(lines) == pid_of_dbt
+        assert children.read_text() == ""
+
+
 def test_a_command_that_is_left_is_interrupted_and_its_process_not_used_again(
     project: Project, tmp_path: Path, pid_of_dbt: int
 ) -> None:

@@ -1,6 +1,8 @@
-"""networkx as dbt uses it: the graph, and how to walk through it; all else of it is imported when it is asked for.
+"""networkx as dbt uses it: the graph, and how to walk through it.
 
     graphs.import_networkx()
+
+All else of it is imported when it is asked for, which is half of it: an import of networkx brings every algorithm.
 """
 
 import sys
@@ -31,7 +33,7 @@ def import_networkx() -> None:
     def find(name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        del networkx.__getattr__  # type: ignore[attr-defined]
+        del networkx.__getattr__
         for each in rest:
             _add(networkx, _real(each))
         return getattr(networkx, name)

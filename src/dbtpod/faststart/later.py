@@ -3,8 +3,8 @@
     with later.of_prefect():
         from dbtpod.faststart import supervise
 
-A module stands in for each that is named here. What is imported from it by name stands in for a function or class,
-which may be called, or asked for its attributes; a module here has nothing that others derive from as they are imported.
+A module stands in for each that is named here. A name that is imported from it stands in for a function or class, which
+may be called, or asked for its attributes. So no class that others derive from can be of a module that is named here.
 """
 
 import sys

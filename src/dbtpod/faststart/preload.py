@@ -107,7 +107,7 @@ def _forget() -> None:
     """Free what the last command made, or the next would make the same beside it: dbt's adapters keep its manifest."""
     from dbt.adapters.factory import reset_adapters
 
-    reset_adapters()
+    reset_adapters()  # type: ignore[no-untyped-call]
     gc.collect()
 
 
