@@ -58,6 +58,7 @@ def test_an_import_leaves_out_what_it_would_import(imports: str, part: parts.Par
     [
         (PREFECT, "from prefect.utilities.names import generate_slug as g; r = '-' in g(2)", True),
         (PREFECT, "from prefect.utilities import visualization as v; r = v.graphviz.Digraph('a').name", "a"),
+        (PREFECT, "import prometheus_client as p; r = 'prefect' in p.generate_latest().decode()", True),
         (PREFECT, "import httpcore; r = httpcore.HTTP2Connection.READ_NUM_BYTES", 65536),
         (PREFECT, "import httpx; r = httpx.main.params[0].name", "url"),
         (PREFECT, "from slugify import slugify; r = slugify('Tëst Ω')", "test-o"),
@@ -85,6 +86,14 @@ def test_an_import_leaves_out_what_it_would_import(imports: str, part: parts.Par
             DBT,
             "from metricflow.converters import osi_to_msi as o; r = o._extract_agg_info('sum(a)')[0].value",
             "sum",
+        ),
+        (DBT, "import agate; r = issubclass(agate.AgateTestCase.mro()[1], object)", True),
+        (DBT, "from agate.utils import slugify; r = slugify(['a b'])[0]", "a_b"),
+        (
+            DBT,
+            "from dbt.contracts.graph import manifest as m, semantic_manifest as s\n"
+            "r = s.SemanticManifest(m.Manifest()).validate()",
+            True,
         ),
         (DBT, "import networkx as nx; r = nx.shortest_path(nx.path_graph(3), 0, 2)", [0, 1, 2]),
         (DBT, "from networkx.algorithms import community as c; r = len(c.girvan_newman.__name__)", 13),

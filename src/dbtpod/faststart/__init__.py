@@ -10,6 +10,7 @@ forked           the processes that the supervisor watches
 preload          the process that imports dbt, and runs the commands that it is given
 preloaded        the flow's end of it
 patched          dbt as a program with the patches, for a laptop
+allocation       memory that is freed goes back to the system
 importing        the import of Prefect and of dbt, for less CPU
 later            what their imports leave to be imported when it is used
 graphs           networkx without what dbt does not use

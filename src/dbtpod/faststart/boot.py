@@ -20,8 +20,9 @@ def main() -> int:
     # Kept until someone can act on it; the first process of a container would never see it.
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     flow_end, pid = _start_dbt()
-    from dbtpod.faststart import importing, later, parts
+    from dbtpod.faststart import allocation, importing, later, parts
 
+    allocation.give_back()
     with importing.quickly(), later.of_prefect():
         if not parts.SUPERVISOR.is_usable():
             _execute()

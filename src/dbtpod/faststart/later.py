@@ -22,13 +22,19 @@ OF_PREFECT = (
     "httpcore._async.http2",
     "httpcore._sync.http2",
     "httpx._main",  # a command line
-    "jsonschema",  # a deployment's parameters
+    "jsonschema",  # a deployment's parameters, as all below
+    "prometheus_client.exposition",  # metrics for a server that asks
+    "referencing",
+    "referencing.exceptions",
 )
 OF_DBT = (
+    "agate.testcase",  # tests of tables
     "daff",  # a unit test's difference
     "leather",  # a table's chart
     "metricflow.converters.expression_utils",  # a file of the Open Semantic Interchange
+    "metricflow_semantic_interfaces.validations.semantic_manifest_validator",  # a parse of all
     "requests",  # tracking, packages
+    "slugify",  # names of a table's columns
 )
 
 
@@ -98,6 +104,9 @@ class _Name:
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         return getattr(self._module.real(), self._name)(*args, **options)
+
+    def __getitem__(self, types: Any) -> Any:
+        return getattr(self._module.real(), self._name)[types]
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):

@@ -44,8 +44,9 @@ def serve(wire: socket.socket) -> None:
     from dbtpod.dbt.project import DUCKDB, find
     from dbtpod.environment import environment
     from dbtpod.errors import SettingsError
-    from dbtpod.faststart import later, parts, patches, precompiled
+    from dbtpod.faststart import allocation, later, parts, patches, precompiled
 
+    allocation.give_back()
     patches.apply_before_import()
     adapter = _adapter()
     with later.of_dbt():
