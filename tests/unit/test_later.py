@@ -57,6 +57,7 @@ def call():
 
 r = retry(call, 2)
 """: 2,
+    "from requests.adapters import HTTPAdapter; import requests as q; r = q.adapters.HTTPAdapter is HTTPAdapter": True,
     "from dbt.task import test; r = test.daff.PythonTableView([['a']]).get_width()": 1,
     "b = sys.modules['agate.table.bar_chart']; r = type(b.leather.Chart()).__name__": "Chart",
     "import agate; r = agate.AgateTestCase.assertRows.__name__": "assertRows",

@@ -30,10 +30,12 @@ def import_networkx() -> None:
     for name in _USED:
         _add(networkx, import_module(f"networkx.algorithms.{name}"))
 
+    say_what_is_gone = networkx.__getattr__
+
     def find(name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        del networkx.__getattr__
+        networkx.__getattr__ = say_what_is_gone  # type: ignore[method-assign]
         for each in rest:
             _add(networkx, _real(each))
         return getattr(networkx, name)

@@ -50,13 +50,14 @@ def serve(wire: socket.socket) -> None:
     patches.apply_before_import()
     adapter = _adapter()
     with later.of_dbt():
-        if not parts.PRELOAD.is_usable() or (adapter == DUCKDB and not parts.DUCKDB.is_usable()):
+        if not parts.PRELOAD.is_usable():
             return
         import dbt.task.build  # noqa: F401
         from dbt import mp_context
-
-        with suppress(ImportError):  # dbt says it
-            import_module(f"dbt.adapters.{adapter}")
+    if adapter == DUCKDB and not parts.DUCKDB.is_usable():
+        return
+    with suppress(ImportError):  # dbt says it
+        import_module(f"dbt.adapters.{adapter}")
     patches.apply()
     with suppress(SettingsError):
         precompiled.use(precompiled.path(find(environment(), Path.cwd())))
