@@ -124,6 +124,8 @@ class _Project:
         schema = self._schema(parsed, self._with_ephemeral(parsed))
         database = str(node.get("database")).lower()
         found = lineage(None, parsed, schema, dialect=_DIALECT, copy=False, db=_DEFAULT_SCHEMA, catalog=database)
+        if not found:
+            return Found(problem="Its SQL selects no column.")
         name = str(node.get("alias") or node["name"])
         return self._described(node, found, self._spelled.get(_place(node, str(node["schema"]), name)), spelled)
 

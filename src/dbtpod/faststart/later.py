@@ -5,7 +5,7 @@
 
 A module stands in for each that is named here. A name that is imported from it stands in for a function or class, which
 may be called, or asked for its attributes. So no class that others derive from can be of a module that is named here,
-and nobody may import a module below it: an adapter's client does that, so adapters are imported afterwards.
+and no module below it may be imported: an adapter's client does that, so adapters are imported afterwards.
 """
 
 import sys

@@ -34,7 +34,8 @@ class Part:
     """One thing that the fast start does, and what for it must be as it was."""
 
     name: str
-    package: str
+    # Whose versions were tried; None where another part, for the same import, looks at that.
+    package: str | None
     # What happens where it is left out.
     instead: str
     # "module:attribute", and the parameters of what is called or replaced; None: an attribute, of instances maybe.
@@ -56,9 +57,10 @@ class Part:
             raise _Unusable(f"{WITHOUT} names it")
         if self is PRELOAD and given.get(PLAIN_DBT) == "1":
             raise _Unusable(f"{PLAIN_DBT}=1")
-        installed = version(self.package)
-        if not installed.startswith(tuple(f"{tried}." for tried in TRIED[self.package])):
-            raise _Unusable(f"{self.package} {installed} was never tried")
+        if self.package is not None:
+            installed = version(self.package)
+            if not installed.startswith(tuple(f"{tried}." for tried in TRIED[self.package])):
+                raise _Unusable(f"{self.package} {installed} was never tried")
         for name, expected in self.uses.items():
             found = _find(name)
             if expected is not None and (actual := parameters(found)) != expected:
@@ -236,8 +238,8 @@ LOCKS = Part(
     "dbt's locks have a helper process",
     {"dbt.mp_context:_MP_CONTEXT": None},
 )
-LATE_IMPORTS = Part("late-imports", "prefect", "Prefect imports what a run rarely needs", {})
-LATE_IMPORTS_DBT = Part("late-imports-dbt", "dbt-core", "dbt imports what a command rarely needs", {})
+LATE_IMPORTS = Part("late-imports", None, "Prefect imports what a run rarely needs", {})
+LATE_IMPORTS_DBT = Part("late-imports-dbt", None, "dbt imports what a command rarely needs", {})
 WARM_UP = Part("warm-up", "dbt-core", "the first command does what each process does once", {})
 PARTS = (
     SUPERVISOR,

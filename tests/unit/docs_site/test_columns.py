@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dbtpod.docs import columns
@@ -34,6 +34,7 @@ def found(sql: str, tables: list[Table]) -> Any:
     return columns.of({"nodes": nodes, "sources": {}}, {MODEL: sql}, tables)["nodes"][MODEL]
 
 
+@example(words=["select"], is_there=False)
 @given(st.lists(st.sampled_from(WORDS), max_size=40), st.booleans())
 def test_no_words_in_any_order_are_an_exception(words: list[str], is_there: bool) -> None:
     one = found(" ".join(words), [TABLE] if is_there else [])
