@@ -18,7 +18,8 @@ from dbtpod.faststart import parts
 def apply_before_import() -> None:
     """Have dbt's import make no code that reads and writes classes: each is made when first used, and most never are.
 
-    dbt asks for that in its own classes, but not in those of the libraries below.
+    dbt asks for that in its own classes, but not in those of the libraries below. And have it make locks that need no
+    helper process, which each class with a lock binds as it is imported.
     """
     if parts.LAZY_CLASSES.is_usable():
         from mashumaro.config import BaseConfig
