@@ -13,6 +13,7 @@ patched          dbt as a program with the patches, for a laptop
 allocation       memory that is freed goes back to the system
 importing        the import of Prefect and of dbt, for less CPU
 later            what their imports leave to be imported when it is used
+stand_in         modules that stand in for others until they are used
 graphs           networkx without what dbt does not use
 patches          what a preloaded dbt leaves out, or does faster
 parts            each part's private names, and whether it may be used here

@@ -12,6 +12,8 @@ from importlib.machinery import PathFinder
 from types import ModuleType
 from typing import Any
 
+from dbtpod.faststart.stand_in import Package
+
 # Of networkx.algorithms, what dbt calls, and what that calls.
 _USED = ("components", "cycles", "dag", "traversal")
 _REST = ("generators", "readwrite", "algorithms", "linalg", "drawing")
@@ -24,8 +26,9 @@ def import_networkx() -> None:
     spec = PathFinder.find_spec("networkx")
     if spec is None:  # dbt says it
         return
-    rest = {f"networkx.{name}": _Rest(f"networkx.{name}", spec.submodule_search_locations) for name in _REST}
-    sys.modules.update(rest)
+    folders = spec.submodule_search_locations or []
+    rest = [Package(f"networkx.{name}", [f"{folder}/{name}" for folder in folders]) for name in _REST]
+    sys.modules.update({each.__name__: each for each in rest})
     networkx = import_module("networkx")
     for name in _USED:
         _add(networkx, import_module(f"networkx.algorithms.{name}"))
@@ -37,29 +40,10 @@ def import_networkx() -> None:
             raise AttributeError(name)
         networkx.__getattr__ = say_what_is_gone  # type: ignore[method-assign]
         for each in rest:
-            _add(networkx, _real(each))
+            _add(networkx, each.real())
         return getattr(networkx, name)
 
     networkx.__getattr__ = find  # type: ignore[method-assign]
-
-
-class _Rest(ModuleType):
-    """Stands in for a package of networkx, whose modules can be imported without it."""
-
-    def __init__(self, name: str, folders: list[str] | None) -> None:
-        super().__init__(name)
-        self.__path__ = [f"{folder}/{name.rpartition('.')[2]}" for folder in folders or ()]
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return getattr(_real(self.__name__), name)
-
-
-def _real(name: str) -> ModuleType:
-    if isinstance(sys.modules.get(name), _Rest):
-        del sys.modules[name]
-    return import_module(name)
 
 
 def _add(networkx: ModuleType, module: ModuleType) -> None:

@@ -11,11 +11,9 @@ and no module below it may be imported: an adapter's client does that, so adapte
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from importlib import import_module
-from types import ModuleType
-from typing import Any
 
 from dbtpod.faststart import graphs, parts
+from dbtpod.faststart.stand_in import Module
 
 OF_PREFECT = (
     "coolname",  # a run's name, where the server gave none
@@ -45,10 +43,10 @@ def of_prefect() -> Iterator[None]:
     if not parts.LATE_IMPORTS.is_usable():
         yield
         return
-    letters = _Module("text_unidecode")
+    letters = Module("text_unidecode")
     # The names of Prefect's own blocks, which are looked at as they are imported.
     letters.unidecode = lambda text: text if text.isascii() else letters.real().unidecode(text)  # type: ignore[attr-defined]
-    with _standing_in([letters, *map(_Module, OF_PREFECT)]):
+    with _standing_in([letters, *map(Module, OF_PREFECT)]):
         yield
 
 
@@ -59,12 +57,12 @@ def of_dbt() -> Iterator[None]:
         yield
         return
     graphs.import_networkx()
-    with _standing_in(map(_Module, OF_DBT)):
+    with _standing_in(map(Module, OF_DBT)):
         yield
 
 
 @contextmanager
-def _standing_in(modules: Iterable["_Module"]) -> Iterator[None]:
+def _standing_in(modules: Iterable[Module]) -> Iterator[None]:
     fresh = [each for each in modules if each.__name__ not in sys.modules]
     sys.modules.update({each.__name__: each for each in fresh})
     try:
@@ -72,44 +70,3 @@ def _standing_in(modules: Iterable["_Module"]) -> Iterator[None]:
     finally:
         for each in fresh:
             each.imports_end()
-
-
-class _Module(ModuleType):
-    """Stands in for the module of its name, for those that import it before `imports_end`."""
-
-    _is_standing_in = True
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # of the module as such, which the import system asks for
-            raise AttributeError(name)
-        return _Name(self, name) if self._is_standing_in else getattr(self.real(), name)
-
-    def imports_end(self) -> None:
-        """Be the module itself, from here on, for those that have this one."""
-        self._is_standing_in = False
-        if sys.modules.get(self.__name__) is self:
-            del sys.modules[self.__name__]
-
-    def real(self) -> ModuleType:
-        """Import the module."""
-        if self._is_standing_in:
-            self.imports_end()
-        return import_module(self.__name__)
-
-
-class _Name:
-    """Stands in for a function or class of a module."""
-
-    def __init__(self, module: _Module, name: str) -> None:
-        self._module, self._name = module, name
-
-    def __call__(self, *args: Any, **options: Any) -> Any:
-        return getattr(self._module.real(), self._name)(*args, **options)
-
-    def __getitem__(self, types: Any) -> Any:
-        return getattr(self._module.real(), self._name)[types]
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return getattr(getattr(self._module.real(), self._name), name)

@@ -1,4 +1,4 @@
-"""Every private name of Prefect and dbt that the fast start uses, part by part, and whether a part may be used here.
+"""Every private name of Prefect, dbt and Python that the fast start uses, and whether a part of it may be used here.
 
     if parts.JSON_ENCODER.is_usable():
         ...
@@ -171,6 +171,10 @@ PRELOAD = Part(
         "dbt.cli.main:cli": None,
         "dbt.task.build:BuildTask": None,
         "dbt.adapters.factory:reset_adapters": "()",
+        # Of Python's own, for the helper process that a model's multiprocessing leaves behind.
+        "multiprocessing.resource_tracker:_resource_tracker": None,
+        "multiprocessing.resource_tracker:ResourceTracker._fd": None,
+        "multiprocessing.resource_tracker:ResourceTracker._stop": None,
     },
 )
 # Of that adapter alone: the others close their connections with each command.
