@@ -24,6 +24,7 @@ what a flow calls
     environment      the only reader of the environment
     request          `RunRequest`: the form of `dbt-run`, as dbt commands
     tables, timeout  a table of text; a bounded wait
+    one_try          requests to Prefect's API that are made once, where who asks has a patience of its own
     server_log       what Prefect's server logs of webhooks, without their addresses
     cli              the command `dbtpod`
 what the command `dbtpod` does (cli)

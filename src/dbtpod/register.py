@@ -12,10 +12,11 @@ from typing import Any
 import httpx
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.exceptions import PrefectHTTPStatusError
-from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.settings import PREFECT_API_URL
 
 from dbtpod import settings
 from dbtpod.errors import SettingsError
+from dbtpod.one_try import one_try_each
 from dbtpod.registration import alerts, deployments, heartbeat, registered, schedules, wanted, work_pool
 from dbtpod.registration.alerts import Alerts
 from dbtpod.registration.deployments import PrefectFile
@@ -111,7 +112,7 @@ async def register(
 
 async def _wait_for_api(client: PrefectClient, seconds: float) -> None:
     wait = Timeout(seconds)
-    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):  # Prefect's own retries know no deadline
+    with one_try_each():
         while reason := await _unreachable(client):
             if wait.is_over:
                 raise SettingsError(

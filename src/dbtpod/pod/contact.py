@@ -17,6 +17,8 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.context import SyncClientContext
 from prefect.settings.context import get_current_settings
 
+from dbtpod.one_try import one_try_each
+
 # A server that is replaced, DNS or a node that restarts. The watchdog ends no run while it does not reach the server.
 PATIENCE_SECONDS = 600.0
 PAUSE_SECONDS = 2.0
@@ -93,7 +95,7 @@ def opened(timeout: httpx.Timeout | None = None) -> Iterator[SyncPrefectClient]:
 def read(client: SyncPrefectClient, flow_run_id: UUID, say: Say) -> FlowRun:
     """Read the flow run as soon as the API answers."""
     patience = Patience(client.api_url, say)
-    with _one_try_each():
+    with one_try_each():
         while True:
             try:
                 flow_run = client.read_flow_run(flow_run_id)
@@ -108,7 +110,7 @@ async def read_async(client: PrefectClient, flow_run_id: UUID, terminating: anyi
     """Read the flow run as soon as the API answers; with a few more tries only once the pod is being removed."""
     # The engine's process waits as well, and says so.
     patience = Patience(client.api_url, lambda _: None)
-    with _one_try_each():
+    with one_try_each():
         while True:
             try:
                 return await client.read_flow_run(flow_run_id)
@@ -116,18 +118,6 @@ async def read_async(client: PrefectClient, flow_run_id: UUID, terminating: anyi
                 if terminating.is_set():
                     patience.shorten(LAST_SECONDS)
                 await anyio.sleep(patience.pause(error))
-
-
-@contextmanager
-def _one_try_each() -> Iterator[None]:
-    """Keep Prefect's client from trying again by itself: silently, with pauses that double up to minutes."""
-    # Not temporary_settings(), which builds all settings anew: 0.2 s of a start.
-    settings = get_current_settings().client
-    before, settings.max_retries = settings.max_retries, 0
-    try:
-        yield
-    finally:
-        settings.max_retries = before
 
 
 def _is_transient(error: Exception) -> bool:

@@ -16,7 +16,9 @@ from typing import Any, Self
 from httpx import HTTPError, HTTPStatusError
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.events import Event
-from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.settings import PREFECT_API_URL
+
+from dbtpod.one_try import one_try_each
 
 # A person sees no difference, and a build of 2,000 nodes makes some hundred requests instead of thousands.
 PAUSE_SECONDS = 0.5
@@ -39,7 +41,7 @@ Maker = Callable[[], Sequence[Event]]
 @contextmanager
 def no_retry_client() -> Iterator[SyncPrefectClient]:
     """Open a client without retries: Prefect's own last for minutes, in which nothing could be reported."""
-    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
+    with one_try_each():
         yield _client(PREFECT_API_URL.value())
 
 
