@@ -12,6 +12,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import AwaitingRetry, Completed, Crashed
 
 import messages
+from api_gate import ApiGate
 from dbtpod.ui import deaths, mark
 from prefect_server import Server, free_port
 from waiting import until
@@ -57,6 +58,24 @@ def test_a_run_that_published_has_the_generation_as_a_label(client: SyncPrefectC
     publishes(str(ended))
 
     until(lambda: client.read_flow_run(ended).labels.get(mark.GENERATION) == 7, 20)
+
+
+@pytest.mark.parametrize("status", ["503 Service Unavailable", "500 Internal Server Error"])
+def test_a_label_that_a_busy_server_refuses_is_written_again(
+    api: Server, client: SyncPrefectClient, ended: UUID, status: str
+) -> None:
+    gate = ApiGate(api.port)
+
+    @flow
+    def publishes_to_a_busy_server() -> None:
+        with gate.away(status):
+            mark.published(str(ended), 7)
+            until(lambda: gate.refused, 20)
+
+    with temporary_settings({PREFECT_API_URL: gate.url}):
+        publishes_to_a_busy_server()
+        until(lambda: client.read_flow_run(ended).labels.get(mark.GENERATION) == 7, 20)
+    gate.close()
 
 
 def test_a_label_that_cannot_be_written_is_a_line_in_the_debug_log_and_not_the_runs_failure(

@@ -15,7 +15,7 @@ from prefect.context import FlowRunContext
 
 from dbtpod import settings
 from dbtpod.timeout import Timeout
-from dbtpod.ui.event_sender import background, no_retry_client
+from dbtpod.ui.event_sender import again_if_busy, background
 from dbtpod.ui.links import Maker
 
 # Two answers of a slow server.
@@ -78,9 +78,8 @@ class ReportSender:
                 thread.join()
             try:
                 if "markdown" in self._sent:
-                    with no_retry_client() as client:
-                        path = {"id": self._sent["markdown"]}
-                        client.request("PATCH", "/artifacts/{id}", json={"data": markdown}, path_params=path)
+                    path, new = {"id": self._sent["markdown"]}, {"data": markdown}
+                    again_if_busy(lambda client: client.request("PATCH", "/artifacts/{id}", json=new, path_params=path))
             except Exception as error:
                 self._failures.append(error)
 
@@ -90,12 +89,14 @@ class ReportSender:
     def _create(
         self, flow_run: FlowRun, flow_name: str, kind: str, suffix: str, data: Callable[[SyncPrefectClient], str]
     ) -> None:
+        def create(client: SyncPrefectClient) -> str:
+            key = f"{_slug(_deployment(client, flow_run, flow_name))}-{suffix}"
+            # Not client.create_artifact(), which has an event sent too, by a worker that a slow API holds up.
+            artifact = {"type": kind, "key": key, "data": data(client), "flow_run_id": str(flow_run.id)}
+            return str(client.request("POST", "/artifacts/", json=artifact).json()["id"])
+
         try:
-            with no_retry_client() as client:
-                key = f"{_slug(_deployment(client, flow_run, flow_name))}-{suffix}"
-                # Not client.create_artifact(), which has an event sent too, by a worker that a slow API holds up.
-                artifact = {"type": kind, "key": key, "data": data(client), "flow_run_id": str(flow_run.id)}
-                self._sent[kind] = client.request("POST", "/artifacts/", json=artifact).json()["id"]
+            self._sent[kind] = again_if_busy(create)
         except Exception as error:
             self._failures.append(error)
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import cache
 from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from httpx import HTTPError, HTTPStatusError
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -35,7 +35,10 @@ REMEMBERED_SECONDS, QUIET_SECONDS = 60.0, 2.0
 LAST_SECONDS, LAST_RETRY_SECONDS = 6.0, 1.0
 PATIENCE_SECONDS = 1200.0
 
+_BUSY_TRIES, _BUSY_SECONDS = 3, 0.5
+
 Maker = Callable[[], Sequence[Event]]
+T = TypeVar("T")
 
 
 @contextmanager
@@ -43,6 +46,23 @@ def no_retry_client() -> Iterator[SyncPrefectClient]:
     """Open a client without retries: Prefect's own last for minutes, in which nothing could be reported."""
     with one_try_each():
         yield _client(PREFECT_API_URL.value())
+
+
+def again_if_busy(work: Callable[[SyncPrefectClient], T]) -> T:
+    """Do the work with a client, up to three times where the server has an answer that will not last.
+
+    A write that another request has overtaken is refused so: by SQLite with 503, before which Prefect's client waits
+    two seconds, by PostgreSQL with 500.
+    """
+    with no_retry_client() as client:
+        for _ in range(_BUSY_TRIES - 1):
+            try:
+                return work(client)
+            except HTTPStatusError as error:
+                if not _is_transient(error):
+                    raise
+            time.sleep(_BUSY_SECONDS)
+        return work(client)
 
 
 @cache

@@ -5,13 +5,15 @@ message of the Crashed state.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 from uuid import UUID
 
 from prefect import get_run_logger
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import State
 
-from dbtpod.ui.event_sender import background, no_retry_client
+from dbtpod.ui.event_sender import again_if_busy, background
 
 GENERATION = "dbtpod.generation"
 
@@ -34,11 +36,13 @@ def published(run_id: str, generation: int) -> None:
     A run that ends before the label is written has its last state for that.
     """
 
-    def label() -> None:
-        with no_retry_client() as client:
-            client.update_flow_run_labels(UUID(run_id), {GENERATION: generation})
+    def label(client: SyncPrefectClient) -> None:
+        client.update_flow_run_labels(UUID(run_id), {GENERATION: generation})
 
-    _softly(label, f"The flow run could not be labelled with the generation {generation} that it published")
+    _softly(
+        partial(again_if_busy, label),
+        f"The flow run could not be labelled with the generation {generation} that it published",
+    )
 
 
 def amend(generations: Callable[[], Sequence[Published]]) -> None:
@@ -61,12 +65,15 @@ def _amend(generation: Published) -> None:
         run_id = UUID(generation.run)
     except ValueError:
         return  # not built by a run
-    with no_retry_client() as client:
+
+    def say(client: SyncPrefectClient) -> None:
         state = client.read_flow_run(run_id).state
         if state and state.is_crashed() and text(generation.number) not in (state.message or ""):
             message = f"{state.message or 'The pod died.'} {text(generation.number)}"
             amended = State[None](type=state.type, name=state.name, message=message)
             client.set_flow_run_state(run_id, amended, force=True)
+
+    again_if_busy(say)
 
 
 def _softly(work: Callable[[], None], problem: str) -> None:

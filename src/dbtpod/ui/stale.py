@@ -15,7 +15,7 @@ from prefect.events import Event
 from dbtpod.dbt.node import NodeResult, NodeStatus
 from dbtpod.dbt.results import RunReport
 from dbtpod.ui import owners
-from dbtpod.ui.event_sender import background, no_retry_client
+from dbtpod.ui.event_sender import again_if_busy, background
 from dbtpod.ui.text import freshness
 
 EVENT = "dbtpod.sources.stale"
@@ -39,8 +39,7 @@ def send(report: RunReport, target_dir: Path) -> Callable[[], None]:
 
     def post() -> None:
         try:
-            with no_retry_client() as client:
-                client.request("POST", "/events", json=[body])
+            again_if_busy(lambda client: client.request("POST", "/events", json=[body]))
         except Exception as error:
             log.warning("That sources are stale did not reach Prefect, so no alert says so: %s", error)
 
