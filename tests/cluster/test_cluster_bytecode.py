@@ -54,6 +54,7 @@ def compiled(image: str) -> list[str]:
     )
     before, _, found = said.partition("Imported:\n")
     assert len(re.findall("Flow run .* Finished in state Completed", before)) == 2, said
+    assert re.search("Worker .* started!", before), said
     return [path for path in found.splitlines() if not path.startswith("/opt/dbtpod/flows/")]
 
 
