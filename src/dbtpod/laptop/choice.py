@@ -49,10 +49,10 @@ def choose(words: Sequence[str], place: Place) -> Choice:
     if arguments.parse(words).verb in VERBS:
         return _command(words)
     what = " ".join(words)
+    near = did_you_mean(words[0], [*names, *sorted(VERBS)]) or "."
     known = f" The deployments: {', '.join(names)}." if names else ""
     raise SettingsError(
-        f"{what!r} is no deployment of {place.shown(place.prefect_yaml)} and no dbt command"
-        f"{did_you_mean(words[0], [*names, *sorted(VERBS)])}.{known}"
+        f"{what!r} is no deployment of {place.shown(place.prefect_yaml)} and no dbt command{near}{known}"
     )
 
 
